@@ -1,0 +1,56 @@
+# Every target sets up what it needs. PYTHON: any Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
+STRATEGY ?= SqueezeMomentum RejectionFade
+
+.PHONY: setup demo test check backtest bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       both strategies on the SIMULATED market, offline (sets up first)"
+	@echo "make backtest DATADIR=... [TIMERANGE=20250801-20260228] [PAIRS='A B'] [STRATEGY='S T'] [OFFLINE=1]"
+	@echo "make test       lint, types and tests"
+	@echo "make bench      speed and accuracy tables, as ratios within one run"
+	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# Pinned by constraints.txt, so that a fresh machine gets what was tested.
+$(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing freqtrade and liqsignals into $(VENV) (about a minute) ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[bot,sim]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.setup
+	@echo "installing the test tools ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[bot,sim,dev]'
+	@touch $@
+
+setup: $(VENV)/.setup
+
+demo: setup
+	@$(BIN)/liqsignals demo
+
+backtest: setup
+	@test -n "$(DATADIR)" || { echo "make backtest needs DATADIR=<the folder that holds futures/>" >&2; exit 2; }
+	@$(BIN)/liqsignals backtest --datadir "$(DATADIR)" --pairs "$(PAIRS)" --strategy "$(STRATEGY)" \
+		$(if $(TIMERANGE),--timerange "$(TIMERANGE)") $(if $(OFFLINE),--offline)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

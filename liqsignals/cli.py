@@ -1,0 +1,410 @@
+"""The `liqsignals` command. Bad input: one clear line on standard error and exit code 2, nothing half-written."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from liqsignals import __version__, features, kernels, liqmap, readers
+from liqsignals.clock import (
+    duration_ns,
+    iso,
+    parse_time,
+    parse_timerange,
+    to_dates,
+)
+from liqsignals.errors import InputError
+from liqsignals.tape import Tape, read_tape
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Liquidation-cluster, funding and exchange-flow signals for Freqtrade: features, maps and a market to try them on.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+DataDir = Annotated[
+    Path, typer.Option("--datadir", "-d", help="freqtrade's data directory: the folder that holds futures/.")
+]
+Pair = Annotated[str, typer.Option("--pair", "-p", help="Pair as freqtrade names it, for example BTC/USDT:USDT.")]
+Extras = Annotated[
+    Path | None,
+    typer.Option("--extras", help="Folder of what freqtrade cannot hold [default: DATADIR/liqsignals]."),
+]
+Exchange = Annotated[
+    str | None, typer.Option("--exchange", help="Exchange of the data [default: the data directory's name].")
+]
+Finest = Annotated[str, typer.Option("--finest", help="Finest candles to fold: 5m, or 1m where you have them.")]
+Timerange = Annotated[
+    str | None,
+    typer.Option("--timerange", help="freqtrade's notation, UTC: 20250801-20260228 [default: all]."),
+]
+
+
+def main() -> None:
+    """Run the command line: InputError becomes one line and exit code 2."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=errors, show_time=False, show_path=False)],
+    )
+    try:
+        app()
+    except InputError as error:
+        errors.print(f"liqsignals: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        print(f"liqsignals {__version__}")
+        raise typer.Exit
+
+
+def _candles(datadir: Path, pair: str, timeframe: str) -> pd.DataFrame:
+    path = readers.data_file(datadir, pair, timeframe, "futures")
+    if path is None:
+        have = ", ".join(readers.pairs_in(datadir)) or "none"
+        raise InputError(
+            f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {have}). Way out: freqtrade "
+            f"download-data --trading-mode futures -t {timeframe} -p {pair}"
+        )
+    return readers.read_table(path, ("open", "high", "low", "close", "volume"))
+
+
+def _tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str = "5m") -> Tape:
+    if finest not in ("1m", "5m"):
+        raise InputError(f"--finest {finest} must be 5m or 1m")
+    return read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
+
+
+def _map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str) -> Tape:
+    """A tape that can carry a map: candles and open interest, or an error that names what to download."""
+    tape = _tape(datadir, pair, extras, exchange, finest)
+    for what, kind, there in (
+        ("candles", "futures", tape.bars),
+        ("open interest", "open_interest", tape.open_interest),
+    ):
+        if there is None or len(there) == 0:
+            raise InputError(
+                f"no {what} of {pair} in {datadir / 'futures'}; a map needs them. Way out: freqtrade download-data "
+                f"--trading-mode futures --candle-types {kind} -t 5m --days 29 -p {pair}"
+            )
+    return tape
+
+
+@contextmanager
+def _written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """A temporary file beside `out` that takes its name when the block succeeds: never a torn file."""
+    if out.suffix not in suffixes:
+        raise InputError(f"--out {out}: unknown ending; use one of {', '.join(suffixes)}")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}. Way out: make it first")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InputError(f"--out {out}: cannot be written. Way out: choose a folder that you may write to")
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=out.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(out)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@app.command("features")
+def features_command(
+    datadir: DataDir,
+    pair: Pair,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .parquet, .feather or .csv.")],
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="Candles to compute at, as of freqtrade.")] = "5m",
+    timerange: Timerange = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    finest: Finest = "5m",
+) -> None:
+    """Write every liqsignals column of a pair: column `date` (candle open, UTC), then the features."""
+    readers.check_datadir(datadir)
+    tape = _tape(datadir, pair, extras, exchange, finest)
+    frame = _candles(datadir, pair, timeframe)
+    bars = readers.bars(frame, timeframe, f"{pair} {timeframe} candles")
+    at, closes = bars["event_time"].copy(), bars["close"].copy()
+    start, stop = parse_timerange(timerange)
+    opened = at - duration_ns(timeframe)
+    inside = (opened >= (start if start is not None else opened[:1].min(initial=0))) & (
+        opened < (stop if stop is not None else opened[-1:].max(initial=0) + 1)
+    )
+    if not inside.any():
+        raise InputError(
+            f"no candle of {pair} lies in the timerange {timerange}; the file goes from {iso(opened[0])} to {iso(opened[-1])}"
+        )
+    if tape.open_interest is None:
+        logging.getLogger(__name__).warning(
+            "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: freqtrade download-data "
+            "--trading-mode futures --candle-types open_interest -t 5m --days 29 -p %s", pair, datadir, pair,
+        )  # fmt: skip
+    columns = features.compute(tape, at[inside], closes[inside], duration_ns(timeframe))
+    table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
+    with _written(out, (".parquet", ".feather", ".csv")) as path:
+        if out.suffix == ".csv":
+            table.to_csv(path, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+        elif out.suffix == ".feather":
+            table.to_feather(path)
+        else:
+            table.to_parquet(path, index=False)
+    print(
+        f"{out}: {len(table)} rows x {len(table.columns)} columns, {iso(opened[inside][0])} to {iso(opened[inside][-1])}"
+    )
+
+
+@app.command("map")
+def map_command(
+    datadir: DataDir,
+    pair: Pair,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="Map after the last candle closed at or before this time, with zone."),
+    ] = None,
+    every: Annotated[str | None, typer.Option("--every", help="Write the levels at each multiple of this: 6h.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="With --every: the .parquet file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    timerange: Timerange = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    finest: Finest = "5m",
+) -> None:
+    """Show the liquidation map of a pair (headline and clusters), or write its levels over time."""
+    readers.check_datadir(datadir)
+    if (every is None) != (out is None) or (every is not None and (at is not None or as_json)):
+        raise InputError("map: give either --at and --json (show a map), or --every together with --out (write levels)")
+    tape = _map_tape(datadir, pair, extras, exchange, finest)
+    if every is not None and out is not None:
+        _write_levels(tape, duration_ns(every), out, timerange)
+        return
+    assert tape.bars is not None
+    ends = tape.bars["event_time"]
+    when = parse_time(at) if at is not None else int(ends[-1])
+    row = int(np.searchsorted(ends, when, side="right")) - 1
+    if row < 0:
+        raise InputError(f"--at {at}: no candle of {pair} had closed by then; the first one closed at {iso(ends[0])}")
+    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]))
+    if as_json:
+        print(json.dumps(head, indent=2))
+    else:
+        print_headline(head)
+
+
+def headline(tape: Tape, at: int, close: float) -> dict[str, Any]:
+    """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
+    instant = np.array([at], np.int64)
+    columns = features.compute(tape, instant, np.array([close]), tape.bar_ns)
+    view = tape.cut(at)
+    _, fold = liqmap.read(view, liqmap.Parameters(), instant, np.array([close]))
+    row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
+    found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
+    if fold.book is not None and row["liq_fresh"] == 1.0:
+        for where, side in (("above", kernels.SHORT), ("below", kernels.LONG)):
+            found[where] = [
+                {"price": c[0], "distance": abs(c[0] / close - 1.0), "usd": c[1], "low": c[2], "high": c[3]}
+                for c in liqmap.clusters(fold.book, side, close, float(fold.plan.interest[-1]))
+            ]
+    return {"pair": tape.pair, "at": iso(at), "price": close, "clusters": found, **row}
+
+
+def _usd(value: float | None) -> str:
+    if value is None:
+        return "-"
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value:.0f}"
+
+
+def print_headline(head: dict[str, Any], title: str = "") -> None:
+    """Print a headline for people."""
+
+    def number(name: str, form: str) -> str:
+        return "-" if head[name] is None else format(head[name], form)
+
+    table = Table(title=f"{title}{head['pair']} at {head['at']}: price {head['price']:,.2f}", title_justify="left")
+    for column in ("nearest major cluster", "price", "distance", "USD"):
+        table.add_column(column, justify="left" if column.startswith("n") else "right")
+    for name, where in (("shorts, above", "above"), ("longs, below", "below")):
+        price = head[f"liq_{where}_price"]
+        if price is None:
+            table.add_row(name, "none within 15 %", "-", "-")
+        else:
+            table.add_row(name, f"{price:,.2f}", f"{head[f'liq_{where}_distance']:.2%}", _usd(head[f"liq_{where}_usd"]))
+    console.print(table)
+    for where, word in (("above", "shorts"), ("below", "longs")):
+        for c in head["clusters"][where]:
+            console.print(f"  {word} {c['low']:,.2f} .. {c['high']:,.2f}: {_usd(c['usd'])} USD at {c['distance']:.2%}")
+    console.print(
+        f"  liquidated by a move of 1 / 2 / 5 / 10 %: up {' / '.join(_usd(head[f'liq_short_usd_{b}pct']) for b in (1, 2, 5, 10))}, "
+        f"down {' / '.join(_usd(head[f'liq_long_usd_{b}pct']) for b in (1, 2, 5, 10))} USD"
+    )
+    console.print(
+        f"  funding {number('fund_rate_8h', '+.4%')} per 8 h, skew z {number('fund_skew_z', '+.2f')}, "
+        f"percentile {number('fund_pct', '.0%')}; exchange inflow z {number('flow_inflow_z', '+.2f')}"
+    )
+    if head["liq_fresh"] != 1.0:
+        console.print("  [yellow]open interest or candles are stale at this time: no map[/yellow]")
+    elif head["liq_warm"] != 1.0:
+        console.print("  [yellow]the map has run for less than 14 days: its far levels are incomplete[/yellow]")
+
+
+def _write_levels(tape: Tape, every: int, out: Path, timerange: str | None) -> None:
+    assert tape.bars is not None
+    ends = tape.bars["event_time"]
+    start, stop = parse_timerange(timerange)
+    first = max(-(-int(ends[0]) // every) * every, -(-start // every) * every if start is not None else 0)
+    last = min(int(ends[-1]), stop - 1 if stop is not None else int(ends[-1]))
+    instants = np.arange(first, last + 1, every, dtype=np.int64)
+    parts: list[pd.DataFrame] = []
+    plan = liqmap.plan(tape)
+    parameters = liqmap.Parameters()
+    fold = liqmap.Fold(plan, parameters, liqmap.reach_of(parameters, tape.pair), None, np.empty(0))
+    with _written(out, (".parquet",)) as path, progress("levels") as told:
+        for n, instant in enumerate(instants):
+            told((n + 1) / len(instants))
+            bar = int(np.searchsorted(ends, instant, side="right"))
+            fold.to(bar)
+            book = fold.book
+            if book is None or bar == 0 or ends[bar - 1] != instant:
+                continue
+            levels = book.levels()
+            held = np.flatnonzero(levels.any(axis=0))
+            parts.append(
+                pd.DataFrame({
+                    "date": np.full(len(held), instant),
+                    "price": book.price[held], "long_base": levels[0, held], "short_base": levels[1, held],
+                })
+            )  # fmt: skip
+        if not parts:
+            raise InputError(f"map: no map of {tape.pair} at any multiple of the given time within the data")
+        table = pd.concat(parts, ignore_index=True)
+        table["date"] = to_dates(table["date"].to_numpy())
+        table.to_parquet(path, index=False)
+    print(
+        f"{out}: {len(table)} levels at {len(parts)} times, {table.date.iloc[0].isoformat()} to {table.date.iloc[-1].isoformat()}"
+    )
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error; call the yielded function with the share done."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
+        console=errors, transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("build/market"),
+    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
+    days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
+) -> None:
+    """Write a SIMULATED market: a freqtrade data directory with extras, and its true liquidation levels."""
+    from liqsignals.sim.market import write_market
+
+    with progress("SIMULATED market") as told:
+        write_market(out, seed=seed, days=days, progress=told)
+    print(f"SIMULATED market of {days} days, seed {seed}: data directory {out / 'binance'}, truth {out / 'truth'}")
+
+
+@app.command()
+def backtest(
+    datadir: DataDir,
+    timerange: Timerange = None,
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="Strategies, separated by spaces.")
+    ] = "SqueezeMomentum RejectionFade",
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use the loopback exchange instead of the internet.")
+    ] = False,
+    config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
+    userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
+) -> None:
+    """Run `freqtrade backtesting` on your own data and say what the map shows at its end."""
+    code = run_backtest(datadir, timerange, pairs.split(), strategy.split(), offline, config, userdir)
+    raise typer.Exit(code)
+
+
+def run_backtest(
+    datadir: Path, timerange: str | None, pairs: list[str], strategies: list[str], offline: bool, config: Path, userdir: Path
+) -> int:  # fmt: skip
+    """Headline of each pair, then freqtrade's own backtest of every strategy; its exit code."""
+    readers.check_datadir(datadir)
+    if not config.is_file():
+        raise InputError(f"no configuration {config}. Way out: run from the project's folder, or give --config")
+    simulated = "SIMULATED " if (datadir / "SIMULATED").exists() else ""
+    _, stop = parse_timerange(timerange)
+    for pair in pairs:
+        tape = _map_tape(datadir, pair, None, None, "5m")
+        assert tape.bars is not None
+        row = int(np.searchsorted(tape.bars["event_time"], stop, side="right")) - 1 if stop is not None else -1
+        print_headline(headline(tape, int(tape.bars["event_time"][row]), float(tape.bars["close"][row])), simulated)
+    command = [
+        str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "backtesting", "--config", str(config),
+        "--userdir", str(userdir), "--datadir", str(datadir), "--strategy-path", str(userdir / "strategies"),
+        "--strategy-list", *strategies, "--pairs", *pairs, "--cache", "none",
+        *(["--timerange", timerange] if timerange else []),
+    ]  # fmt: skip
+    if offline:
+        from liqsignals.sim.exchange import loopback
+
+        with loopback(datadir) as overlay:
+            code = subprocess.run([*command, "--config", str(overlay)], check=False).returncode
+    else:
+        code = subprocess.run(command, check=False).returncode
+    results = userdir / "backtest_results"
+    newest = max(results.glob("*.zip"), key=lambda p: p.stat().st_mtime, default=None) if results.is_dir() else None
+    console.print(f"{simulated}data: {datadir}; freqtrade's result file: {newest}", soft_wrap=True)
+    return code
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the market.")] = Path("build/market"),
+    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
+    days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
+) -> None:
+    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
+    simulate(out, seed, days)
+    userdir = Path("user_data")
+    code = run_backtest(
+        out / "binance", None, ["BTC/USDT:USDT", "ETH/USDT:USDT"], ["SqueezeMomentum", "RejectionFade"], True,
+        Path("config.json"), userdir,
+    )  # fmt: skip
+    console.print(
+        "Everything above is SIMULATED: it shows that the path works, and says nothing about profit.",
+        style="bold",
+    )
+    raise typer.Exit(code)

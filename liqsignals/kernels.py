@@ -1,0 +1,502 @@
+"""The compiled loops of the position book. Kernels only: numpy arrays in and out, no fastmath, no classes.
+
+Layout of a book (see liqmap.Book): side 0 is long, side 1 is short.
+
+- `mass[side, class, bucket]`: base units that are liquidated at the bucket's price, divided by `scale[side, class]`,
+  so that closing a share of a class costs one multiplication, not a pass over the grid;
+- `total[side, class]`: sum of `mass` over the buckets;
+- `stock[side, 0]`: the remainder (hedged, 1x, beyond the classes); `stock[side, 1]`: what was open before the tape
+  began, whose levels nobody knows. Both count as remainder to the outside;
+- `typical[side]`: the side's median mass, USD, as of the last full hour (what a major cluster must stand out from);
+- `edge[side]`: bucket beyond which (upward for longs, downward for shorts) the side is empty;
+- `price[bucket]`: the bucket's geometric centre; bucket i of the arrays is bucket `origin + i` of the log grid.
+
+Oracle of `run`: tests/oracle.py, the same rules on dictionaries of single buckets.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+LONG, SHORT = 0, 1
+
+# Columns of `flows[bar, side, :]`, base units.
+SWEPT, OPENED, CLOSED, BORN, CAPPED, REMAINDER, SWEPT_USD = 0, 1, 2, 3, 4, 5, 6
+N_FLOWS = 7
+
+# Columns of a row that `read_row` writes.
+R_ABOVE_PRICE, R_ABOVE_USD, R_BELOW_PRICE, R_BELOW_USD, R_SHORT, R_LONG = 0, 1, 2, 3, 4, 8
+N_READ = 12
+
+
+@njit(cache=True)
+def bucket_at_or_above(price, value, origin, step):
+    """First array index whose centre is >= `value`. Oracle: `np.searchsorted(price, value)`."""
+    i = int(math.ceil(math.log(value) / step - 0.5)) - origin
+    n = len(price)
+    i = min(max(i, 0), n)
+    while i > 0 and price[i - 1] >= value:
+        i -= 1
+    while i < n and price[i] < value:
+        i += 1
+    return i
+
+
+@njit(cache=True)
+def sweep(mass, scale, total, edge, price, side, first, out):
+    """Remove every level of `side` from bucket `first` outwards to the edge of what stands; base units, USD in `out`.
+
+    Longs go from `first` up, shorts from `first` down, both inclusive. Oracle: masked sums over the whole grid.
+    """
+    if side == LONG:
+        lo, hi = first, edge[LONG]
+    else:
+        lo, hi = edge[SHORT], first
+    base = 0.0
+    usd = 0.0
+    if lo <= hi:
+        for k in range(mass.shape[1]):
+            m = mass[side, k]
+            s = 0.0
+            u = 0.0
+            for b in range(lo, hi + 1):
+                if m[b] != 0.0:
+                    s += m[b]
+                    u += m[b] * price[b]
+                    m[b] = 0.0
+            if s != 0.0:
+                base += s * scale[side, k]
+                usd += u * scale[side, k]
+                total[side, k] = max(total[side, k] - s, 0.0)
+        edge[side] = lo - 1 if side == LONG else hi + 1
+    out[0] = base
+    out[1] = usd
+
+
+@njit(cache=True)
+def close_out(mass, scale, total, stock, hazard, stock_hazard, side, amount):
+    """Close `amount` (not above what stands) of one side, each class in proportion to hazard x what stands.
+
+    A class whose share would pass 1 is closed whole and the rest of the amount goes to the others. Oracle: the same
+    water-filling in exact fractions.
+    """
+    n = mass.shape[1]
+    stands = np.empty(n + 2)
+    rate = np.empty(n + 2)
+    for k in range(n):
+        stands[k] = total[side, k] * scale[side, k]
+        rate[k] = hazard[k]
+    for r in range(2):
+        stands[n + r] = stock[side, r]
+        rate[n + r] = stock_hazard[r]
+    whole = np.zeros(n + 2, np.bool_)
+    left = amount
+    factor = 0.0
+    for _ in range(n + 2):
+        weight = 0.0
+        for k in range(n + 2):
+            if not whole[k]:
+                weight += rate[k] * stands[k]
+        if weight <= 0.0:
+            factor = 0.0
+            break
+        factor = left / weight
+        again = False
+        for k in range(n + 2):
+            if not whole[k] and factor * rate[k] >= 1.0:
+                whole[k] = True
+                left -= stands[k]
+                again = True
+        if not again:
+            break
+        left = max(left, 0.0)
+    for k in range(n):
+        if whole[k]:
+            mass[side, k, :] = 0.0
+            scale[side, k] = 1.0
+            total[side, k] = 0.0
+        else:
+            scale[side, k] *= 1.0 - factor * rate[k]
+            if scale[side, k] < 1e-100:
+                for b in range(mass.shape[2]):
+                    mass[side, k, b] *= scale[side, k]
+                total[side, k] *= scale[side, k]
+                scale[side, k] = 1.0
+    for r in range(2):
+        stock[side, r] = 0.0 if whole[n + r] else stock[side, r] * (1.0 - factor * rate[n + r])
+
+
+@njit(cache=True)
+def entry_weights(low, high, step, weights):
+    """Share of the log range [low, high] that lies in each bucket: fills `weights`, returns first bucket and count.
+
+    `weights` must be long enough; a bar without a range is one bucket.
+    """
+    x0 = math.log(low) / step
+    x1 = math.log(high) / step
+    b0 = int(math.floor(x0))
+    b1 = int(math.floor(x1))
+    if b1 == b0 or x1 - x0 < 1e-9:
+        weights[0] = 1.0
+        return b0, 1
+    width = x1 - x0
+    for b in range(b0, b1 + 1):
+        weights[b - b0] = (min(x1, b + 1.0) - max(x0, float(b))) / width
+    return b0, b1 - b0 + 1
+
+
+@njit(cache=True)
+def live_share(mix, share_cum, reach, count, side, first, n, weights, dead):
+    """Share of new entries' levels that the price has not passed already: the remainder's share not included.
+
+    `dead`: first long bucket (last short bucket) that the price has reached since. `share_cum[side, k, j]` is the
+    share of class k's levels within the first j buckets of its reach.
+    """
+    alive = 0.0
+    for k in range(len(mix)):
+        near = reach[side, k]
+        cells = count[side, k]
+        s = 0.0
+        for i in range(n):
+            e = first + i
+            gone = e - near - dead + 1 if side == LONG else dead - (e + near) + 1
+            gone = min(max(gone, 0), cells)
+            s += weights[i] * (1.0 - share_cum[side, k, gone])
+        alive += mix[k] * s
+    return alive
+
+
+@njit(cache=True)
+def add_scaled(target, to, source, begin, n, factor):
+    """target[to : to + n] += factor * source[begin : begin + n]. Oracle: the same in numpy."""
+    # Unsigned indices spare the test for negative ones, without which LLVM uses vector instructions.
+    t = np.uintp(to)
+    b = np.uintp(begin)
+    for j in range(np.uintp(n)):
+        target[t + j] += factor * source[b + j]
+
+
+@njit(cache=True)
+def insert(
+    mass, scale, total, edge, mix, share, share_cum, reach, count, side, first, n, weights, dead, amount
+):  # fmt: skip
+    """Stand `amount` x mix at the levels of entries in buckets `first`.. (array indices), skipping the passed ones.
+
+    `share[side, k]` is in the order of the grid: for longs the farthest level comes first.
+    """
+    for k in range(len(mix)):
+        near = reach[side, k]
+        cells = count[side, k]
+        unit = amount * mix[k] / scale[side, k]
+        m = mass[side, k]
+        held = share[side, k]
+        added = 0.0
+        for i in range(n):
+            e = first + i
+            u = unit * weights[i]
+            if side == LONG:
+                gone = min(max(e - near - dead + 1, 0), cells)
+                if gone < cells:
+                    lo = e - near - cells + 1
+                    add_scaled(m, lo, held, 0, cells - gone, u)
+                    edge[LONG] = max(edge[LONG], e - near - gone)
+            else:
+                gone = min(max(dead - (e + near) + 1, 0), cells)
+                if gone < cells:
+                    lo = e + near
+                    add_scaled(m, lo + gone, held, gone, cells - gone, u)
+                    edge[SHORT] = min(edge[SHORT], lo + gone)
+            added += u * (share_cum[side, k, cells] - share_cum[side, k, gone])
+        total[side, k] += added
+
+
+@njit(cache=True)
+def step_bar(
+    mass, scale, total, stock, edge, pending, price, origin, step,
+    low, high, close, volume, change, known, event_from, event_to,
+    mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
+    i, flow, weights, dead_at, swept,
+):  # fmt: skip
+    """Fold bar i into the book: sweep, open and close, insert (design section 5). See `run` for the arguments.
+
+    Oracle: tests/oracle.py, Oracle.step.
+    """
+    first_long = bucket_at_or_above(price, low[i], origin, step)
+    last_short = bucket_at_or_above(price, high[i], origin, step)
+    if last_short == len(price) or price[last_short] > high[i]:
+        last_short -= 1
+    dead_now = bucket_at_or_above(price, close[i], origin, step)
+    for side in range(2):
+        row = flow[side]
+        sweep(mass, scale, total, edge, price, side, first_long if side == LONG else last_short, swept)
+        pending[side] += swept[0]
+        turnover = theta * volume[i]
+        net = 0.0
+        reopened = 0.0
+        if known[i]:
+            net = change[i] + pending[side]
+            reopened = max(net, 0.0)
+            pending[side] = 0.0
+        closed = turnover + max(-net, 0.0)
+        stands = stock[side, 0] + stock[side, 1]
+        for k in range(len(mix)):
+            stands += total[side, k] * scale[side, k]
+        capped = max(closed - stands, 0.0)
+        if capped > 0.0:
+            # More turnover than there is: what cannot close is not opened either.
+            closed = stands
+            turnover = max(turnover - capped, 0.0)
+        if closed > 0.0:
+            close_out(mass, scale, total, stock, hazard, stock_hazard, side, closed)
+        born = 0.0
+        if reopened > 0.0:
+            a, z = event_from[i], event_to[i]
+            # What the price has reached between each entry and now: such levels are gone already.
+            reached = close[i]
+            traded = 0.0
+            for j in range(i, a - 1, -1):
+                if j < z:
+                    level = min(reached, close[j]) if side == LONG else max(reached, close[j])
+                    at = bucket_at_or_above(price, level, origin, step)
+                    if side == SHORT and not (at < len(price) and price[at] == level):
+                        at -= 1
+                    dead_at[j - a] = at
+                    traded += volume[j]
+                reached = min(reached, low[j]) if side == LONG else max(reached, high[j])
+            alive = remainder_mix
+            for j in range(a, z):
+                part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
+                first, n = entry_weights(low[j], high[j], step, weights)
+                alive += part * live_share(
+                    mix, share_cum, reach, count, side, first - origin, n, weights, dead_at[j - a]
+                )
+            gross = reopened / alive
+            for j in range(a, z):
+                part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
+                first, n = entry_weights(low[j], high[j], step, weights)
+                insert(
+                    mass, scale, total, edge, mix, share, share_cum, reach, count,
+                    side, first - origin, n, weights, dead_at[j - a], gross * part,
+                )  # fmt: skip
+            stock[side, 0] += gross * remainder_mix
+            born += gross - reopened
+        if turnover > 0.0:
+            dead = dead_now
+            if side == SHORT and not (dead < len(price) and price[dead] == close[i]):
+                dead -= 1
+            first, n = entry_weights(low[i], high[i], step, weights)
+            alive = remainder_mix + live_share(mix, share_cum, reach, count, side, first - origin, n, weights, dead)
+            gross = turnover / alive
+            insert(
+                mass, scale, total, edge, mix, share, share_cum, reach, count,
+                side, first - origin, n, weights, dead, gross,
+            )  # fmt: skip
+            stock[side, 0] += gross * remainder_mix
+            born += gross - turnover
+        row[SWEPT] = swept[0]
+        row[OPENED] = reopened + turnover
+        row[CLOSED] = closed
+        row[BORN] = born
+        row[CAPPED] = capped
+        row[REMAINDER] = stock[side, 0] + stock[side, 1]
+        row[SWEPT_USD] = swept[1]
+
+
+@njit(cache=True)
+def levels(mass, scale, side, lo, hi, out):
+    """Base units of `side` in buckets lo .. hi - 1, summed over classes in their order, into `out`."""
+    out[: hi - lo] = 0.0
+    for k in range(mass.shape[1]):
+        add_scaled(out, 0, mass[side, k], lo, hi - lo, scale[side, k])
+
+
+@njit(cache=True)
+def smooth(usd, n, near, out):
+    """Triangular mean of `usd[:n]`: weights 1 - |d| / near within `near` cells, those outside being empty.
+
+    Oracle: `np.convolve(usd[:n], weights, "same")`.
+    """
+    out[:n] = 0.0
+    for d in range(1 - near, near):
+        lo = max(0, -d)
+        hi = min(n, n - d)
+        if hi > lo:
+            add_scaled(out, lo, usd, lo + d, hi - lo, 1.0 - abs(d) / near)
+
+
+@njit(cache=True)
+def typical_mass(mass, scale, price, origin, step, close, side, cells, near):
+    """Lower median over the side's windows: USD in runs of 2 near + 1 buckets from the close out to `cells` buckets.
+
+    Oracle: np.sort of reshaped sums.
+    """
+    width = 2 * near + 1
+    at = bucket_at_or_above(price, close, origin, step)
+    n = max(cells // width, 1)
+    blocks = np.zeros(n)
+    for k in range(mass.shape[1]):
+        s = scale[side, k]
+        m = mass[side, k]
+        for w in range(n):
+            first = at - (w + 1) * width if side == LONG else at + w * width
+            lo = np.uintp(max(first, 0))
+            hi = np.uintp(max(min(first + width, len(price)), 0))
+            total = 0.0
+            for b in range(lo, hi):
+                total += m[b] * price[b]
+            blocks[w] += s * total
+    return np.sort(blocks)[(n - 1) // 2]
+
+
+@njit(cache=True)
+def clusters(usd, price, n, near, least, nearest_first, shape, found):
+    """Major clusters among cells 0 .. n-1 ordered away from the close: rows (price, usd, lo, hi) in `found`.
+
+    A cluster is a local maximum of the smoothed USD whose mass within +- `near` cells is at least `least`; its price is
+    the mass-weighted mean there. Stops at the first where `nearest_first`. Returns how many were found.
+    """
+    smooth(usd, n, near, shape)
+    count = 0
+    for b in range(n):
+        here = shape[b]
+        if here <= 0.0 or (b > 0 and shape[b - 1] >= here) or (b + 1 < n and shape[b + 1] > here):
+            continue
+        lo = max(0, b - near)
+        hi = min(n - 1, b + near)
+        window = 0.0
+        mean = 0.0
+        for c in range(lo, hi + 1):
+            window += usd[c]
+            mean += usd[c] * price[c]
+        if window < least:
+            continue
+        found[count, 0] = mean / window
+        found[count, 1] = window
+        found[count, 2] = min(price[lo], price[hi])
+        found[count, 3] = max(price[lo], price[hi])
+        count += 1
+        if nearest_first or count == found.shape[0]:
+            break
+    return count
+
+
+@njit(cache=True)
+def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices):
+    """USD of one side in cells ordered away from the close, up to `reach` (fraction): returns their number.
+
+    Shorts stand above the close, longs below; a level at the close itself has been reached.
+    """
+    if side == SHORT:
+        lo = bucket_at_or_above(price, close, origin, step)
+        if lo < len(price) and price[lo] == close:
+            lo += 1
+        hi = bucket_at_or_above(price, close * (1.0 + reach), origin, step)
+        if hi < len(price) and price[hi] == close * (1.0 + reach):
+            hi += 1
+    else:
+        lo = bucket_at_or_above(price, close * (1.0 - reach), origin, step)
+        hi = bucket_at_or_above(price, close, origin, step)
+    n = max(hi - lo, 0)
+    levels(mass, scale, side, lo, lo + n, cells)
+    if side == LONG:
+        for b in range(n // 2):
+            cells[b], cells[n - 1 - b] = cells[n - 1 - b], cells[b]
+        for b in range(n):
+            prices[b] = price[lo + n - 1 - b]
+    else:
+        for b in range(n):
+            prices[b] = price[lo + b]
+    for b in range(n):
+        cells[b] *= prices[b]
+    return n
+
+
+@njit(cache=True)
+def read_row(
+    mass, scale, typical, price, origin, step, close, interest, reach, near, floor, times, bands, work, found, out
+):  # fmt: skip
+    """The map's columns at one close: nearest major clusters and cumulative USD within `bands`.
+
+    `interest` is open interest in base units; USD = base x level price, but open interest x close. `work` has three
+    rows of at least as many cells as `reach` spans. NaN where there is no cluster. Oracle: tests/oracle.py.
+    """
+    for side in range(2):
+        cells = work[0]
+        prices = work[1]
+        n = side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices)
+        where = R_ABOVE_PRICE if side == SHORT else R_BELOW_PRICE
+        out[where] = np.nan
+        out[where + 1] = np.nan
+        least = max(floor * interest * close, times * typical[side])
+        if clusters(cells, prices, n, near, least, True, work[2], found) > 0:
+            out[where] = found[0, 0]
+            out[where + 1] = found[0, 1]
+        column = R_SHORT if side == SHORT else R_LONG
+        total = 0.0
+        b = 0
+        for i in range(len(bands)):
+            while b < n and (
+                (side == SHORT and prices[b] <= close * (1.0 + bands[i]))
+                or (side == LONG and prices[b] >= close * (1.0 - bands[i]))
+            ):
+                total += cells[b]
+                b += 1
+            out[column + i] = total
+
+
+@njit(cache=True)
+def run(
+    mass, scale, total, stock, edge, pending, typical, price, origin, step,
+    low, high, close, volume, change, known, event_from, event_to, full_hour,
+    mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
+    start, stop, flows,
+    at_bar, closes, interest, span, near, floor, times, bands, rows, remainders,
+):  # fmt: skip
+    """Fold bars `start` .. `stop - 1` into the book and read it after the bars that `at_bar` names.
+
+    Shapes: `low`.. `volume` (bars,); `change[i]` is the change of open interest that became known at bar i where
+    `known[i]`, and bars `event_from[i]` .. `event_to[i] - 1` are those in which it happened. `pending[side]` carries
+    what was swept since the last known open interest. `flows[i]` (side, flow) receives the bar's named flows.
+    Readings (r,): ascending `at_bar` in start - 1 .. stop - 1, `closes`; `rows[r]` and `remainders[r]` (side) are
+    filled. `interest` (bars,) is the open interest known at each bar; `span` .. `bands` as in `read_row`.
+    """
+    weights = np.empty(mass.shape[2] + 2)
+    swept = np.empty(2)
+    longest = 1
+    for i in range(start, stop):
+        if known[i] and event_to[i] - event_from[i] > longest:
+            longest = event_to[i] - event_from[i]
+    dead_at = np.empty(longest, np.int64)
+    work = np.empty((3, int(2.0 * (span + 0.05) / step)))
+    found = np.empty((1, 4))
+    r = 0
+    for i in range(start - 1, stop):
+        if i >= start:
+            step_bar(
+                mass, scale, total, stock, edge, pending, price, origin, step,
+                low, high, close, volume, change, known, event_from, event_to,
+                mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
+                i, flows[i], weights, dead_at, swept,
+            )  # fmt: skip
+            if full_hour[i]:
+                for side in range(2):
+                    typical[side] = typical_mass(
+                        mass,
+                        scale,
+                        price,
+                        origin,
+                        step,
+                        close[i],
+                        side,
+                        np.max(reach[side] + count[side]),
+                        near,
+                    )
+        while r < len(at_bar) and at_bar[r] == i:
+            read_row(
+                mass, scale, typical, price, origin, step, closes[r], interest[i],
+                span, near, floor, times, bands, work, found, rows[r],
+            )  # fmt: skip
+            for side in range(2):
+                remainders[r, side] = stock[side, 0] + stock[side, 1]
+            r += 1

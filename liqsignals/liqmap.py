@@ -1,0 +1,407 @@
+"""The position book of one market and the liquidation map that is read off it.
+
+For each closed bar, with the open interest known by then, per side s (design section 5; law 7):
+
+1. sweep: long levels at or above the low, short levels at or below the high, are liquidated;
+2. opened_s = max(dOI + swept_s, 0) + theta x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands on
+   the side, each class by its hazard;
+3. insert: entries are spread over the range of the bars in which they happened; class k stands at the liquidation
+   prices of its band of leverages.
+
+New levels that the price has already passed when they become known were opened and liquidated inside the bar: the
+flow `born`. Opened, in 2, is what is left standing, so that the gross opening is opened + born and
+long = short = open interest holds exactly.
+
+Open interest that comes more rarely than bars sums the sweeps since the last known value; a change is spread over the
+bars in which it happened, by volume, and inserted when it is known, less what the price has reached since.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqsignals import kernels, margin
+from liqsignals.clock import DAY, HOUR, Int64Array
+from liqsignals.tape import Tape, asof
+
+Float64Array = NDArray[np.float64]
+
+#: Width of a price bucket in log price: 5 bp.
+STEP = 5e-4
+#: Distance from the close up to which clusters are looked for, and the bands of cumulative USD.
+REACH = 0.15
+BANDS = np.array([0.01, 0.02, 0.05, 0.10])
+#: Major cluster, version 1 (design section 5): +- 0.25 %, 0.5 % of open interest, 3 x the side's median. The median is
+#: taken hourly over the whole side, from the close to the map's farthest level (docs/decisions/006).
+CLUSTER_CELLS = 5
+CLUSTER_FLOOR = 0.005
+CLUSTER_TIMES = 3.0
+#: History after which the map counts as warm.
+WARMUP = 14 * DAY
+_GROW = 512
+
+
+@dataclass(frozen=True)
+class LeverageClass:
+    """Positions of one band of leverages: what share of openings they are and how fast they close."""
+
+    low: float
+    high: float
+    #: Share of the standing, unhedged positions that the literature gives the band.
+    standing: float
+    #: Notional (USD) of a typical position, for its maintenance bracket.
+    notional: float
+
+    @property
+    def hazard(self) -> float:
+        """Closing rate relative to 5x: half-lives of 168 h at 5x falling to 18 h at 100x."""
+        return float((np.sqrt(self.low * self.high) / 5.0) ** 0.745)
+
+
+#: The prior, from research/peers.md section 4: distances of isolated liquidations on Hyperliquid by notional (items 2
+#: and 3), half-lives as the best open map has them (pcdogyu, section 1). No class was fitted to anything here.
+PRIOR = (
+    LeverageClass(2.0, 3.5, 0.20, 20_000),
+    LeverageClass(3.5, 6.0, 0.21, 20_000),
+    LeverageClass(6.0, 9.0, 0.09, 20_000),
+    LeverageClass(9.0, 14.0, 0.16, 20_000),
+    LeverageClass(14.0, 22.0, 0.09, 20_000),
+    LeverageClass(22.0, 35.0, 0.08, 20_000),
+    LeverageClass(35.0, 65.0, 0.08, 20_000),
+    LeverageClass(65.0, 125.0, 0.055, 20_000),
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """All that the map depends on besides its tape. Rates are per unit of volume, never per bar."""
+
+    classes: tuple[LeverageClass, ...] = PRIOR
+    #: Standing share of the remainder (hedged, 1x, beyond the classes) and its closing rate relative to 5x.
+    remainder: float = 0.5
+    remainder_hazard: float = 0.5
+    #: Positions turned over per unit of traded volume.
+    theta: float = 0.1
+    #: Feed USD per position USD; 1.0 is uncalibrated.
+    report_factor: float = 1.0
+
+    @property
+    def mix(self) -> Float64Array:
+        """Share of openings of each class, then of the remainder: standing x hazard, summing to 1.
+
+        What stands is openings x lifetime, so a flow share is a standing share times its closing rate.
+        """
+        flow = [(1.0 - self.remainder) * c.standing * c.hazard for c in self.classes]
+        scale = sum(c.standing for c in self.classes)
+        flows = np.array([f / scale for f in flow] + [self.remainder * self.remainder_hazard])
+        return np.asarray(flows / flows.sum())
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where the levels of new entries lie: shares of class k's levels by distance in buckets from the entry's bucket.
+
+    Class k of a side has `count[side, k]` cells from distance `near[side, k]` on; `share[side, k]` holds them in the
+    order of the grid (longs: farthest first), `cum[side, k, j]` the share of the nearest j.
+    """
+
+    share: Float64Array
+    cum: Float64Array
+    near: Int64Array
+    count: Int64Array
+
+    @property
+    def longest(self) -> int:
+        """Greatest distance of a level from its entry, in buckets."""
+        return int((self.near + self.count).max())
+
+
+@lru_cache(maxsize=64)
+def reach_of(parameters: Parameters, pair: str) -> Reach:
+    """Distances of a pair's levels, leverage spread evenly in log over each class's band.
+
+    A class above the venue's maximum leverage for its notional stands at that maximum: such positions do not exist.
+    """
+    table = margin.brackets(pair)
+    n = len(parameters.classes)
+    shares: list[list[Float64Array]] = [[], []]
+    near = np.zeros((2, n), np.int64)
+    for side in range(2):
+        for k, c in enumerate(parameters.classes):
+            most = margin.bracket_at(table, c.notional).max_leverage
+            edges = np.geomspace(min(c.low, 0.999 * most), min(c.high, most), 513)
+            middle = np.sqrt(edges[1:] * edges[:-1])
+            ratio = np.array([margin.liquidation_ratio(side, x, c.notional, table) for x in middle])
+            distance = np.maximum(np.abs(np.log(ratio)) / STEP, 1.0)
+            # The entry lies anywhere in its bucket: a distance of 3.25 buckets is 3 in 75 % of cases, else 4.
+            cell = np.floor(distance).astype(np.int64)
+            part = distance - cell
+            near[side, k] = cell.min()
+            held = np.zeros(cell.max() + 2 - cell.min())
+            np.add.at(held, cell - cell.min(), (1.0 - part) / len(middle))
+            np.add.at(held, cell - cell.min() + 1, part / len(middle))
+            shares[side].append(held)
+    count = np.array([[len(h) for h in side_shares] for side_shares in shares], np.int64)
+    share = np.zeros((2, n, count.max()))
+    cum = np.zeros((2, n, count.max() + 1))
+    for side in range(2):
+        for k, held in enumerate(shares[side]):
+            share[side, k, : len(held)] = held[::-1] if side == kernels.LONG else held
+            cum[side, k, 1 : len(held) + 1] = np.cumsum(held)
+    return Reach(share, cum, near, count)
+
+
+@dataclass
+class Book:
+    """State of the fold after `bars` bars of its tape (kernels.py describes the arrays)."""
+
+    mass: Float64Array
+    scale: Float64Array
+    total: Float64Array
+    stock: Float64Array
+    edge: Int64Array
+    pending: Float64Array
+    typical: Float64Array
+    price: Float64Array
+    origin: int
+    #: Index of the next bar to fold, and decision time at which the map (re)started.
+    bars: int
+    started: int
+
+    @classmethod
+    def opened(cls, classes: int, interest: float, bars: int, started: int) -> "Book":
+        """A book in which all open interest is of unknown origin."""
+        stock = np.zeros((2, 2))
+        stock[:, 1] = interest
+        return cls(
+            np.zeros((2, classes, 0)), np.ones((2, classes)), np.zeros((2, classes)), stock,
+            np.array([-1, 0], np.int64), np.zeros(2), np.zeros(2), np.zeros(0), 0, bars, started,
+        )  # fmt: skip
+
+    def copy(self) -> "Book":
+        """A checkpoint that later folding does not touch."""
+        return replace(
+            self, mass=self.mass.copy(), scale=self.scale.copy(), total=self.total.copy(), stock=self.stock.copy(),
+            edge=self.edge.copy(), pending=self.pending.copy(), typical=self.typical.copy(),
+        )  # fmt: skip
+
+    def cover(self, low: float, high: float, margin_cells: int) -> None:
+        """Widen the grid to hold low .. high and `margin_cells` beyond. Widths change no bit of any bucket."""
+        first = int(np.floor(np.log(low) / STEP)) - margin_cells
+        last = int(np.floor(np.log(high) / STEP)) + margin_cells
+        size = self.mass.shape[2]
+        if size and first >= self.origin and last < self.origin + size:
+            return
+        if size:
+            first, last = min(first, self.origin), max(last, self.origin + size - 1)
+        first = first // _GROW * _GROW
+        size_new = (last - first) // _GROW * _GROW + _GROW
+        mass = np.zeros((*self.mass.shape[:2], size_new))
+        shift = self.origin - first if size else 0
+        mass[:, :, shift : shift + size] = self.mass
+        self.edge = self.edge + shift if size else np.array([-1, size_new], np.int64)
+        if size and self.edge[1] == shift + size:
+            self.edge[1] = size_new
+        self.mass, self.origin = mass, first
+        self.price = np.exp((np.arange(first, first + size_new) + 0.5) * STEP)
+
+    def levels(self) -> Float64Array:
+        """Base units by (side, bucket), classes summed."""
+        out = np.zeros((2, self.mass.shape[2]))
+        for side in range(2):
+            kernels.levels(self.mass, self.scale, side, 0, self.mass.shape[2], out[side])
+        return out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tape as the fold reads it: per bar its prices, and what became known of open interest by its close."""
+
+    low: Float64Array
+    high: Float64Array
+    close: Float64Array
+    volume: Float64Array
+    closes_at: Int64Array
+    #: Newest open interest known at each bar (NaN before the first), its snapshot's instant, and its last change.
+    interest: Float64Array
+    measured_at: Int64Array
+    change: Float64Array
+    known: NDArray[np.bool_]
+    event_from: Int64Array
+    event_to: Int64Array
+    #: Bars at which the map starts: the first one with open interest, and each one after a hole in the bars.
+    starts: Int64Array
+
+
+def plan(tape: Tape) -> Plan:
+    """Line up bars and open interest of a (cut) tape. Both kinds must be there."""
+    bars, interest = tape.bars, tape.open_interest
+    assert bars is not None
+    assert interest is not None
+    at = bars["known_at"]
+    newest = asof(interest, at) if len(interest) else np.full(len(at), -1, np.int64)
+    previous = np.concatenate(([-1], newest[:-1])) if len(newest) else newest
+    seen = newest >= 0
+    base = np.where(seen, interest["base"][newest], np.nan) if len(interest) else np.full(len(at), np.nan)
+    measured = np.where(seen, interest["event_time"][newest], np.iinfo(np.int64).min) if len(interest) else newest
+    hole = np.diff(at, prepend=at[:1]) > tape.bar_ns
+    first = np.flatnonzero(seen)[:1]
+    starts = np.unique(np.concatenate((first, np.flatnonzero(hole & seen)))).astype(np.int64)
+    known = seen & (previous >= 0) & (newest > previous)
+    known[starts] = False
+    change = np.zeros(len(at))
+    event_from = np.zeros(len(at), np.int64)
+    event_to = np.zeros(len(at), np.int64)
+    rows = np.flatnonzero(known)
+    if len(rows):
+        change[rows] = interest["base"][newest[rows]] - interest["base"][previous[rows]]
+        start, end = interest["event_time"][previous[rows]], interest["event_time"][newest[rows]]
+        # Bars that closed in (start, end], but none of before a (re)start.
+        since = starts[np.searchsorted(starts, rows, side="right") - 1]
+        event_from[rows] = np.maximum(np.searchsorted(at, start, side="right"), since)
+        event_to[rows] = np.searchsorted(at, end, side="right")
+        # A change without a bar of its own is put on the newest bar.
+        none = rows[event_to[rows] <= event_from[rows]]
+        event_from[none], event_to[none] = none, none + 1
+    low, high, close, volume = (np.ascontiguousarray(bars[n]) for n in ("low", "high", "close", "volume"))
+    return Plan(
+        low, high, close, volume, at, base, measured, change, known, event_from, event_to, starts,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The map at n instants (rows NaN where it was not running or not fresh)."""
+
+    #: (n, kernels.N_READ) columns of kernels.read_row.
+    rows: Float64Array
+    #: (n, 2) remainder in base units, (n,) open interest, (n,) decision time at which the map started, -1 if none.
+    remainder: Float64Array
+    interest: Float64Array
+    started: Int64Array
+    #: (n,) row of the last bar folded, -1 if none, and the close that distances are measured from.
+    bar: Int64Array
+    closes: Float64Array
+
+
+@dataclass
+class Memo:
+    """A checkpoint of the fold and the rows of the plan that it was made of: state between calls, never outputs."""
+
+    book: Book | None = None
+    prefix: tuple[NDArray[np.generic], ...] = ()
+    #: (bar, side, flow) for the bars folded so far.
+    flows: Float64Array = field(default_factory=lambda: np.zeros((0, 2, kernels.N_FLOWS)))
+
+    @staticmethod
+    def _inputs(p: Plan, n: int) -> tuple[NDArray[np.generic], ...]:
+        rows = (p.closes_at, p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to)
+        return *(a[:n] for a in rows), p.starts[p.starts < n]
+
+    def resume(self, p: Plan, first_bar: int) -> Book | None:
+        """The checkpoint, where the tape still begins as it did and the view does not start before it."""
+        if self.book is None or self.book.bars > min(first_bar, len(p.low)):
+            return None
+        now = self._inputs(p, self.book.bars)
+        return self.book.copy() if all(np.array_equal(a, b) for a, b in zip(now, self.prefix, strict=True)) else None
+
+    def keep(self, p: Plan, book: Book, flows: Float64Array) -> None:
+        """Remember a book; the arrays of the plan are kept by reference, they are never written."""
+        self.book, self.prefix, self.flows = book.copy(), self._inputs(p, book.bars), flows
+
+
+class Fold:
+    """Runs one market's book forward over its plan."""
+
+    def __init__(self, p: Plan, parameters: Parameters, reach: Reach, book: Book | None, flows: Float64Array) -> None:
+        self.plan, self.parameters, self.reach, self.book = p, parameters, reach, book
+        mix = parameters.mix
+        self._rates = (
+            mix[:-1].copy(), float(mix[-1]), np.array([c.hazard for c in parameters.classes]),
+            np.array([parameters.remainder_hazard, 1.0]), parameters.theta,
+        )  # fmt: skip
+        #: Named flows per bar, zero before the map started.
+        self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
+        if book is not None:
+            self.flows[: book.bars] = flows[: book.bars]
+
+    def to(self, bar: int, reading: "Reading | None" = None) -> None:
+        """Fold every bar before `bar`, (re)starting where the plan says so, and fill the readings on the way."""
+        p = self.plan
+        at = self.book.bars if self.book is not None else 0
+        done = 0
+        if reading is not None:
+            done = int(np.searchsorted(reading.bar, at - 1))
+        for start in [*p.starts[(p.starts >= at) & (p.starts < bar)].tolist(), None]:
+            stop = bar if start is None else start
+            if reading is not None:
+                upto = int(np.searchsorted(reading.bar, stop))
+                if self.book is not None:
+                    self._run(self.book, stop, reading, done, upto)
+                done = upto
+            elif self.book is not None:
+                self._run(self.book, stop, None, 0, 0)
+            if start is not None:
+                self.book = Book.opened(
+                    len(self.parameters.classes), float(p.interest[start]), start + 1, int(p.closes_at[start])
+                )
+
+    def _run(self, book: Book, stop: int, reading: "Reading | None", r0: int, r1: int) -> None:
+        p, reach, start = self.plan, self.reach, book.bars
+        if stop == start and r0 == r1:
+            return
+        # Late open interest is entered at bars since the last one known, at most back to the book's start.
+        back = min(int(p.event_from[start:stop][p.known[start:stop]].min(initial=start)), start - 1)
+        book.cover(float(p.low[back:stop].min()), float(p.high[back:stop].max()), reach.longest + 8)
+        empty = np.empty((0, kernels.N_READ)), np.empty((0, 2))
+        kernels.run(
+            book.mass, book.scale, book.total, book.stock, book.edge, book.pending, book.typical,
+            book.price, book.origin, STEP,
+            p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to,
+            p.closes_at % HOUR == 0, *self._rates, reach.share, reach.cum, reach.near, reach.count, start, stop, self.flows,
+            *((reading.bar[r0:r1], reading.closes[r0:r1]) if reading else (np.empty(0, np.int64), np.empty(0))),
+            p.interest, REACH, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, BANDS,
+            *((reading.rows[r0:r1], reading.remainder[r0:r1]) if reading else empty),
+        )  # fmt: skip
+        if reading is not None:
+            reading.interest[r0:r1] = p.interest[reading.bar[r0:r1]]
+            reading.started[r0:r1] = book.started
+        book.bars = stop
+
+
+def read(
+    tape: Tape, parameters: Parameters, at: Int64Array, closes: Float64Array, memo: Memo | None = None
+) -> tuple[Reading, Fold]:
+    """Map of a (cut) tape at ascending instants `at` (decision times) with the closes known then.
+
+    Returns the reading and the fold, whose `flows` cover every bar up to the last instant and whose `book` is the
+    map at it. `memo` saves folding what was folded before; it changes no bit.
+    """
+    p = plan(tape)
+    n = len(at)
+    reading = Reading(
+        np.full((n, kernels.N_READ), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, -1, np.int64),
+        np.searchsorted(p.closes_at, at, side="right") - 1, np.ascontiguousarray(closes, np.float64),
+    )  # fmt: skip
+    first = int(reading.bar[0]) + 1 if n else 0
+    resumed = memo.resume(p, first) if memo else None
+    fold = Fold(p, parameters, reach_of(parameters, tape.pair), resumed, memo.flows if memo else np.empty(0))
+    if n:
+        fold.to(max(first, 0))
+        if memo is not None and fold.book is not None:
+            memo.keep(p, fold.book, fold.flows)
+        fold.to(int(reading.bar[-1]) + 1, reading)
+    return reading, fold
+
+
+def clusters(book: Book, side: int, close: float, interest: float) -> Float64Array:
+    """All major clusters of one side within REACH of the close, nearest first: rows (price, usd, low, high)."""
+    size = int(2 * (REACH + 0.05) / STEP)
+    cells, prices, shape = np.empty(size), np.empty(size), np.empty(size)
+    n = kernels.side_usd(book.mass, book.scale, book.price, book.origin, STEP, close, side, REACH, cells, prices)
+    least = max(CLUSTER_FLOOR * interest * close, CLUSTER_TIMES * float(book.typical[side]))
+    found = np.empty((64, 4))
+    count = kernels.clusters(cells, prices, n, CLUSTER_CELLS, least, False, shape, found)
+    return found[:count]

@@ -1,0 +1,104 @@
+"""One market's records in the order in which they became known, the cut, and the one join.
+
+Features receive a tape that ends at the view's cutoff and read it with `asof`; nothing here or there compares a
+record's `event_time` with a candle, so a feature cannot express a join of its own (design laws 1 to 3).
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from liqsignals import readers, records
+from liqsignals.clock import Int64Array, duration_ns
+from liqsignals.errors import InputError
+from liqsignals.records import Records
+
+
+def _empty(dtype: np.dtype[np.void]) -> Records:
+    return np.empty(0, dtype)
+
+
+@dataclass(frozen=True)
+class Tape:
+    """All that is known of one market, each kind in tape order (`known_at`, then `event_time`).
+
+    A kind that the user has no file for is None, which is not the same as empty: law 8.
+    """
+
+    pair: str
+    #: Length of a folded bar and of an open-interest period, ns.
+    bar_ns: int
+    period_ns: int
+    bars: Records | None = None
+    open_interest: Records | None = None
+    #: Settled funding by venue; the venue traded on comes first.
+    funding: dict[str, Records] = field(default_factory=dict)
+    flow: Records | None = None
+
+    def cut(self, known_by: int) -> "Tape":
+        """The tape as a bot saw it at `known_by` (ns): every record with `known_at <= known_by`."""
+
+        def upto(kind: Records | None) -> Records | None:
+            return None if kind is None else kind[: np.searchsorted(kind["known_at"], known_by, side="right")]
+
+        return replace(
+            self,
+            bars=upto(self.bars),
+            open_interest=upto(self.open_interest),
+            funding={venue: kind[: np.searchsorted(kind["known_at"], known_by, "right")] for venue, kind in self.funding.items()},
+            flow=upto(self.flow),
+        )  # fmt: skip
+
+
+def asof(kind: Records, at: Int64Array) -> Int64Array:
+    """Row of the newest record known at each instant, -1 where none was. Ties go to the later record."""
+    return np.searchsorted(kind["known_at"], at, side="right") - 1
+
+
+def append(old: Records | None, new: Records | None) -> Records | None:
+    """`old` and what `new` holds beyond its last event. History wins where both have an instant."""
+    if old is None or new is None or len(old) == 0:
+        return new if old is None or len(old) == 0 else old
+    return np.concatenate([old, new[new["event_time"] > old["event_time"][-1]]])
+
+
+def read_tape(
+    datadir: Path, pair: str, *, extras: Path | None = None, finest: str = "5m", exchange: str | None = None
+) -> Tape:
+    """Everything that the disk holds of a market.
+
+    `extras` is `<datadir>/liqsignals` unless given; `finest` is the finest candle that the map may fold ("5m", or
+    "1m" where configured). Raises InputError for a folder, exchange or file that cannot be read. Missing files are
+    no error: their kinds are None.
+    """
+    readers.check_datadir(datadir)
+    exchange = exchange or readers.exchange_of(datadir)
+    if exchange not in readers.VENUES:
+        raise InputError(
+            f"liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: "
+            f"{', '.join(readers.VENUES)}"
+        )
+    extras = extras or datadir / "liqsignals"
+    bars = interest = None
+    bar_ns = period_ns = duration_ns("5m")
+    candle_file = readers.candle_file(datadir, pair, finest)
+    if candle_file:
+        timeframe, path = candle_file
+        bar_ns = duration_ns(timeframe)
+        bars = readers.bars(readers.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path))
+    interest_file = readers.open_interest_file(datadir, pair)
+    if interest_file:
+        timeframe, path = interest_file
+        period_ns = duration_ns(timeframe)
+        frame = readers.read_table(path, ("open_interest_amount",))
+        known = bars if bars is not None else _empty(records.BAR)
+        interest = readers.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
+    funding = {}
+    for venue, folder in {exchange: datadir, **readers.venue_dirs(extras)}.items():
+        path_or_none = readers.funding_file(folder, pair)
+        if path_or_none:
+            funding[venue] = readers.funding(readers.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
+    flow_path = readers.flow_file(extras, pair)
+    flow = readers.flows(flow_path) if flow_path else None
+    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow)
