@@ -21,6 +21,9 @@ from numba import njit
 
 LONG, SHORT = 0, 1
 
+# A class of levels this many times wider than a bar's range does not see where in the range it was entered.
+WIDE = 8
+
 # Columns of `flows[bar, side, :]`, base units.
 SWEPT, OPENED, CLOSED, BORN, CAPPED, REMAINDER, SWEPT_USD = 0, 1, 2, 3, 4, 5, 6
 N_FLOWS = 7
@@ -75,28 +78,30 @@ def sweep(mass, scale, total, edge, price, side, first, out):
 
 
 @njit(cache=True)
-def close_out(mass, scale, total, stock, hazard, stock_hazard, side, amount):
+def close_out(mass, scale, total, stock, hazard, stock_hazard, side, amount, scratch):
     """Close `amount` (not above what stands) of one side, each class in proportion to hazard x what stands.
 
-    A class whose share would pass 1 is closed whole and the rest of the amount goes to the others. Oracle: the same
+    A class whose share would pass 1 is closed whole and the rest of the amount goes to the others. `scratch` has three
+    rows of classes + 2. Oracle: the same
     water-filling in exact fractions.
     """
     n = mass.shape[1]
-    stands = np.empty(n + 2)
-    rate = np.empty(n + 2)
+    stands = scratch[0]
+    rate = scratch[1]
+    whole = scratch[2]
     for k in range(n):
         stands[k] = total[side, k] * scale[side, k]
         rate[k] = hazard[k]
     for r in range(2):
         stands[n + r] = stock[side, r]
         rate[n + r] = stock_hazard[r]
-    whole = np.zeros(n + 2, np.bool_)
+    whole[:] = 0.0
     left = amount
     factor = 0.0
     for _ in range(n + 2):
         weight = 0.0
         for k in range(n + 2):
-            if not whole[k]:
+            if whole[k] == 0.0:
                 weight += rate[k] * stands[k]
         if weight <= 0.0:
             factor = 0.0
@@ -104,15 +109,15 @@ def close_out(mass, scale, total, stock, hazard, stock_hazard, side, amount):
         factor = left / weight
         again = False
         for k in range(n + 2):
-            if not whole[k] and factor * rate[k] >= 1.0:
-                whole[k] = True
+            if whole[k] == 0.0 and factor * rate[k] >= 1.0:
+                whole[k] = 1.0
                 left -= stands[k]
                 again = True
         if not again:
             break
         left = max(left, 0.0)
     for k in range(n):
-        if whole[k]:
+        if whole[k] == 1.0:
             mass[side, k, :] = 0.0
             scale[side, k] = 1.0
             total[side, k] = 0.0
@@ -124,12 +129,13 @@ def close_out(mass, scale, total, stock, hazard, stock_hazard, side, amount):
                 total[side, k] *= scale[side, k]
                 scale[side, k] = 1.0
     for r in range(2):
-        stock[side, r] = 0.0 if whole[n + r] else stock[side, r] * (1.0 - factor * rate[n + r])
+        stock[side, r] = 0.0 if whole[n + r] == 1.0 else stock[side, r] * (1.0 - factor * rate[n + r])
 
 
 @njit(cache=True)
 def entry_weights(low, high, step, weights):
-    """Share of the log range [low, high] that lies in each bucket: fills `weights`, returns first bucket and count.
+    """Share of the log range [low, high] that lies in each bucket: fills `weights`, returns first bucket, count and
+    the bucket of the range's middle.
 
     `weights` must be long enough; a bar without a range is one bucket.
     """
@@ -139,15 +145,15 @@ def entry_weights(low, high, step, weights):
     b1 = int(math.floor(x1))
     if b1 == b0 or x1 - x0 < 1e-9:
         weights[0] = 1.0
-        return b0, 1
+        return b0, 1, b0
     width = x1 - x0
     for b in range(b0, b1 + 1):
         weights[b - b0] = (min(x1, b + 1.0) - max(x0, float(b))) / width
-    return b0, b1 - b0 + 1
+    return b0, b1 - b0 + 1, math.floor(0.5 * (x0 + x1))
 
 
 @njit(cache=True)
-def live_share(mix, share_cum, reach, count, side, first, n, weights, dead):
+def live_share(mix, share_cum, reach, count, side, first, n, middle, weights, dead):
     """Share of new entries' levels that the price has not passed already: the remainder's share not included.
 
     `dead`: first long bucket (last short bucket) that the price has reached since. `share_cum[side, k, j]` is the
@@ -157,12 +163,13 @@ def live_share(mix, share_cum, reach, count, side, first, n, weights, dead):
     for k in range(len(mix)):
         near = reach[side, k]
         cells = count[side, k]
+        wide = cells >= WIDE * n
         s = 0.0
-        for i in range(n):
-            e = first + i
+        for i in range(1 if wide else n):
+            e = middle if wide else first + i
             gone = e - near - dead + 1 if side == LONG else dead - (e + near) + 1
             gone = min(max(gone, 0), cells)
-            s += weights[i] * (1.0 - share_cum[side, k, gone])
+            s += (1.0 if wide else weights[i]) * (1.0 - share_cum[side, k, gone])
         alive += mix[k] * s
     return alive
 
@@ -179,11 +186,12 @@ def add_scaled(target, to, source, begin, n, factor):
 
 @njit(cache=True)
 def insert(
-    mass, scale, total, edge, mix, share, share_cum, reach, count, side, first, n, weights, dead, amount
+    mass, scale, total, edge, mix, share, share_cum, reach, count, side, first, n, middle, weights, dead, amount
 ):  # fmt: skip
     """Stand `amount` x mix at the levels of entries in buckets `first`.. (array indices), skipping the passed ones.
 
-    `share[side, k]` is in the order of the grid: for longs the farthest level comes first.
+    `share[side, k]` is in the order of the grid: for longs the farthest level comes first. A class at least WIDE times
+    as wide as the bar's range is entered at the range's middle, for the difference is lost in its width.
     """
     for k in range(len(mix)):
         near = reach[side, k]
@@ -192,9 +200,10 @@ def insert(
         m = mass[side, k]
         held = share[side, k]
         added = 0.0
-        for i in range(n):
-            e = first + i
-            u = unit * weights[i]
+        wide = cells >= WIDE * n
+        for i in range(1 if wide else n):
+            e = middle if wide else first + i
+            u = unit if wide else unit * weights[i]
             if side == LONG:
                 gone = min(max(e - near - dead + 1, 0), cells)
                 if gone < cells:
@@ -216,7 +225,7 @@ def step_bar(
     mass, scale, total, stock, edge, pending, price, origin, step,
     low, high, close, volume, change, known, event_from, event_to,
     mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
-    i, flow, weights, dead_at, swept,
+    i, flow, weights, dead_at, swept, scratch,
 ):  # fmt: skip
     """Fold bar i into the book: sweep, open and close, insert (design section 5). See `run` for the arguments.
 
@@ -248,7 +257,7 @@ def step_bar(
             closed = stands
             turnover = max(turnover - capped, 0.0)
         if closed > 0.0:
-            close_out(mass, scale, total, stock, hazard, stock_hazard, side, closed)
+            close_out(mass, scale, total, stock, hazard, stock_hazard, side, closed, scratch)
         born = 0.0
         if reopened > 0.0:
             a, z = event_from[i], event_to[i]
@@ -267,17 +276,17 @@ def step_bar(
             alive = remainder_mix
             for j in range(a, z):
                 part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
-                first, n = entry_weights(low[j], high[j], step, weights)
+                first, n, middle = entry_weights(low[j], high[j], step, weights)
                 alive += part * live_share(
-                    mix, share_cum, reach, count, side, first - origin, n, weights, dead_at[j - a]
+                    mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead_at[j - a]
                 )
             gross = reopened / alive
             for j in range(a, z):
                 part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
-                first, n = entry_weights(low[j], high[j], step, weights)
+                first, n, middle = entry_weights(low[j], high[j], step, weights)
                 insert(
                     mass, scale, total, edge, mix, share, share_cum, reach, count,
-                    side, first - origin, n, weights, dead_at[j - a], gross * part,
+                    side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part,
                 )  # fmt: skip
             stock[side, 0] += gross * remainder_mix
             born += gross - reopened
@@ -285,12 +294,14 @@ def step_bar(
             dead = dead_now
             if side == SHORT and not (dead < len(price) and price[dead] == close[i]):
                 dead -= 1
-            first, n = entry_weights(low[i], high[i], step, weights)
-            alive = remainder_mix + live_share(mix, share_cum, reach, count, side, first - origin, n, weights, dead)
+            first, n, middle = entry_weights(low[i], high[i], step, weights)
+            alive = remainder_mix + live_share(
+                mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead
+            )
             gross = turnover / alive
             insert(
                 mass, scale, total, edge, mix, share, share_cum, reach, count,
-                side, first - origin, n, weights, dead, gross,
+                side, first - origin, n, middle - origin, weights, dead, gross,
             )  # fmt: skip
             stock[side, 0] += gross * remainder_mix
             born += gross - turnover
@@ -334,18 +345,14 @@ def typical_mass(mass, scale, price, origin, step, close, side, cells, near):
     width = 2 * near + 1
     at = bucket_at_or_above(price, close, origin, step)
     n = max(cells // width, 1)
+    lo = max(at - n * width, 0) if side == LONG else at
+    hi = at if side == LONG else min(at + n * width, len(price))
+    held = np.empty(hi - lo)
+    levels(mass, scale, side, lo, hi, held)
     blocks = np.zeros(n)
-    for k in range(mass.shape[1]):
-        s = scale[side, k]
-        m = mass[side, k]
-        for w in range(n):
-            first = at - (w + 1) * width if side == LONG else at + w * width
-            lo = np.uintp(max(first, 0))
-            hi = np.uintp(max(min(first + width, len(price)), 0))
-            total = 0.0
-            for b in range(lo, hi):
-                total += m[b] * price[b]
-            blocks[w] += s * total
+    for b in range(hi - lo):
+        away = hi - lo - 1 - b if side == LONG else b
+        blocks[away // width] += held[b] * price[lo + b]
     return np.sort(blocks)[(n - 1) // 2]
 
 
@@ -463,6 +470,7 @@ def run(
     """
     weights = np.empty(mass.shape[2] + 2)
     swept = np.empty(2)
+    scratch = np.empty((3, len(mix) + 2))
     longest = 1
     for i in range(start, stop):
         if known[i] and event_to[i] - event_from[i] > longest:
@@ -477,7 +485,7 @@ def run(
                 mass, scale, total, stock, edge, pending, price, origin, step,
                 low, high, close, volume, change, known, event_from, event_to,
                 mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
-                i, flows[i], weights, dead_at, swept,
+                i, flows[i], weights, dead_at, swept, scratch,
             )  # fmt: skip
             if full_hour[i]:
                 for side in range(2):
