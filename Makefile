@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
+TIMEFRAME ?= 5m
 
 .PHONY: setup demo test check backtest bench clean
 .DEFAULT_GOAL := help
@@ -38,7 +39,7 @@ demo: setup
 
 backtest: setup
 	@test -n "$(DATADIR)" || { echo "make backtest needs DATADIR=<the folder that holds futures/>" >&2; exit 2; }
-	@$(BIN)/liqsignals backtest --datadir "$(DATADIR)" --pairs "$(PAIRS)" --strategy "$(STRATEGY)" \
+	@$(BIN)/liqsignals backtest --datadir "$(DATADIR)" --pairs "$(PAIRS)" --strategy "$(STRATEGY)" --timeframe "$(TIMEFRAME)" \
 		$(if $(TIMERANGE),--timerange "$(TIMERANGE)") $(if $(OFFLINE),--offline)
 
 check: $(VENV)/.dev

@@ -8,7 +8,8 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,8 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Liquidation-cluster, funding and exchange-flow signals for Freqtrade: features, maps and a market to try them on.",
 )
-console = Console()
-errors = Console(stderr=True)
+console = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True)
 
 DataDir = Annotated[
     Path, typer.Option("--datadir", "-d", help="freqtrade's data directory: the folder that holds futures/.")
@@ -260,7 +261,7 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
             table.add_row(name, f"{price:,.2f}", f"{head[f'liq_{where}_distance']:.2%}", _usd(head[f"liq_{where}_usd"]))
     console.print(table)
     for where, word in (("above", "shorts"), ("below", "longs")):
-        for c in head["clusters"][where]:
+        for c in head["clusters"][where][:5]:
             console.print(f"  {word} {c['low']:,.2f} .. {c['high']:,.2f}: {_usd(c['usd'])} USD at {c['distance']:.2%}")
     console.print(
         f"  liquidated by a move of 1 / 2 / 5 / 10 %: up {' / '.join(_usd(head[f'liq_short_usd_{b}pct']) for b in (1, 2, 5, 10))}, "
@@ -346,48 +347,102 @@ def backtest(
     strategy: Annotated[
         str, typer.Option("--strategy", help="Strategies, separated by spaces.")
     ] = "SqueezeMomentum RejectionFade",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategies' timeframe.")] = "5m",
     offline: Annotated[
         bool, typer.Option("--offline", help="Use the loopback exchange instead of the internet.")
     ] = False,
     config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
 ) -> None:
-    """Run `freqtrade backtesting` on your own data and say what the map shows at its end."""
-    code = run_backtest(datadir, timerange, pairs.split(), strategy.split(), offline, config, userdir)
-    raise typer.Exit(code)
+    """Show what the map says, then run `freqtrade backtesting` on your own data."""
+    run_backtest(Run(datadir, timerange, pairs.split(), strategy.split(), timeframe, offline, config, userdir))
 
 
-def run_backtest(
-    datadir: Path, timerange: str | None, pairs: list[str], strategies: list[str], offline: bool, config: Path, userdir: Path
-) -> int:  # fmt: skip
-    """Headline of each pair, then freqtrade's own backtest of every strategy; its exit code."""
-    readers.check_datadir(datadir)
-    if not config.is_file():
-        raise InputError(f"no configuration {config}. Way out: run from the project's folder, or give --config")
-    simulated = "SIMULATED " if (datadir / "SIMULATED").exists() else ""
-    _, stop = parse_timerange(timerange)
-    for pair in pairs:
-        tape = _map_tape(datadir, pair, None, None, "5m")
+@dataclass(frozen=True)
+class Run:
+    """What a backtest needs to know."""
+
+    datadir: Path
+    timerange: str | None
+    pairs: list[str]
+    strategies: list[str]
+    timeframe: str
+    offline: bool
+    config: Path
+    userdir: Path
+    #: Print only freqtrade's table of trades by pair and its summary; the whole report is in the log anyway.
+    brief: bool = False
+
+
+def run_backtest(run: Run) -> None:
+    """Headline of each pair, then freqtrade's own backtest of every strategy. Raises InputError where it fails."""
+    readers.check_datadir(run.datadir)
+    for what, path in (("configuration", run.config), ("user_data folder", run.userdir)):
+        if not path.exists():
+            raise InputError(f"there is no {what} {path}. Way out: run from the project's folder, or name it")
+    simulated = "SIMULATED " if (run.datadir / "SIMULATED").exists() else ""
+    _, stop = parse_timerange(run.timerange)
+    for pair in run.pairs:
+        tape = _map_tape(run.datadir, pair, None, None, "5m")
         assert tape.bars is not None
-        row = int(np.searchsorted(tape.bars["event_time"], stop, side="right")) - 1 if stop is not None else -1
-        print_headline(headline(tape, int(tape.bars["event_time"][row]), float(tape.bars["close"][row])), simulated)
+        ends = tape.bars["event_time"]
+        row = len(ends) - 1 if stop is None else int(np.searchsorted(ends, stop, side="right")) - 1
+        if row < 0:
+            raise InputError(f"{pair}: the data begin at {iso(ends[0])}, after the timerange {run.timerange}")
+        print_headline(headline(tape, int(ends[row]), float(tape.bars["close"][row])), simulated)
     command = [
-        str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "backtesting", "--config", str(config),
-        "--userdir", str(userdir), "--datadir", str(datadir), "--strategy-path", str(userdir / "strategies"),
-        "--strategy-list", *strategies, "--pairs", *pairs, "--cache", "none",
-        *(["--timerange", timerange] if timerange else []),
+        str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "backtesting", "--config", str(run.config),
+        "--userdir", str(run.userdir), "--datadir", str(run.datadir),
+        "--strategy-path", str(run.userdir / "strategies"), "--strategy-list", *run.strategies,
+        "--timeframe", run.timeframe, "--pairs", *run.pairs, "--cache", "none",
+        *(["--timerange", run.timerange] if run.timerange else []),
     ]  # fmt: skip
-    if offline:
-        from liqsignals.sim.exchange import loopback
+    results, log = run.userdir / "backtest_results", run.userdir / "logs" / "liqsignals-backtest.log"
+    log.parent.mkdir(exist_ok=True)
+    before = _results(results)
+    with ExitStack() as stack:
+        if run.offline:
+            # Imported here: a bot does without aiohttp's server.
+            from liqsignals.sim.exchange import loopback
 
-        with loopback(datadir) as overlay:
-            code = subprocess.run([*command, "--config", str(overlay)], check=False).returncode
-    else:
-        code = subprocess.run(command, check=False).returncode
-    results = userdir / "backtest_results"
-    newest = max(results.glob("*.zip"), key=lambda p: p.stat().st_mtime, default=None) if results.is_dir() else None
-    console.print(f"{simulated}data: {datadir}; freqtrade's result file: {newest}", soft_wrap=True)
-    return code
+            command += ["--config", str(stack.enter_context(loopback(run.datadir)))]
+        told = stack.enter_context(log.open("w"))
+        with errors.status(f"freqtrade backtesting: {', '.join(run.strategies)} (log: {log})"):
+            code = subprocess.run(
+                command,
+                check=False,
+                stderr=told,
+                stdout=told if run.brief else None,
+                env={**os.environ, "COLUMNS": "200"},
+            ).returncode
+    made = _results(results) - before
+    # freqtrade ends with 0 after some errors, too: only a result counts.
+    if code != 0 or not made:
+        said = [line for line in log.read_text().splitlines() if " ERROR " in line or "Error" in line]
+        raise InputError(f"freqtrade backtesting failed: {said[-1] if said else f'exit code {code}'}. Its log: {log}")
+    if run.brief:
+        print(_brief(log.read_text()))
+    console.print(
+        f"{simulated}data {run.datadir}\nresult {', '.join(sorted(map(str, made)))}\nlog {log}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+
+
+def _brief(report: str) -> str:
+    """freqtrade's report without its tables by tag and metric."""
+    kept, shown = [], False
+    for line in report.splitlines():
+        if line.startswith("Result for strategy") or (
+            line.strip() and line.strip().upper() == line.strip() and line[0] == " "
+        ):
+            shown = line.startswith("Result") or line.strip() in ("BACKTESTING REPORT", "STRATEGY SUMMARY")
+        if shown:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _results(folder: Path) -> set[Path]:
+    return set(folder.glob("*.zip")) if folder.is_dir() else set()
 
 
 @app.command()
@@ -398,13 +453,12 @@ def demo(
 ) -> None:
     """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
     simulate(out, seed, days)
-    userdir = Path("user_data")
-    code = run_backtest(
-        out / "binance", None, ["BTC/USDT:USDT", "ETH/USDT:USDT"], ["SqueezeMomentum", "RejectionFade"], True,
-        Path("config.json"), userdir,
-    )  # fmt: skip
-    console.print(
-        "Everything above is SIMULATED: it shows that the path works, and says nothing about profit.",
-        style="bold",
+    pairs, strategies = ["BTC/USDT:USDT", "ETH/USDT:USDT"], ["SqueezeMomentum", "RejectionFade"]
+    run_backtest(
+        Run(out / "binance", None, pairs, strategies, "5m", True, Path("config.json"), Path("user_data"), True)
     )
-    raise typer.Exit(code)
+    console.print(
+        "All of it is SIMULATED: it shows that the path works and says nothing about profit.",
+        style="bold",
+        soft_wrap=True,
+    )

@@ -497,7 +497,7 @@ def run(
                         step,
                         close[i],
                         side,
-                        np.max(reach[side] + count[side]),
+                        np.max(reach + count),
                         near,
                     )
         while r < len(at_bar) and at_bar[r] == i:

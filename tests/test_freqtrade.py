@@ -1,0 +1,168 @@
+"""Unmodified freqtrade through its own command line, offline: one market and one exchange for the whole session."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from liqsignals import COLUMNS
+from liqsignals.sim.exchange import loopback
+from liqsignals.sim.market import write_market
+
+ROOT = Path(__file__).parents[1]
+STRATEGIES = ROOT / "user_data" / "strategies"
+PLANTED = ROOT / "tests" / "planted"
+BOTH = ("SqueezeMomentum", "RejectionFade")
+BTC = "BTC/USDT:USDT"
+DAYS = 45
+
+Freqtrade = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directory of a SIMULATED market, with a second venue's rate at every candle in the extras."""
+    out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[BTC])
+    datadir = out / "binance"
+    dates = pd.read_feather(datadir / "futures" / "BTC_USDT_USDT-5m-futures.feather").date
+    rate = 1e-4 + 1e-4 * np.abs(np.random.default_rng(5).normal(size=len(dates)))
+    folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
+    pd.DataFrame({"date": dates, "funding_rate": rate}).to_feather(folder / "BTC_USDT_USDT-1h-funding_rate.feather")
+    return datadir
+
+
+@pytest.fixture(scope="session")
+def overlay(market: Path) -> Iterator[Path]:
+    with loopback(market) as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def freqtrade(market: Path, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Freqtrade:
+    """Run a freqtrade command on the market and return all that it printed."""
+    userdir = tmp_path_factory.mktemp("user_data")
+
+    def run(command: str, *arguments: str, strategies: Path = STRATEGIES) -> str:
+        line = [
+            str(Path(sys.executable).with_name("freqtrade")), command, "--config", str(ROOT / "config.json"),
+            "--config", str(overlay), "--userdir", str(userdir), "--datadir", str(market), *arguments,
+        ]  # fmt: skip
+        if "strategy" in " ".join(arguments):
+            line += ["--strategy-path", str(strategies)]
+        done = subprocess.run(
+            line, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}, timeout=300
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said[-4000:]
+        return said
+
+    run.userdir = userdir  # type: ignore[attr-defined]
+    return run
+
+
+def day(n: int) -> str:
+    return (pd.Timestamp("2025-01-01") + pd.Timedelta(days=n)).strftime("%Y%m%d")
+
+
+def trades_of(userdir: Path) -> dict[str, list[dict[str, object]]]:
+    newest = max((userdir / "backtest_results").glob("*.zip"), key=lambda p: p.stat().st_mtime)
+    with zipfile.ZipFile(newest) as archive:
+        name = next(n for n in archive.namelist() if re.fullmatch(r"backtest-result-[\d_-]+\.json", n))
+        return {s: r["trades"] for s, r in json.loads(archive.read(name))["strategy"].items()}
+
+
+def test_backtesting_trades_both_strategies(freqtrade: Freqtrade) -> None:
+    freqtrade("backtesting", "--strategy-list", *BOTH, "--timeframe", "5m", "--pairs", BTC, "--cache", "none")
+    trades = trades_of(freqtrade.userdir)  # type: ignore[attr-defined]
+    assert set(trades) == set(BOTH)
+    for strategy in BOTH:
+        assert len(trades[strategy]) > 0, strategy
+        # The map is not warm before.
+        first = min(str(t["open_date"]) for t in trades[strategy])
+        assert pd.Timestamp(first) >= pd.Timestamp("2025-01-15", tz="UTC")
+        assert all(t["enter_tag"] and t["exit_reason"] for t in trades[strategy])
+
+
+def bias(said: str) -> tuple[str, int, int]:
+    """Verdict, signals and biased entries of lookahead-analysis' table."""
+    row = next(line for line in said.splitlines() if re.search(r"\.py\s*│", line))
+    cells = [c.strip() for c in row.strip("│┃ ").split("│")]
+    return cells[2], int(cells[3]), int(cells[4])
+
+
+@pytest.mark.parametrize("strategy", BOTH)
+def test_lookahead_analysis_finds_nothing(freqtrade: Freqtrade, strategy: str) -> None:
+    said = freqtrade(
+        "lookahead-analysis", "--strategy", strategy, "--pairs", BTC, "--targeted-trade-amount", "10",
+        "--timerange", f"{day(14)}-{day(DAYS)}",
+    )  # fmt: skip
+    verdict, signals, _ = bias(said)
+    assert (verdict, signals >= 10) == ("No", True), said[-3000:]
+
+
+def test_lookahead_analysis_sees_our_data(freqtrade: Freqtrade) -> None:
+    """A leak of 12 candles in an extras file is caught; the same strategy without it is clean."""
+    for strategy, verdict in (("LeakTwelve", "Yes"), ("Causal", "No")):
+        said = freqtrade(
+            "lookahead-analysis", "--strategy", strategy, "--pairs", BTC, "--targeted-trade-amount", "10",
+            "--timerange", f"{day(14)}-{day(18)}", strategies=PLANTED,
+        )  # fmt: skip
+        found, signals, biased = bias(said)
+        assert (found, signals >= 10) == (verdict, True), said[-3000:]
+        assert (biased > 0) == (verdict == "Yes")
+
+
+@pytest.mark.parametrize("candles", [199, 499, 999])
+def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, candles: int) -> None:
+    said = freqtrade(
+        "recursive-analysis", "--strategy", "RejectionFade", "--pairs", BTC, "--startup-candle", str(candles),
+        "--timerange", f"{day(20)}-{day(24)}",
+    )  # fmt: skip
+    assert "Start checking for recursive bias" in said
+    assert "found lookahead in indicator" not in said
+    varying = [c.name for c in COLUMNS if re.search(rf"[│┃|]\s*{c.name}\s*[│┃|]", said)]
+    assert varying == []
+
+
+def test_list_data_and_strategies(freqtrade: Freqtrade) -> None:
+    said = freqtrade("list-data", "--show-timerange")
+    assert BTC in said
+    said = freqtrade("list-strategies", "--strategy-path", str(STRATEGIES))
+    assert all(f"{s} " in said for s in BOTH)
+    assert "LOAD FAILED" not in said
+
+
+def test_strategies_survive_pickling_by_value() -> None:
+    """Hyperopt pickles a strategy's base classes by value: ours derives from IStrategy alone."""
+    from freqtrade.resolvers import StrategyResolver
+    from freqtrade.strategy import IStrategy
+
+    for name in BOTH:
+        loaded = StrategyResolver._load_object(
+            paths=[STRATEGIES], object_name=name, kwargs={"config": {"timeframe": "5m"}}, add_source=False
+        )
+        assert [b for b in type(loaded).__mro__[1:] if b.__module__.startswith("liqsignals")] == []
+        assert type(loaded).__bases__ == (IStrategy,)
+
+
+def test_demo_needs_nothing_but_the_checkout(tmp_path: Path) -> None:
+    """`liqsignals demo` in a copy of the checkout: both strategies trade, the market says that it is SIMULATED."""
+    shutil.copy(ROOT / "config.json", tmp_path)
+    shutil.copytree(STRATEGIES, tmp_path / "user_data" / "strategies", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("liqsignals")), "demo", "--days", "30", "--seed", "3"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SIMULATED BTC/USDT:USDT" in done.stdout
+    assert all(re.search(rf"│\s+{s} │\s+[1-9]", done.stdout) for s in BOTH), done.stdout
+    assert "result user_data/backtest_results/backtest-result-" in done.stdout
