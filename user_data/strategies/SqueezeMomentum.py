@@ -1,0 +1,188 @@
+from datetime import datetime, timedelta
+
+import numpy as np
+import talib.abstract as ta
+from freqtrade.exchange import timeframe_to_minutes, timeframe_to_prev_date
+from freqtrade.persistence import Trade
+from freqtrade.strategy import DecimalParameter, IntParameter, IStrategy
+from pandas import DataFrame, Series
+
+from liqsignals.signals import Signals
+
+
+class SqueezeMomentum(IStrategy):
+    """Long while price presses toward a wall of short liquidations above it.
+
+    Idea: shorts that are liquidated must buy. If a rise is already under way and a major cluster of
+    short liquidations lies within reach, the rise has a natural place to go to, and to end at: the cluster.
+
+    Entry, on the first closed candle on which all of this holds:
+      - the map is fresh and warm, and a major short cluster lies `reach_min` .. `reach_max` above the close;
+      - momentum is sustained: close above a rising 4-hour EMA, ADX strong with +DI over -DI, and price
+        up over the last hour;
+      - funding does not show crowded longs (they would be the ones to be liquidated);
+      - no unusual inflow of coins to exchanges (coins that may be about to be sold).
+    A family without a data file (funding, flows) is left out; one whose data went stale blocks entries.
+    Without a fresh map there is no trade.
+
+    The tag says what funding showed: squeeze_crowded_shorts, squeeze_neutral_funding, or
+    squeeze_unknown_funding where there is no funding file.
+
+    Exits, decided on closed candles only:
+      - cluster_reached: a high since entry touched the cluster's price as it was at entry;
+      - momentum_lost: close below the EMA with -DI over +DI;
+      - time_stop: `max_hours` without reaching it;
+      - the stop loss, 0.8 % of price, never wider than the distance to the target.
+
+    No profit is claimed. That clusters pull price toward them is not established (design, section 7); the
+    thresholds come from reasoning, and only a comparison with placebo clusters can tell whether the map
+    adds anything to the momentum.
+    """
+
+    INTERFACE_VERSION = 3
+
+    timeframe = "5m"
+    can_short = False
+    process_only_new_candles = True
+    use_exit_signal = True
+    # For TA-Lib only: Wilder's ADX and a 48-candle EMA forget slowly, and have forgotten by then; liqsignals'
+    # columns do not depend on it. More would take a second request per pair and candle on Binance.
+    startup_candle_count = 480
+
+    # Off: the target is a price on the map, not a percentage.
+    minimal_roi = {"0": 10}
+    # Freqtrade counts the stop in profit on margin: 2.4 % at 3x is 0.8 % of price. Our own liquidation
+    # price, some 33 % away at 3x, is far beyond it.
+    stoploss = -0.024
+    max_leverage_used = 3.0
+
+    # Nearer than the stop is not worth its risk and fees; farther is out of reach for one push.
+    reach_min = DecimalParameter(0.008, 0.015, default=0.008, decimals=3, space="buy")
+    reach_max = DecimalParameter(0.015, 0.05, default=0.025, decimals=3, space="buy")
+    adx_min = IntParameter(15, 35, default=25, space="buy")  # Wilder's own mark of a trend
+    roc_min = DecimalParameter(0.0, 0.6, default=0.2, decimals=1, space="buy")  # % over the last hour
+    fund_z_max = DecimalParameter(0.5, 2.0, default=1.0, decimals=1, space="buy")  # above: crowded longs
+    inflow_z_max = DecimalParameter(1.0, 3.0, default=2.0, decimals=1, space="buy")  # above: a shock
+
+    # As far as the EMA looks back: a push that has not arrived by then is another push.
+    max_hours = IntParameter(2, 12, default=4, space="sell")
+
+    # Only the tag depends on it.
+    crowded_shorts_z = -1.0
+
+    plot_config = {
+        "main_plot": {
+            "ema": {"color": "#888888"},
+            "liq_above_price": {"color": "#d62728"},
+            "liq_below_price": {"color": "#2ca02c"},
+        },
+        "subplots": {
+            "distance": {"liq_above_distance": {"color": "#d62728"}},
+            "fuel": {"liq_short_usd_2pct": {"color": "#d62728"}, "liq_long_usd_2pct": {"color": "#2ca02c"}},
+            "momentum": {
+                "adx": {"color": "#1f77b4"},
+                "plus_di": {"color": "#2ca02c"},
+                "minus_di": {"color": "#d62728"},
+            },
+            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#ff7f0e"}},
+        },
+    }
+
+    def bot_start(self, **kwargs) -> None:
+        self.signals = Signals.from_config(self.config)
+
+    def informative_pairs(self) -> list:
+        return self.signals.informative_pairs(self.dp.current_whitelist())
+
+    def populate_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
+        dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)
+        dataframe["adx"] = ta.ADX(dataframe, timeperiod=14)
+        dataframe["plus_di"] = ta.PLUS_DI(dataframe, timeperiod=14)
+        dataframe["minus_di"] = ta.MINUS_DI(dataframe, timeperiod=14)
+        dataframe["roc"] = ta.ROC(dataframe, timeperiod=12)
+        return self.signals.attach(dataframe, metadata["pair"], self.timeframe, dp=self.dp)
+
+    def populate_entry_trend(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
+        # Comparisons with NaN are False: a missing value never opens a trade.
+        cluster = (
+            (dataframe["liq_fresh"] == 1)
+            & (dataframe["liq_warm"] == 1)
+            & (dataframe["liq_above_distance"] >= self.reach_min.value)
+            & (dataframe["liq_above_distance"] <= self.reach_max.value)
+        )
+        momentum = (
+            (dataframe["close"] > dataframe["ema"])
+            & (dataframe["ema"] > dataframe["ema"].shift(12))
+            & (dataframe["adx"] >= self.adx_min.value)
+            & (dataframe["plus_di"] > dataframe["minus_di"])
+            & (dataframe["roc"] >= self.roc_min.value)
+        )
+        funding = self.passes(dataframe["fund_fresh"], dataframe["fund_skew_z"] <= self.fund_z_max.value)
+        flows = self.passes(dataframe["flow_fresh"], dataframe["flow_inflow_z"] <= self.inflow_z_max.value)
+        setup = cluster & momentum & funding & flows & (dataframe["volume"] > 0)
+        # One entry per set-up: after a stop the same push is not bought again.
+        first = setup & ~setup.shift(1, fill_value=False)
+        crowded = dataframe["fund_skew_z"] <= self.crowded_shorts_z
+        tag = np.where(crowded, "squeeze_crowded_shorts", "squeeze_neutral_funding")
+        tag = np.where(dataframe["fund_fresh"].isna(), "squeeze_unknown_funding", tag)
+        dataframe.loc[first, "enter_long"] = 1
+        dataframe.loc[first, "enter_tag"] = tag[first]
+        return dataframe
+
+    def populate_exit_trend(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
+        return dataframe
+
+    def custom_exit(
+        self, pair: str, trade: Trade, current_time: datetime, current_rate: float, current_profit: float, **kwargs
+    ) -> str | None:
+        # Only closed candles decide, so that a live loop exits where a backtest does.
+        dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
+        if len(dataframe) == 0:
+            return None
+        opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
+        target = self.target_of(trade, dataframe, opened)
+        since = dataframe[dataframe["date"] >= opened]
+        if len(since) == 0:
+            return None
+        last = since.iloc[-1]
+        if target is not None and since["high"].max() >= target:
+            return "cluster_reached"
+        if last["close"] < last["ema"] and last["minus_di"] > last["plus_di"]:
+            return "momentum_lost"
+        candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
+        if last["date"] + candle - opened >= timedelta(hours=self.max_hours.value):
+            return "time_stop"
+        return None
+
+    def leverage(
+        self,
+        pair: str,
+        current_time: datetime,
+        current_rate: float,
+        proposed_leverage: float,
+        max_leverage: float,
+        entry_tag: str | None,
+        side: str,
+        **kwargs,
+    ) -> float:
+        return min(self.max_leverage_used, max_leverage)
+
+    def target_of(self, trade: Trade, dataframe: DataFrame, opened: datetime) -> float | None:
+        """The cluster's price at entry, kept with the trade so that a restart does not lose it."""
+        target = trade.get_custom_data("target")
+        if target is None:
+            # The candle that gave the signal closed when `opened` began, or one before if the bot was slow.
+            candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
+            before = (dataframe["date"] < opened) & (dataframe["date"] >= opened - 2 * candle)
+            signal = dataframe[before & (dataframe["enter_long"] == 1)]
+            # None where the entry was forced by hand.
+            if len(signal) == 0:
+                return None
+            target = float(signal["liq_above_price"].iat[-1])
+            trade.set_custom_data("target", target)
+        return target
+
+    @staticmethod
+    def passes(fresh: Series, condition: Series) -> Series:
+        """A family's filter: off where the user has no file for it (NaN), blocking where its data are stale (0)."""
+        return fresh.isna() | ((fresh == 1) & condition)
