@@ -157,12 +157,11 @@ class RejectionFade(IStrategy):
         # Before the entry's own candle has closed, there is nothing to decide on.
         if len(dataframe) == 0 or dataframe["date"].iat[-1] < opened:
             return None
-        last = dataframe.iloc[-1]
-        reached = last["close"] <= last["ema"] if trade.is_short else last["close"] >= last["ema"]
-        if reached:
+        close, ema = dataframe["close"].iat[-1], dataframe["ema"].iat[-1]
+        if close <= ema if trade.is_short else close >= ema:
             return "mean_reached"
         candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
-        if last["date"] + candle - opened >= timedelta(hours=self.max_hours.value):
+        if dataframe["date"].iat[-1] + candle - opened >= timedelta(hours=self.max_hours.value):
             return "time_stop"
         return None
 

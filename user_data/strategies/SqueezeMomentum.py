@@ -137,20 +137,19 @@ class SqueezeMomentum(IStrategy):
     ) -> str | None:
         # Only closed candles decide, so that a live loop exits where a backtest does.
         dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
-        if len(dataframe) == 0:
-            return None
         opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
-        target = self.target_of(trade, dataframe, opened)
-        since = dataframe[dataframe["date"] >= opened]
-        if len(since) == 0:
+        # Before the entry's own candle has closed, there is nothing to decide on.
+        if len(dataframe) == 0 or dataframe["date"].iat[-1] < opened:
             return None
-        last = since.iloc[-1]
-        if target is not None and since["high"].max() >= target:
-            return "cluster_reached"
-        if last["close"] < last["ema"] and last["minus_di"] > last["plus_di"]:
-            return "momentum_lost"
         candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
-        if last["date"] + candle - opened >= timedelta(hours=self.max_hours.value):
+        held = dataframe["date"].iat[-1] + candle - opened
+        target = self.target_of(trade, dataframe, opened)
+        if target is not None and dataframe["high"].iloc[-(held // candle) :].max() >= target:
+            return "cluster_reached"
+        below = dataframe["close"].iat[-1] < dataframe["ema"].iat[-1]
+        if below and dataframe["minus_di"].iat[-1] > dataframe["plus_di"].iat[-1]:
+            return "momentum_lost"
+        if held >= timedelta(hours=self.max_hours.value):
             return "time_stop"
         return None
 
