@@ -66,7 +66,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("liq_fresh", "flag", "0, 1", "no open-interest or candle file", "1 where candles and open interest are recent enough"),
     Column("liq_warm", "flag", "0, 1", "no open-interest or candle file", "1 where the map has run for 14 days without a hole in the candles"),
     Column("fund_rate_8h", "fraction per 8 h", "real", _FUND, "newest settled funding rate; > 0: longs pay"),
-    Column("fund_skew_z", "z-score", "real", f"{_FUND}; fewer than 30 settlements in 30 days, or all equal", "its distance from the mean of its last 30 days"),
+    Column("fund_skew_z", "z-score", "real", f"{_FUND}; fewer than 30 settlements in 30 days, or all of them equal and this one not", "its distance from the mean of its last 30 days"),
     Column("fund_pct", "share", "0 .. 1", f"{_FUND}; fewer than 30 settlements in 30 days", "its rank among its last 30 days"),
     Column("fund_dispersion", "fraction per 8 h", ">= 0", f"{_FUND}; fewer than two venues", "highest less lowest rate over venues"),
     Column("fund_fresh", "flag", "0, 1", "no funding file", "1 where the rate is at most two intervals old"),

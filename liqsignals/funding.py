@@ -31,7 +31,7 @@ def against_past(
     """z-score and percentile of each of `rows` against the records of the `window` (ns) before it, itself excluded.
 
     z = (x - mean) / std (population); percentile = (share below + half the share equal), 0..1. NaN where fewer than
-    `least` records are known; z also where they do not vary (a rate pinned at its default has no scale).
+    `least` records are known. A past that does not vary has no scale: z is 0 for its own value and NaN for another.
     """
     z = np.full(len(rows), np.nan)
     percentile = np.full(len(rows), np.nan)
@@ -42,6 +42,8 @@ def against_past(
         percentile[i] = ((past < value[row]).sum() + 0.5 * (past == value[row]).sum()) / len(past)
         if past.min() < past.max():
             z[i] = (value[row] - past.mean()) / past.std()
+        elif value[row] == past[0]:
+            z[i] = 0.0
     return z, percentile
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from liqsignals import COLUMNS
+from liqsignals import COLUMNS, Signals
 from liqsignals.sim.exchange import loopback
 from liqsignals.sim.market import write_market
 
@@ -121,14 +121,18 @@ def test_lookahead_analysis_sees_our_data(freqtrade: Freqtrade) -> None:
         assert (biased > 0) == (verdict == "Yes")
 
 
-@pytest.mark.parametrize("candles", [199, 499, 999])
-def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, candles: int) -> None:
+@pytest.mark.parametrize("startup", [199, 499, 999])
+def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path, startup: int) -> None:
     said = freqtrade(
-        "recursive-analysis", "--strategy", "RejectionFade", "--pairs", BTC, "--startup-candle", str(candles),
+        "recursive-analysis", "--strategy", "RejectionFade", "--pairs", BTC, "--startup-candle", str(startup),
         "--timerange", f"{day(20)}-{day(24)}",
     )  # fmt: skip
     assert "Start checking for recursive bias" in said
     assert "found lookahead in indicator" not in said
+    dates = pd.date_range(f"{day(20)}", f"{day(24)}", freq="5min", inclusive="left", tz="UTC")
+    candles = pd.read_feather(market / "futures" / "BTC_USDT_USDT-5m-futures.feather")
+    last = Signals(market).attach(candles[candles.date.isin(dates)], BTC, "5m").iloc[-1]
+    assert [c.name for c in COLUMNS if not np.isfinite(last[c.name])] == [], "the compared row must hold numbers"
     varying = [c.name for c in COLUMNS if re.search(rf"[│┃|]\s*{c.name}\s*[│┃|]", said)]
     assert varying == []
 
