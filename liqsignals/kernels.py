@@ -289,7 +289,7 @@ def step_bar(
                     side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part,
                 )  # fmt: skip
             stock[side, 0] += gross * remainder_mix
-            born += gross - reopened
+            born += max(gross - reopened, 0.0)
         if turnover > 0.0:
             dead = dead_now
             if side == SHORT and not (dead < len(price) and price[dead] == close[i]):
@@ -304,7 +304,7 @@ def step_bar(
                 side, first - origin, n, middle - origin, weights, dead, gross,
             )  # fmt: skip
             stock[side, 0] += gross * remainder_mix
-            born += gross - turnover
+            born += max(gross - turnover, 0.0)
         row[SWEPT] = swept[0]
         row[OPENED] = reopened + turnover
         row[CLOSED] = closed

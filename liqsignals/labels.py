@@ -63,14 +63,16 @@ def conventions(
     bar_ns: int,
     volume: NDArray[np.float64],
     exchange: str,
+    twins: Int64Array | None = None,
 ) -> tuple[Int64Array, NDArray[np.int8]]:
     """First UTC day of each block of labels, and the block's convention (END or START).
 
     Shapes: `label`, `amount` (n,), sorted; `bar_open`, `volume` (m,). A block is a UTC day, or as many days as
     hold BLOCK_ROWS rows. For each, |change| is rank-correlated with the volume of the period before, at and
-    after the label; a block whose peak is low (PEAK), close (LEAD) or after the label takes its nearest
-    decided neighbour's convention (the earlier one at equal distance), and a file in which none decides takes
-    the documented one.
+    after the label; a block whose peak is low (PEAK), close (LEAD) or after the label takes the
+    convention of the decided block before it, the first ones that of the first decided one, and a file in which none
+    decides takes the documented one. `twins` are labels that stand twice with two values: only a change from end to
+    start does that, so a block that begins with one is START.
     """
     block_ns = DAY * int(np.ceil(BLOCK_ROWS * period_ns / DAY))
     block = label // block_ns
@@ -94,12 +96,14 @@ def conventions(
             lead = scores[best] - max(score for k, score in enumerate(scores) if k != best)
             if best != 2 and scores[best] >= PEAK and lead >= LEAD:
                 decided[i] = best
+    if twins is not None:
+        decided[np.isin(blocks * block_ns, twins) & (decided < 0)] = START
     known = np.flatnonzero(decided >= 0)
     if known.size == 0:
         fallback = [documented_convention(exchange, int(b) * block_ns) for b in blocks]
         return blocks * block_ns, np.array(fallback, np.int8)
-    distance = np.abs(blocks[:, None] - blocks[known][None, :])
-    return blocks * block_ns, decided[known[np.argmin(distance, axis=1)]]
+    last_known = np.searchsorted(known, np.arange(len(blocks)), side="right") - 1
+    return blocks * block_ns, decided[known[np.maximum(last_known, 0)]]
 
 
 def snapshot_times(
@@ -120,7 +124,8 @@ def snapshot_times(
     """
     if len(label) == 0:
         return label, amount
-    days, kinds = conventions(label, amount, period_ns, bar_open, bar_ns, volume, exchange)
+    seen_twice = np.concatenate(([False], label[1:] == label[:-1]))
+    days, kinds = conventions(label, amount, period_ns, bar_open, bar_ns, volume, exchange, label[seen_twice])
     for at in np.flatnonzero(np.diff(kinds)):
         logger.warning(
             "%s: open-interest labels change from %s to %s of period on %s; both are read as the same instants",
@@ -131,7 +136,6 @@ def snapshot_times(
     first = np.flatnonzero(np.isin(label, days[1:]))
     before = kinds[np.searchsorted(days, label[first]) - 1]
     boundary = (before == END) & (kind[first] == START)
-    seen_twice = np.concatenate(([False], label[1:] == label[:-1]))
     kind[first[boundary & ~seen_twice[first]]] = END
 
     snapshot = label + np.where(kind == START, period_ns, 0)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from liqsignals import kernels, margin
 from liqsignals.clock import DAY, HOUR, Int64Array
+from liqsignals.errors import InputError
 from liqsignals.tape import Tape, asof
 
 Float64Array = NDArray[np.float64]
@@ -86,6 +87,12 @@ class Parameters:
     theta: float = 0.1
     #: Feed USD per position USD; 1.0 is uncalibrated.
     report_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.remainder < 1.0 and self.remainder_hazard > 0.0 and self.theta >= 0.0):
+            raise InputError(
+                "map parameters: remainder must lie between 0 and 1, its hazard above 0, theta not below 0"
+            )
 
     @property
     def mix(self) -> Float64Array:
@@ -298,7 +305,8 @@ class Memo:
     @staticmethod
     def _inputs(p: Plan, n: int) -> tuple[NDArray[np.generic], ...]:
         rows = (p.closes_at, p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to)
-        return *(a[:n] for a in rows), p.starts[p.starts < n]
+        starts = p.starts[p.starts < n]
+        return *(a[:n] for a in rows), starts, p.interest[starts]
 
     def resume(self, p: Plan, first_bar: int) -> Book | None:
         """The checkpoint, where the tape still begins as it did and the view does not start before it."""

@@ -238,8 +238,8 @@ def open_interest(
 def funding(frame: pd.DataFrame, what: str) -> Records:
     """FUNDING records of a frame of settled rates; the interval is the distance to the settlement before.
 
-    A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it; the first row takes 8 h,
-    the venues' standard.
+    A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it; the first row takes the
+    next one's (venues announce intervals beforehand), a lone row 8 h, the venues' standard.
     """
     frame = _sorted_rows(frame.dropna(subset=["funding_rate"]), ("funding_rate",), what)
     event = dates_ns(frame["date"], what)
@@ -252,7 +252,7 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
         )
     hours = np.round(np.diff(event, prepend=event[:1]) / HOUR)
     hours[~np.isin(hours, (1, 2, 4, 8))] = np.nan
-    interval = pd.Series(hours).ffill().fillna(8.0).to_numpy()
+    interval = pd.Series(hours).ffill().bfill().fillna(8.0).to_numpy()
     return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=interval)
 
 
@@ -274,7 +274,8 @@ def flows(path: Path) -> Records:
     frame = _sorted_rows(frame.dropna(subset=list(names.values())), tuple(names.values()), str(path))
     day = dates_ns(frame["date"], str(path))
     values = {k: frame[v].to_numpy(np.float64) for k, v in names.items()}
-    bad = (day % DAY != 0) | (values["inflow"] < 0) | (values["outflow"] < 0) | (values["supply"] <= 0)
+    bad = ~np.isfinite(np.stack(list(values.values()))).all(axis=0)
+    bad |= (day % DAY != 0) | (values["inflow"] < 0) | (values["outflow"] < 0) | (values["supply"] <= 0)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(

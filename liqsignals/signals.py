@@ -167,8 +167,9 @@ class Signals:
                 pair,
                 self.extras,
             )
-        self._tell_holes(pair, tape, set())
-        return _Market(tape)
+        market = _Market(tape)
+        self._tell_holes(pair, tape, market.told)
+        return market
 
     def _tell_holes(self, pair: str, tape: Tape, told: set[str]) -> None:
         for name, kind, period in (
@@ -197,7 +198,9 @@ class Signals:
             frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
             return frame if frame is not None and len(frame) else None
 
-        frame = dataframe if timeframe == bars_tf else fetched(bars_tf, "futures")
+        frame = fetched(bars_tf, "futures")
+        if timeframe == bars_tf and (frame is None or dataframe["date"].iloc[0] <= frame["date"].iloc[0]):
+            frame = dataframe
         bars, interest, settled = tape.bars, tape.open_interest, dict(tape.funding)
         what = f"{pair} live"
         try:

@@ -86,9 +86,7 @@ def frames() -> dict[tuple[str, str, str], pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def datadir(
-    frames: dict[tuple[str, str, str], pd.DataFrame], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def datadir(frames: dict[tuple[str, str, str], pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("data") / "binance"
     (folder / "futures").mkdir(parents=True)
     handler = get_datahandler(folder, "feather")
@@ -184,9 +182,7 @@ def test_longer_candles_are_made_from_shorter_ones(
     exchange: ccxt.binance, frames: dict[Any, pd.DataFrame], timeframe: str, rule: str
 ) -> None:
     stored = frames[BTC, "5m", "futures"].set_index("date")
-    wanted = stored.resample(rule).agg(
-        {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
-    )
+    wanted = stored.resample(rule).agg({"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"})
     complete = wanted.index + pd.Timedelta(rule) <= stored.index[-1] + pd.Timedelta("5min")
     wanted = wanted[complete].round(8)
     got = exchange.fetch_ohlcv(BTC, timeframe, T0, 1000)
@@ -219,9 +215,7 @@ def test_funding(exchange: ccxt.binance, frames: dict[Any, pd.DataFrame]) -> Non
     assert {pair: row["interval"] for pair, row in exchange.fetch_funding_intervals().items()} == {ETH: "4h"}
 
 
-def test_open_interest(
-    exchange: ccxt.binance, frames: dict[Any, pd.DataFrame], overlay: dict[str, Any]
-) -> None:
+def test_open_interest(exchange: ccxt.binance, frames: dict[Any, pd.DataFrame], overlay: dict[str, Any]) -> None:
     stored = frames[BTC, "5m", "open_interest"]
     dates = stored["date"].astype("int64").tolist()
 
@@ -416,9 +410,7 @@ def test_a_command_runs_with_the_overlay_and_the_server_ends_with_it(datadir: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_the_command(datadir: Path, number: signal.Signals) -> None:
-    with start(
-        datadir, "--", sys.executable, "-c", ASK_AND_STAY, "{overlay}", stdin=subprocess.DEVNULL
-    ) as process:
+    with start(datadir, "--", sys.executable, "-c", ASK_AND_STAY, "{overlay}", stdin=subprocess.DEVNULL) as process:
         assert process.stdout
         path, _, config = process.stdout.readline().split("|")
         process.send_signal(number)
@@ -457,9 +449,7 @@ def test_the_server_does_not_outlive_its_parent(datadir: Path, command: tuple[st
     assert not is_served(port)
 
 
-def test_without_a_command_it_serves_until_stdin_closes(
-    tmp_path: Path, frames: dict[Any, pd.DataFrame]
-) -> None:
+def test_without_a_command_it_serves_until_stdin_closes(tmp_path: Path, frames: dict[Any, pd.DataFrame]) -> None:
     (tmp_path / "futures").mkdir()
     frames[ETH, "1h", "futures"].to_feather(tmp_path / "futures" / "ETH_USDT_USDT-1h-futures.feather")
     (tmp_path / "SIMULATED").touch()
