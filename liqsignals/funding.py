@@ -33,6 +33,7 @@ def against_past(
     z = (x - mean) / std (population); percentile = (share below + half the share equal), 0..1. NaN where fewer than
     `least` records are known. A past that does not vary has no scale: z is 0 for its own value and NaN for another.
     """
+    event = np.ascontiguousarray(event)
     z = np.full(len(rows), np.nan)
     percentile = np.full(len(rows), np.nan)
     for i, row in enumerate(rows):

@@ -274,6 +274,7 @@ def step_bar(
                     traded += volume[j]
                 reached = min(reached, low[j]) if side == LONG else max(reached, high[j])
             alive = remainder_mix
+            first, n, middle = 0, 0, 0
             for j in range(a, z):
                 part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
                 first, n, middle = entry_weights(low[j], high[j], step, weights)
@@ -283,7 +284,8 @@ def step_bar(
             gross = reopened / alive
             for j in range(a, z):
                 part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
-                first, n, middle = entry_weights(low[j], high[j], step, weights)
+                if z - a > 1:
+                    first, n, middle = entry_weights(low[j], high[j], step, weights)
                 insert(
                     mass, scale, total, edge, mix, share, share_cum, reach, count,
                     side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part,
@@ -323,15 +325,15 @@ def levels(mass, scale, side, lo, hi, out):
 
 
 @njit(cache=True)
-def smooth(usd, n, near, out):
-    """Triangular mean of `usd[:n]`: weights 1 - |d| / near within `near` cells, those outside being empty.
+def smooth(usd, n, near, first, last, out):
+    """Triangular mean of `usd[:n]` at cells first .. last - 1: weights 1 - |d| / near, cells outside being empty.
 
-    Oracle: `np.convolve(usd[:n], weights, "same")`.
+    Oracle: `np.convolve(usd[:n], weights, "same")[first:last]`.
     """
-    out[:n] = 0.0
+    out[first:last] = 0.0
     for d in range(1 - near, near):
-        lo = max(0, -d)
-        hi = min(n, n - d)
+        lo = max(first, -d)
+        hi = min(last, n - d)
         if hi > lo:
             add_scaled(out, lo, usd, lo + d, hi - lo, 1.0 - abs(d) / near)
 
@@ -350,9 +352,13 @@ def typical_mass(mass, scale, price, origin, step, close, side, cells, near):
     held = np.empty(hi - lo)
     levels(mass, scale, side, lo, hi, held)
     blocks = np.zeros(n)
-    for b in range(hi - lo):
-        away = hi - lo - 1 - b if side == LONG else b
-        blocks[away // width] += held[b] * price[lo + b]
+    for w in range(n):
+        first = max(hi - lo - (w + 1) * width, 0) if side == LONG else w * width
+        last = hi - lo - w * width if side == LONG else min((w + 1) * width, hi - lo)
+        total = 0.0
+        for b in range(first, last):
+            total += held[b] * price[lo + b]
+        blocks[w] = total
     return np.sort(blocks)[(n - 1) // 2]
 
 
@@ -363,9 +369,13 @@ def clusters(usd, price, n, near, least, nearest_first, shape, found):
     A cluster is a local maximum of the smoothed USD whose mass within +- `near` cells is at least `least`; its price is
     the mass-weighted mean there. Stops at the first where `nearest_first`. Returns how many were found.
     """
-    smooth(usd, n, near, shape)
     count = 0
+    ready = 0
     for b in range(n):
+        if b + 1 >= ready and ready < n:
+            # The nearest cluster is mostly near: do not smooth what is not looked at.
+            smooth(usd, n, near, ready, min(ready + 64, n), shape)
+            ready = min(ready + 64, n)
         here = shape[b]
         if here <= 0.0 or (b > 0 and shape[b - 1] >= here) or (b + 1 < n and shape[b + 1] > here):
             continue
@@ -443,12 +453,15 @@ def read_row(
         total = 0.0
         b = 0
         for i in range(len(bands)):
-            while b < n and (
-                (side == SHORT and prices[b] <= close * (1.0 + bands[i]))
-                or (side == LONG and prices[b] >= close * (1.0 - bands[i]))
-            ):
-                total += cells[b]
-                b += 1
+            limit = close * (1.0 + bands[i]) if side == SHORT else close * (1.0 - bands[i])
+            if side == SHORT:
+                while b < n and prices[b] <= limit:
+                    total += cells[b]
+                    b += 1
+            else:
+                while b < n and prices[b] >= limit:
+                    total += cells[b]
+                    b += 1
             out[column + i] = total
 
 

@@ -345,7 +345,7 @@ def test_levels_survive_the_rescaling_of_their_class() -> None:
 def test_smoothing_is_a_convolution() -> None:
     usd = np.random.default_rng(0).lognormal(0, 2, 60)
     out = np.empty(60)
-    kernels.smooth(usd, 60, 5, out)
+    kernels.smooth(usd, 60, 5, 0, 60, out)
     weights = 1 - np.abs(np.arange(-4, 5)) / 5
     np.testing.assert_allclose(out, np.convolve(usd, weights, "same"), rtol=1e-12)
 
