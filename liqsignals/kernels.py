@@ -11,7 +11,7 @@ Layout of a book (see liqmap.Book): side 0 is long, side 1 is short.
 - `edge[side]`: bucket beyond which (upward for longs, downward for shorts) the side is empty;
 - `price[bucket]`: the bucket's geometric centre; bucket i of the arrays is bucket `origin + i` of the log grid.
 
-Oracle of `run`: tests/oracle.py, the same rules on dictionaries of single buckets.
+Oracle of `run_side`: tests/oracle.py, the same rules on dictionaries of single buckets.
 """
 
 import math
@@ -28,7 +28,7 @@ WIDE = 8
 SWEPT, OPENED, CLOSED, BORN, CAPPED, REMAINDER, SWEPT_USD = 0, 1, 2, 3, 4, 5, 6
 N_FLOWS = 7
 
-# Columns of a row that `read_row` writes.
+# Columns of a row that `read_side` writes.
 R_ABOVE_PRICE, R_ABOVE_USD, R_BELOW_PRICE, R_BELOW_USD, R_SHORT, R_LONG = 0, 1, 2, 3, 4, 8
 N_READ = 12
 
@@ -221,99 +221,96 @@ def insert(
 
 
 @njit(cache=True)
-def step_bar(
+def step_side(
     mass, scale, total, stock, edge, pending, price, origin, step,
     low, high, close, volume, change, known, event_from, event_to,
     mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
-    i, flow, weights, dead_at, swept, scratch,
+    i, side, row, weights, dead_at, swept, scratch,
 ):  # fmt: skip
-    """Fold bar i into the book: sweep, open and close, insert (design section 5). See `run` for the arguments.
+    """Fold bar i into one side of the book: sweep, open and close, insert (design section 5). `row` receives the
+    bar's flows; `run_side` has the other arguments.
 
     Oracle: tests/oracle.py, Oracle.step.
     """
-    first_long = bucket_at_or_above(price, low[i], origin, step)
-    last_short = bucket_at_or_above(price, high[i], origin, step)
-    if last_short == len(price) or price[last_short] > high[i]:
-        last_short -= 1
-    dead_now = bucket_at_or_above(price, close[i], origin, step)
-    for side in range(2):
-        row = flow[side]
-        sweep(mass, scale, total, edge, price, side, first_long if side == LONG else last_short, swept)
-        pending[side] += swept[0]
-        turnover = theta * volume[i]
-        net = 0.0
-        reopened = 0.0
-        if known[i]:
-            net = change[i] + pending[side]
-            reopened = max(net, 0.0)
-            pending[side] = 0.0
-        closed = turnover + max(-net, 0.0)
-        stands = stock[side, 0] + stock[side, 1]
-        for k in range(len(mix)):
-            stands += total[side, k] * scale[side, k]
-        capped = max(closed - stands, 0.0)
-        if capped > 0.0:
-            # More turnover than there is: what cannot close is not opened either.
-            closed = stands
-            turnover = max(turnover - capped, 0.0)
-        if closed > 0.0:
-            close_out(mass, scale, total, stock, hazard, stock_hazard, side, closed, scratch)
-        born = 0.0
-        if reopened > 0.0:
-            a, z = event_from[i], event_to[i]
-            # What the price has reached between each entry and now: such levels are gone already.
-            reached = close[i]
-            traded = 0.0
-            for j in range(i, a - 1, -1):
-                if j < z:
-                    level = min(reached, close[j]) if side == LONG else max(reached, close[j])
-                    at = bucket_at_or_above(price, level, origin, step)
-                    if side == SHORT and not (at < len(price) and price[at] == level):
-                        at -= 1
-                    dead_at[j - a] = at
-                    traded += volume[j]
-                reached = min(reached, low[j]) if side == LONG else max(reached, high[j])
-            alive = remainder_mix
-            first, n, middle = 0, 0, 0
-            for j in range(a, z):
-                part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
-                first, n, middle = entry_weights(low[j], high[j], step, weights)
-                alive += part * live_share(
-                    mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead_at[j - a]
-                )
-            gross = reopened / alive
-            for j in range(a, z):
-                part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
-                if z - a > 1:
-                    first, n, middle = entry_weights(low[j], high[j], step, weights)
-                insert(
-                    mass, scale, total, edge, mix, share, share_cum, reach, count,
-                    side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part,
-                )  # fmt: skip
-            stock[side, 0] += gross * remainder_mix
-            born += max(gross - reopened, 0.0)
-        if turnover > 0.0:
-            dead = dead_now
-            if side == SHORT and not (dead < len(price) and price[dead] == close[i]):
-                dead -= 1
-            first, n, middle = entry_weights(low[i], high[i], step, weights)
-            alive = remainder_mix + live_share(
-                mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead
+    edge_of_range = bucket_at_or_above(price, low[i] if side == LONG else high[i], origin, step)
+    if side == SHORT and (edge_of_range == len(price) or price[edge_of_range] > high[i]):
+        edge_of_range -= 1
+    sweep(mass, scale, total, edge, price, side, edge_of_range, swept)
+    pending[side] += swept[0]
+    turnover = theta * volume[i]
+    net = 0.0
+    reopened = 0.0
+    if known[i]:
+        net = change[i] + pending[side]
+        reopened = max(net, 0.0)
+        pending[side] = 0.0
+    closed = turnover + max(-net, 0.0)
+    stands = stock[side, 0] + stock[side, 1]
+    for k in range(len(mix)):
+        stands += total[side, k] * scale[side, k]
+    capped = max(closed - stands, 0.0)
+    if capped > 0.0:
+        # More turnover than there is: what cannot close is not opened either.
+        closed = stands
+        turnover = max(turnover - capped, 0.0)
+    if closed > 0.0:
+        close_out(mass, scale, total, stock, hazard, stock_hazard, side, closed, scratch)
+    born = 0.0
+    if reopened > 0.0:
+        a, z = event_from[i], event_to[i]
+        # What the price has reached between each entry and now: such levels are gone already.
+        reached = close[i]
+        traded = 0.0
+        for j in range(i, a - 1, -1):
+            if j < z:
+                level = min(reached, close[j]) if side == LONG else max(reached, close[j])
+                at = bucket_at_or_above(price, level, origin, step)
+                if side == SHORT and not (at < len(price) and price[at] == level):
+                    at -= 1
+                dead_at[j - a] = at
+                traded += volume[j]
+            reached = min(reached, low[j]) if side == LONG else max(reached, high[j])
+        alive = remainder_mix
+        first, n, middle = 0, 0, 0
+        for j in range(a, z):
+            part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
+            first, n, middle = entry_weights(low[j], high[j], step, weights)
+            alive += part * live_share(
+                mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead_at[j - a]
             )
-            gross = turnover / alive
+        gross = reopened / alive
+        for j in range(a, z):
+            part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
+            if z - a > 1:
+                first, n, middle = entry_weights(low[j], high[j], step, weights)
             insert(
                 mass, scale, total, edge, mix, share, share_cum, reach, count,
-                side, first - origin, n, middle - origin, weights, dead, gross,
+                side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part,
             )  # fmt: skip
-            stock[side, 0] += gross * remainder_mix
-            born += max(gross - turnover, 0.0)
-        row[SWEPT] = swept[0]
-        row[OPENED] = reopened + turnover
-        row[CLOSED] = closed
-        row[BORN] = born
-        row[CAPPED] = capped
-        row[REMAINDER] = stock[side, 0] + stock[side, 1]
-        row[SWEPT_USD] = swept[1]
+        stock[side, 0] += gross * remainder_mix
+        born += max(gross - reopened, 0.0)
+    if turnover > 0.0:
+        dead = bucket_at_or_above(price, close[i], origin, step)
+        if side == SHORT and not (dead < len(price) and price[dead] == close[i]):
+            dead -= 1
+        first, n, middle = entry_weights(low[i], high[i], step, weights)
+        alive = remainder_mix + live_share(
+            mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead
+        )
+        gross = turnover / alive
+        insert(
+            mass, scale, total, edge, mix, share, share_cum, reach, count,
+            side, first - origin, n, middle - origin, weights, dead, gross,
+        )  # fmt: skip
+        stock[side, 0] += gross * remainder_mix
+        born += max(gross - turnover, 0.0)
+    row[SWEPT] = swept[0]
+    row[OPENED] = reopened + turnover
+    row[CLOSED] = closed
+    row[BORN] = born
+    row[CAPPED] = capped
+    row[REMAINDER] = stock[side, 0] + stock[side, 1]
+    row[SWEPT_USD] = swept[1]
 
 
 @njit(cache=True)
@@ -430,57 +427,62 @@ def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices
 
 
 @njit(cache=True)
-def read_row(
-    mass, scale, typical, price, origin, step, close, interest, reach, near, floor, times, bands, work, found, out
+def read_side(
+    mass, scale, typical, price, origin, step, side, close, interest, reach, near, floor, times, bands, work, found, out
 ):  # fmt: skip
-    """The map's columns at one close: nearest major clusters and cumulative USD within `bands`.
+    """One side of the map's columns at one close: nearest major clusters and cumulative USD within `bands`.
 
     `interest` is open interest in base units; USD = base x level price, but open interest x close. `work` has three
     rows of at least as many cells as `reach` spans. NaN where there is no cluster. Oracle: tests/oracle.py.
     """
-    for side in range(2):
-        cells = work[0]
-        prices = work[1]
-        n = side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices)
-        where = R_ABOVE_PRICE if side == SHORT else R_BELOW_PRICE
-        out[where] = np.nan
-        out[where + 1] = np.nan
-        least = max(floor * interest * close, times * typical[side])
-        if clusters(cells, prices, n, near, least, True, work[2], found) > 0:
-            out[where] = found[0, 0]
-            out[where + 1] = found[0, 1]
-        column = R_SHORT if side == SHORT else R_LONG
-        total = 0.0
-        b = 0
-        for i in range(len(bands)):
-            limit = close * (1.0 + bands[i]) if side == SHORT else close * (1.0 - bands[i])
-            if side == SHORT:
-                while b < n and prices[b] <= limit:
-                    total += cells[b]
-                    b += 1
-            else:
-                while b < n and prices[b] >= limit:
-                    total += cells[b]
-                    b += 1
-            out[column + i] = total
+    cells = work[0]
+    prices = work[1]
+    n = side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices)
+    where = R_ABOVE_PRICE if side == SHORT else R_BELOW_PRICE
+    out[where] = np.nan
+    out[where + 1] = np.nan
+    least = max(floor * interest * close, times * typical[side])
+    if clusters(cells, prices, n, near, least, True, work[2], found) > 0:
+        out[where] = found[0, 0]
+        out[where + 1] = found[0, 1]
+    column = R_SHORT if side == SHORT else R_LONG
+    total = 0.0
+    b = 0
+    for i in range(len(bands)):
+        limit = close * (1.0 + bands[i]) if side == SHORT else close * (1.0 - bands[i])
+        if side == SHORT:
+            while b < n and prices[b] <= limit:
+                total += cells[b]
+                b += 1
+        else:
+            while b < n and prices[b] >= limit:
+                total += cells[b]
+                b += 1
+        out[column + i] = total
 
 
-@njit(cache=True)
-def run(
-    mass, scale, total, stock, edge, pending, typical, price, origin, step,
+@njit(cache=True, nogil=True)
+def run_side(
+    side, mass, scale, total, stock, edge, pending, typical, price, origin, step,
     low, high, close, volume, change, known, event_from, event_to, full_hour,
     mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
     start, stop, flows,
     at_bar, closes, interest, span, near, floor, times, bands, rows, remainders,
 ):  # fmt: skip
-    """Fold bars `start` .. `stop - 1` into the book and read it after the bars that `at_bar` names.
+    """Fold bars `start` .. `stop - 1` into one side of the book and read it after the bars that `at_bar` names.
+
+    The sides never touch each other's state, so that two threads may run them at once; the bits are the same.
 
     Shapes: `low`.. `volume` (bars,); `change[i]` is the change of open interest that became known at bar i where
     `known[i]`, and bars `event_from[i]` .. `event_to[i] - 1` are those in which it happened. `pending[side]` carries
-    what was swept since the last known open interest. `flows[i]` (side, flow) receives the bar's named flows.
-    Readings (r,): ascending `at_bar` in start - 1 .. stop - 1, `closes`; `rows[r]` and `remainders[r]` (side) are
-    filled. `interest` (bars,) is the open interest known at each bar; `span` .. `bands` as in `read_row`.
+    what was swept since the last known open interest. `flows[i, side]` receives the bar's named flows.
+    Readings (r,): ascending `at_bar` in start - 1 .. stop - 1, `closes`; the side's columns of `rows[r]` and
+    `remainders[r]` are filled. `interest` (bars,) is the open interest known at each bar; `span` .. `bands` as in
+    `read_side`.
     """
+    # Copies, for the sides' own state shares cache lines.
+    scale_, total_, stock_ = scale.copy(), total.copy(), stock.copy()
+    edge_, pending_, typical_ = edge.copy(), pending.copy(), typical.copy()
     weights = np.empty(mass.shape[2] + 2)
     swept = np.empty(2)
     scratch = np.empty((3, len(mix) + 2))
@@ -491,33 +493,26 @@ def run(
     dead_at = np.empty(longest, np.int64)
     work = np.empty((3, int(2.0 * (span + 0.05) / step)))
     found = np.empty((1, 4))
+    farthest = np.max(reach + count)
     r = 0
     for i in range(start - 1, stop):
         if i >= start:
-            step_bar(
-                mass, scale, total, stock, edge, pending, price, origin, step,
+            step_side(
+                mass, scale_, total_, stock_, edge_, pending_, price, origin, step,
                 low, high, close, volume, change, known, event_from, event_to,
                 mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
-                i, flows[i], weights, dead_at, swept, scratch,
+                i, side, flows[i, side], weights, dead_at, swept, scratch,
             )  # fmt: skip
             if full_hour[i]:
-                for side in range(2):
-                    typical[side] = typical_mass(
-                        mass,
-                        scale,
-                        price,
-                        origin,
-                        step,
-                        close[i],
-                        side,
-                        np.max(reach + count),
-                        near,
-                    )
+                typical_[side] = typical_mass(
+                    mass, scale_, price, origin, step, close[i], side, farthest, near
+                )  # fmt: skip
         while r < len(at_bar) and at_bar[r] == i:
-            read_row(
-                mass, scale, typical, price, origin, step, closes[r], interest[i],
+            read_side(
+                mass, scale_, typical_, price, origin, step, side, closes[r], interest[i],
                 span, near, floor, times, bands, work, found, rows[r],
             )  # fmt: skip
-            for side in range(2):
-                remainders[r, side] = stock[side, 0] + stock[side, 1]
+            remainders[r, side] = stock_[side, 0] + stock_[side, 1]
             r += 1
+    scale[side], total[side], stock[side] = scale_[side], total_[side], stock_[side]
+    edge[side], pending[side], typical[side] = edge_[side], pending_[side], typical_[side]

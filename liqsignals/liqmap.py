@@ -16,6 +16,7 @@ Open interest that comes more rarely than bars sums the sweeps since the last kn
 bars in which it happened, by volume, and inserted when it is known, less what the price has reached since.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -42,6 +43,8 @@ CLUSTER_TIMES = 3.0
 #: History after which the map counts as warm.
 WARMUP = 14 * DAY
 _GROW = 512
+#: Bars from which on a thread for each side is worth its start.
+_THREADED = 2000
 
 
 @dataclass(frozen=True)
@@ -282,7 +285,7 @@ def plan(tape: Tape) -> Plan:
 class Reading:
     """The map at n instants (rows NaN where it was not running or not fresh)."""
 
-    #: (n, kernels.N_READ) columns of kernels.read_row.
+    #: (n, kernels.N_READ) columns of kernels.read_side.
     rows: Float64Array
     #: (n, 2) remainder in base units, (n,) open interest, (n,) decision time at which the map started, -1 if none.
     remainder: Float64Array
@@ -364,15 +367,22 @@ class Fold:
         back = min(int(p.event_from[start:stop][p.known[start:stop]].min(initial=start)), start - 1)
         book.cover(float(p.low[back:stop].min()), float(p.high[back:stop].max()), reach.longest + 8)
         empty = np.empty((0, kernels.N_READ)), np.empty((0, 2))
-        kernels.run(
+        arguments = (
             book.mass, book.scale, book.total, book.stock, book.edge, book.pending, book.typical,
             book.price, book.origin, STEP,
             p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to,
-            p.closes_at % HOUR == 0, *self._rates, reach.share, reach.cum, reach.near, reach.count, start, stop, self.flows,
+            p.closes_at % HOUR == 0, *self._rates, reach.share, reach.cum, reach.near, reach.count,
+            start, stop, self.flows,
             *((reading.bar[r0:r1], reading.closes[r0:r1]) if reading else (np.empty(0, np.int64), np.empty(0))),
             p.interest, REACH, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, BANDS,
             *((reading.rows[r0:r1], reading.remainder[r0:r1]) if reading else empty),
         )  # fmt: skip
+        if stop - start > _THREADED:
+            with ThreadPoolExecutor(2) as sides:
+                list(sides.map(lambda side: kernels.run_side(side, *arguments), (kernels.LONG, kernels.SHORT)))
+        else:
+            for side in (kernels.LONG, kernels.SHORT):
+                kernels.run_side(side, *arguments)
         if reading is not None:
             reading.interest[r0:r1] = p.interest[reading.bar[r0:r1]]
             reading.started[r0:r1] = book.started

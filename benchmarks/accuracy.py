@@ -1,0 +1,230 @@
+"""Accuracy: maps against the true levels of SIMULATED markets, and swept mass against real liquidations.
+
+Nothing here, and no parameter of the library, is fitted to either.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from benchmarks import peers
+from benchmarks.peers import F8
+from benchmarks.report import Table, progress, show
+from liqsignals import features, liqmap, readers
+from liqsignals.clock import DAY, dates_ns, parse_time
+from liqsignals.liqmap import REACH, STEP
+from liqsignals.sim.market import write_market
+from liqsignals.tape import Tape, asof, read_tape
+
+PAIR = "BTC/USDT:USDT"
+SEEDS, DAYS, WARM = (1, 2, 3, 4, 5), 60, 14
+BANDS = ((0.0, 0.02), (0.02, 0.05), (0.05, 0.15))
+RANKS = ("5 bp", "25 bp", "5 bp, 0-2 %", "5 bp, 2-5 %", "5 bp, 5-15 %")
+MASSES = ("decile lift", "est/true", "est/true, 0-2 %", "est/true, 2-5 %", "est/true, 5-15 %")
+UNIFORM, NEAR = "uniform", "1/distance, last 2 days' range empty"
+PEER_A, PEER_B = "peer rule (a), pcdogyu v2", "peer rule (b), liqmap.ts"
+DATA = Path(os.environ.get("LIQSIGNALS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+Map = tuple[F8, int]  # USD of (side, bucket), and the first bucket
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One snapshot of the true levels: its instant, the bar it follows, and that bar's close."""
+
+    at: int
+    bar: int
+    close: float
+    usd: Map
+
+    def cells(self, usd: Map, side: int) -> F8:
+        """A map's cells of one side within REACH of the close, nearest first; 0 where the map ends."""
+        bucket = self.buckets(side) - usd[1]
+        inside = (bucket >= 0) & (bucket < usd[0].shape[1])
+        return np.where(inside, usd[0][side, np.where(inside, bucket, 0)], 0.0)
+
+    def buckets(self, side: int) -> peers.I8:
+        """Buckets whose centres lie below (longs) or above the close and within REACH of it, nearest first."""
+        here = np.log(self.close) / STEP - 0.5
+        end = here + np.log(1 + (REACH if side else -REACH)) / STEP
+        if side:
+            return np.arange(int(np.ceil(here)), int(np.floor(end)) + 1)
+        return np.arange(int(np.ceil(here)) - 1, int(np.ceil(end)) - 1, -1)
+
+
+def spearman(x: F8, y: F8) -> float:
+    """Rank correlation, ties at their mean rank; 0 where either does not vary."""
+    if x.min() == x.max() or y.min() == y.max():
+        return 0.0
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def decile_lift(guess: F8, true: F8) -> float:
+    """Share of the true mass in the tenth of the buckets with most estimated mass, over a tenth; ties count in part."""
+    k = round(len(guess) / 10)
+    least = np.sort(guess)[-k]
+    above, level = guess > least, guess == least
+    held = true[above].sum() + true[level].sum() * (k - above.sum()) / level.sum()
+    return float(held / true.sum() * len(true) / k)
+
+
+def scores(truth: Truth, estimate: Map) -> F8:
+    """RANKS and MASSES of one map at one snapshot: means of the two sides; est/true of both sides together."""
+    rows, masses = [], []
+    for side in range(2):
+        guess, true = truth.cells(estimate, side), truth.cells(truth.usd, side)
+        distance = np.abs(np.exp((truth.buckets(side) + 0.5) * STEP) / truth.close - 1.0)
+        bands = [(distance >= a) & (distance < z) for a, z in BANDS]
+        wide = [a[: len(a) // 5 * 5].reshape(-1, 5).sum(axis=1) for a in (guess, true)]
+        ranks = [spearman(guess, true), spearman(*wide), *(spearman(guess[m], true[m]) for m in bands)]
+        rows.append([*ranks, decile_lift(guess, true)])
+        masses.append([[a.sum(), *(a[m].sum() for m in bands)] for a in (guess, true)])
+    held = np.sum(masses, axis=0)
+    return np.array([*np.mean(rows, axis=0), *(held[0] / held[1])])
+
+
+def _truths(path: Path, tape: Tape) -> list[Truth]:
+    """True levels after WARM days, USD = base x level price."""
+    ends, found = tape.bars["event_time"], []
+    for date, rows in pd.read_parquet(path).groupby("date"):
+        at, price = int(pd.Timestamp(date).as_unit("ns").value), rows["price"].to_numpy()  # type: ignore[arg-type]
+        bucket = np.floor(np.log(price) / STEP).astype(np.int64)
+        usd = np.zeros((2, bucket[-1] - bucket[0] + 1))
+        usd[:, bucket - bucket[0]] = rows[["long_base", "short_base"]].to_numpy().T * price
+        bar = int(np.searchsorted(ends, at, side="right")) - 1
+        if at >= ends[0] + WARM * DAY:
+            found.append(Truth(at, bar, float(tape.bars["close"][bar]), (usd, int(bucket[0]))))
+    return found
+
+
+def _folded(tape: Tape) -> Callable[[Truth], Map]:
+    """liqsignals' levels, as `map --out` writes them; to be asked in ascending order."""
+    reach = liqmap.reach_of(liqmap.Parameters(), PAIR)
+    fold = liqmap.Fold(liqmap.plan(tape), liqmap.Parameters(), reach, None, np.empty(0))
+    ends = tape.bars["event_time"]
+
+    def levels(truth: Truth) -> Map:
+        fold.to(int(np.searchsorted(ends, truth.at, side="right")))
+        return fold.book.levels() * fold.book.price, fold.book.origin
+
+    return levels
+
+
+def _flat(truth: Truth) -> Map:
+    """The same everywhere."""
+    reach = int(1.2 * REACH / STEP)
+    return np.ones((2, 2 * reach)), int(np.log(truth.close) / STEP) - reach
+
+
+def _near(truth: Truth, tape: Tape) -> Map:
+    """1 / distance, but nothing where the price was within the last two days."""
+    ones, origin = _flat(truth)
+    price = np.exp((np.arange(ones.shape[1]) + origin + 0.5) * STEP)
+    days = tape.bars[truth.bar + 1 - 2 * DAY // tape.bar_ns : truth.bar + 1]
+    untouched = (price < days["low"].min()) | (price > days["high"].max())
+    return ones * untouched / np.maximum(np.abs(price / truth.close - 1.0), STEP), origin
+
+
+def simulated() -> tuple[Table, Table]:
+    """Every map on every seed: the mean over seeds, and the lowest and highest seed."""
+    by_seed: dict[str, list[F8]] = {}
+    count = 0
+    for seed in SEEDS:
+        progress(f"accuracy: SIMULATED market, seed {seed} of {len(SEEDS)}, {DAYS} days")
+        with tempfile.TemporaryDirectory() as folder:
+            out = write_market(Path(folder) / "market", seed=seed, days=DAYS, pairs=(PAIR,))
+            tape = read_tape(out / "binance", PAIR)
+            truths = _truths(out / "truth" / "BTC_USDT_USDT-levels.parquet", tape)
+            (out / "binance" / "futures" / "BTC_USDT_USDT-5m-futures.feather").unlink()
+            hourly = read_tape(out / "binance", PAIR)
+        count += len(truths)
+        bars = np.array([t.bar for t in truths])
+        a, b = (peers.fold(tape, rule(tape), bars) for rule in (peers.pcdogyu, peers.liqmap_ts))
+        maps: dict[str, list[Map]] = {
+            "liqsignals": [*map(_folded(tape), truths)],
+            "liqsignals, 1h candles": [*map(_folded(hourly), truths)],
+            UNIFORM: [*map(_flat, truths)],
+            NEAR: [_near(t, tape) for t in truths],
+            PEER_A: [(usd, a[2]) for usd in a[1]],
+            PEER_B: [(usd, b[2]) for usd in b[1]],
+        }
+        for name, estimates in maps.items():
+            kept = [scores(t, e) for t, e in zip(truths, estimates, strict=True)]
+            by_seed.setdefault(name, []).append(np.mean(kept, axis=0))
+    rows: list[tuple[Any, ...]] = []
+    for name, means in by_seed.items():
+        cells = zip(*(f(means, axis=0).tolist() for f in (np.mean, np.min, np.max)), strict=True)
+        rows.append((name, *cells))
+    n = len(RANKS) + 1
+    masses = [(r[0], *r[n : n + 1], *([None] * 4 if r[0] in (UNIFORM, NEAR) else r[n + 1 :])) for r in rows]
+    title = f"SIMULATED market, within 15 % of the price, {len(SEEDS)} seeds, {count} snapshots, mean (lowest..highest seed)"
+    note = "over all buckets, empty ones included; mean of both sides, then of a seed's snapshots after 14 days"
+    return (
+        Table(
+            f"{title}: Spearman rank of estimated and true USD per bucket", ("", *RANKS), [r[:n] for r in rows], note
+        ),
+        Table(f"{title}: true mass in the top tenth of buckets over random; mass", ("", *MASSES), masses),
+    )
+
+
+def _further_inputs(tape: Tape, path: Path) -> tuple[F8 | float, F8 | float]:
+    """Peer (a)'s other inputs at each bar, where on disk: buy share of takers and top traders, funding rate."""
+    rate: F8 | float = 0.0
+    for settled in [*tape.funding.values()][:1]:
+        rate = settled["rate"][np.maximum(asof(settled, tape.bars["known_at"]), 0)]
+    if not path.is_file():
+        return 0.5, rate
+    opened = pd.DatetimeIndex(pd.to_datetime(tape.bars["event_time"] - tape.bar_ns, utc=True)).as_unit("ms")
+    table = pd.read_parquet(path).set_index("date").reindex(opened)
+    taker = 0.25 + 0.5 * (table["taker_buy_quote"] / table["quote_volume"]).fillna(0.5)
+    ratio = table["top_pos_ls_ratio"].ffill().fillna(1.0)
+    return (0.65 * taker + 0.35 * ratio / (1.0 + ratio)).to_numpy(), rate
+
+
+def real() -> Table:
+    """Swept mass of each hour against its real liquidations (BTC; Binance, Bybit and OKX summed by a vendor)."""
+    progress("accuracy: hour score on real data")
+    path = DATA / "validation" / "BTC-1h-liquidations-binance-bybit-okx.parquet"
+    table = pd.read_parquet(path)
+    hours, truth = dates_ns(table["date"], str(path)), table[["liq_long_usd", "liq_short_usd"]].to_numpy().T
+    tape = read_tape(DATA / "binance", PAIR, exchange="binance")
+    bars = tape.bars
+    rows = np.searchsorted(bars["event_time"] - tape.bar_ns, hours)[:, None] + np.arange(12)
+    opened, low, high = bars["open"][rows[:, 0]], bars["low"][rows].min(axis=1), bars["high"][rows].max(axis=1)
+    moved, width = np.log([opened / low, high / opened]), np.log(high / low)
+    columns = features.compute(tape, bars["event_time"].copy(), bars["close"].copy(), tape.bar_ns)
+    inputs = _further_inputs(tape, DATA / "archive" / "BTCUSDT-5m-taker-and-ratios.parquet")
+    none = np.empty(0, np.int64)
+    guesses: dict[str, Any] = {
+        "liqsignals, liq_swept_*_usd": [np.nansum(columns[f"liq_swept_{s}_usd"][rows], 1) for s in ("long", "short")],
+        "price range": [width, width],
+        "price range x open interest": [width * peers.interest_at_closes(tape)[rows[:, 0] - 1] * opened] * 2,
+        "furthest move that way": moved,
+        PEER_A: peers.fold(tape, peers.pcdogyu(tape, *inputs), none)[0][rows].sum(axis=1).T,
+        PEER_B: peers.fold(tape, peers.liqmap_ts(tape), none)[0][rows].sum(axis=1).T,
+    }
+    split = parse_time("2026-01-16T00:00:00Z")
+    spans = {"before 2026-01-16": hours < split, "since": hours >= split, "whole": hours > 0}
+    kept = {f"{n}: {w}": s & (moved > m) for n, s in spans.items() for w, m in (("all", -1.0), ("> 0.5 %", 0.005))}
+    lines = [
+        (name, *(tuple(spearman(guess[i][m[i]], truth[i][m[i]]) for i in range(2)) for m in kept.values()))
+        for name, guess in guesses.items()
+    ]
+    title = f"real BTC liquidations by the hour: rank correlation, long / short, {len(hours)} hours, nothing fitted"
+    return Table(title, ("", *kept), lines, "> 0.5 %: hours whose low (high) lay that far below (above) their open")
+
+
+def run() -> list[Table]:
+    """All accuracy tables."""
+    tables = [show(table) for table in simulated()]
+    if (DATA / "validation").is_dir() and readers.data_file(DATA / "binance", PAIR, "5m", "futures"):
+        return [*tables, show(real())]
+    print(f"\nno real data in {DATA}: the hour score is skipped (set LIQSIGNALS_DATA)")
+    return tables

@@ -1,0 +1,178 @@
+"""Speed: seconds and ratios within one process, warm, repetitions in turns; minimum and median.
+
+The year is a seeded random walk in 5m candles with volume and open interest, written in freqtrade's format.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import peers
+from benchmarks.report import Table, progress, show
+from liqsignals import flows, funding, liqmap, readers
+from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, to_dates
+from liqsignals.signals import Signals
+from liqsignals.tape import Tape, read_tape
+
+YEAR = 105_120
+PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "XRP/USDT:USDT")
+
+
+def write_year(datadir: Path, pairs: tuple[str, ...], bars: int, sway: float = 0.0) -> Path:
+    """Candles, open interest, funding and flows of a random walk; `sway` adds a slow wave to the log price."""
+    (datadir / "futures").mkdir(parents=True)
+    (datadir / "liqsignals" / "flows").mkdir(parents=True)
+    opened = parse_time("2025-01-01T00:00:00Z") + 5 * MINUTE * np.arange(bars)
+    for seed, pair in enumerate(pairs):
+        rng = np.random.default_rng(seed)
+        spread = 0.0013 * np.exp(0.4 * rng.standard_normal(bars))
+        wave = sway * np.sin(np.arange(bars) * 2 * np.pi / bars)
+        close = 60_000 * np.exp(np.cumsum(spread * rng.standard_normal(bars)) + wave)
+        before = np.concatenate(([60_000.0], close[:-1]))
+        wick = np.exp(0.5 * spread * np.abs(rng.standard_normal((2, bars))))
+        volume = 500 * (spread / 0.0013) ** 1.5
+        change = 0.08 * volume * rng.uniform(0.7, 1.3, bars) * rng.choice((-1.0, 1.0), bars)
+        base = 80_000 + np.abs(np.cumsum(change))
+        settled = opened[opened % (8 * HOUR) == 0]
+        day = opened[opened % DAY == 0]
+        for kind, frame in {
+            "5m-futures": {"date": to_dates(opened), "open": before, "high": np.maximum(before, close) * wick[0],
+                           "low": np.minimum(before, close) / wick[1], "close": close, "volume": volume},
+            "5m-open_interest": {"date": to_dates(opened + 5 * MINUTE), "open_interest_amount": base,
+                                 "open_interest_value": base * close},
+            "1h-funding_rate": {"date": to_dates(settled), "funding_rate": 1e-4 * rng.standard_normal(len(settled))},
+        }.items():  # fmt: skip
+            path = datadir / "futures" / f"{pair.replace('/', '_').replace(':', '_')}-{kind}.feather"
+            pd.DataFrame(frame).to_feather(path, compression="lz4", compression_level=9)
+        flow = {"FlowInExNtv": rng.lognormal(9, 0.3, len(day)), "FlowOutExNtv": rng.lognormal(9, 0.3, len(day))}
+        table = pd.DataFrame({"time": to_dates(day).strftime("%Y-%m-%d"), **flow, "SplyExNtv": 2.5e6})
+        table.to_csv(datadir / "liqsignals" / "flows" / f"{pair[:3].lower()}-1d.csv", index=False)
+    return datadir
+
+
+def race(runners: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
+    """Seconds of each runner after one warm run, in turns so that the machine's noise falls on all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for turn in range(repeats + 1):
+        for name, run in runners.items():
+            begin = time.perf_counter()
+            run()
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def _read(tape: Tape, last: int = 0) -> Callable[[], Any]:
+    """Fold a tape and read it at every candle, or at the `last` ones only."""
+    at, closes = tape.bars["event_time"][-last:].copy(), tape.bars["close"][-last:].copy()
+    return lambda: liqmap.read(tape, liqmap.Parameters(), at, closes)
+
+
+def _attach(datadir: Path, pairs: tuple[str, ...]) -> Callable[[], Any]:
+    """From disk to attached frames, a new Signals each time; the frames are freqtrade's, loaded before."""
+    found = {pair: readers.data_file(datadir, pair, "5m", "futures") for pair in pairs}
+    frames = {pair: pd.read_feather(path) for pair, path in found.items() if path}
+
+    def run() -> None:
+        signals = Signals(datadir)
+        for pair, frame in frames.items():
+            signals.attach(frame, pair, "5m")
+
+    return run
+
+
+def against_peers(tape: Tape) -> Table:
+    """A year folded and read at every candle: the whole map here, one number a side with the peers."""
+    none = np.empty(0, np.int64)
+    unit = "peer rule (a), pcdogyu v2"
+    seconds = race({
+        "liqsignals: fold, and 12 columns a candle": _read(tape),
+        "liqsignals: fold alone": _read(tape, 1),
+        unit: lambda: peers.fold(tape, peers.pcdogyu(tape), none),
+        "peer rule (b), liqmap.ts": lambda: peers.fold(tape, peers.liqmap_ts(tape), none),
+    })  # fmt: skip
+    rows = [
+        (name, min(s), median(s), 1e6 * min(s) / YEAR, min(s) / min(seconds[unit]), median(s) / median(seconds[unit]))
+        for name, s in seconds.items()
+    ]
+    title = f"{YEAR:,} candles of 5m, folded and read at each"
+    return Table(title, ("", "min s", "median s", "us a candle", "x (a), min", "x (a), median"), rows)
+
+
+def from_disk(datadir: Path, repeats: int = 5) -> Table:
+    """Feather files to the attached dataframe through Signals.attach, warm; the split of the fastest run."""
+    parts: dict[str, list[tuple[Any, str]]] = {
+        "reading and checking files": [(readers, n) for n in ("read_table", "bars", "funding", "flows")],
+        "label test of open interest": [(readers, "open_interest")],
+        "plan, fold and read": [(liqmap, "read")],
+        "funding and flow columns": [(funding, "columns"), (flows, "columns")],
+    }
+    run, runs = _attach(datadir, PAIRS[:1]), []
+    run()
+
+    def timed(stage: str, call: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter()
+            out = call(*args, **kwargs)
+            spent[stage] += time.perf_counter() - begin
+            return out
+
+        return watched
+
+    for _ in range(repeats):
+        spent = dict.fromkeys(parts, 0.0)
+        with ExitStack() as stack:
+            for stage, targets in parts.items():
+                for module, name in targets:
+                    stack.enter_context(patch.object(module, name, timed(stage, getattr(module, name), spent)))
+            begin = time.perf_counter()
+            run()
+            total = time.perf_counter() - begin
+        runs.append({**spent, "attaching and the rest": total - sum(spent.values()), "total": total})
+    best = min(runs, key=lambda r: r["total"])
+    rows = [(n, s, s / best["total"], min(r[n] for r in runs), median(r[n] for r in runs)) for n, s in best.items()]
+    title = "from disk to the attached dataframe, a year of 5m, one pair (goal 0.5 s)"
+    return Table(title, ("", "s, fastest run", "share", "min s", "median s"), rows)
+
+
+def scaling(folder: Path, tape: Tape) -> Table:
+    """Cost against candles (fold and read), pairs (from disk, a quarter of a year each) and the range of prices."""
+    ends = tape.bars["event_time"]
+    many = write_year(folder / "pairs" / "binance", PAIRS, YEAR // 4)
+    wide = write_year(folder / "wide" / "binance", PAIRS[:1], YEAR // 4, sway=0.75)
+    tapes = [read_tape(d, PAIRS[0]) for d in (many, wide)]
+    ranges = [float(np.log(t.bars["high"].max() / t.bars["low"].min())) for t in tapes if t.bars is not None]
+    rows: list[tuple[Any, ...]] = []
+    for what, sizes, runners in (
+        ("candles", [1, 2, 4], [_read(tape.cut(int(ends[YEAR * n // 4 - 1]))) for n in (1, 2, 4)]),
+        ("pairs, from disk", [1, 2, 4], [_attach(many, PAIRS[:n]) for n in (1, 2, 4)]),
+        ("log price range", ranges, [_read(t) for t in tapes]),
+    ):
+        seconds = [min(s) for s in race(dict(zip(map(str, sizes), runners, strict=True)), 4).values()]
+        for size, s in zip(sizes, seconds, strict=True):
+            grown = size / sizes[0]
+            slope = (s / seconds[0] - 1) / (grown - 1) if grown > 1 else None
+            rows.append((f"{what} x{grown:.2g}", s, s / seconds[0], slope))
+    note = "slope: growth of cost over growth of size; 1 is linear, 0 is free"
+    return Table("cost against size", ("", "min s", "cost ratio", "slope"), rows, note)
+
+
+def run() -> list[Table]:
+    """All speed tables."""
+    with tempfile.TemporaryDirectory() as name:
+        progress("speed: a year of candles against peers' rules")
+        datadir = write_year(Path(name) / "year" / "binance", PAIRS[:1], YEAR)
+        tape = read_tape(datadir, PAIRS[0])
+        tables = [show(against_peers(tape))]
+        progress("speed: from disk")
+        tables.append(show(from_disk(datadir)))
+        progress("speed: cost against size")
+        return [*tables, show(scaling(Path(name), tape))]
