@@ -19,6 +19,7 @@ bars in which it happened, by volume, and inserted when it is known, less what t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,8 @@ class LeverageClass:
     standing: float
     #: Notional (USD) of a typical position, for its maintenance bracket.
     notional: float
+    #: Round leverages in the band, at which Parameters.tier_share of its positions are.
+    tiers: tuple[float, ...] = ()
 
     @property
     def hazard(self) -> float:
@@ -64,18 +67,19 @@ class LeverageClass:
         return float((np.sqrt(self.low * self.high) / 5.0) ** 0.745)
 
 
-#: The prior, from research/peers.md section 4: distances of isolated liquidations on Hyperliquid by notional (items 2
-#: and 3), half-lives as the best open map has them (pcdogyu, section 1). No class was fitted to anything here.
+#: The prior, from research/peers.md section 4 (docs/decisions/004): shares by notional on Hyperliquid (item 2), half-lives
+#: as the best open map has them (pcdogyu, section 1). Not fitted.
 PRIOR = (
-    LeverageClass(2.0, 3.5, 0.20, 20_000),
-    LeverageClass(3.5, 6.0, 0.21, 20_000),
-    LeverageClass(6.0, 9.0, 0.09, 20_000),
-    LeverageClass(9.0, 14.0, 0.16, 20_000),
-    LeverageClass(14.0, 22.0, 0.09, 20_000),
-    LeverageClass(22.0, 35.0, 0.08, 20_000),
-    LeverageClass(35.0, 65.0, 0.08, 20_000),
-    LeverageClass(65.0, 125.0, 0.055, 20_000),
+    LeverageClass(2.0, 4.0, 0.22, 20_000, (3.0,)),
+    LeverageClass(4.0, 7.5, 0.42, 20_000, (5.0,)),
+    LeverageClass(7.5, 14.0, 0.22, 20_000, (10.0,)),
+    LeverageClass(14.0, 22.0, 0.055, 20_000, (20.0,)),
+    LeverageClass(22.0, 35.0, 0.04, 20_000, (25.0,)),
+    LeverageClass(35.0, 65.0, 0.025, 20_000, (50.0,)),
+    LeverageClass(65.0, 125.0, 0.02, 20_000, (75.0, 100.0)),
 )
+#: Half-width of a round leverage, as a fraction: fees, funding paid and a little margin move its level.
+TIER_WIDTH = 0.04
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class Parameters:
     #: Standing share of the remainder (hedged, 1x, beyond the classes) and its closing rate relative to 5x.
     remainder: float = 0.5
     remainder_hazard: float = 0.5
+    #: Share of a class that stands at its round leverages, the rest being spread over its band.
+    tier_share: float = 0.2
     #: Positions turned over per unit of traded volume.
     theta: float = 0.1
     #: Feed USD per position USD; 1.0 is uncalibrated.
@@ -130,7 +136,7 @@ class Reach:
 
 @lru_cache(maxsize=64)
 def reach_of(parameters: Parameters, pair: str) -> Reach:
-    """Distances of a pair's levels, leverage spread evenly in log over each class's band.
+    """Distances of a pair's levels: leverage spread evenly in log over each class's band, and at its round leverages.
 
     A class above the venue's maximum leverage for its notional stands at that maximum: such positions do not exist.
     """
@@ -141,18 +147,23 @@ def reach_of(parameters: Parameters, pair: str) -> Reach:
     for side in range(2):
         for k, c in enumerate(parameters.classes):
             most = margin.bracket_at(table, c.notional).max_leverage
-            edges = np.geomspace(min(c.low, 0.999 * most), min(c.high, most), 513)
-            middle = np.sqrt(edges[1:] * edges[:-1])
-            ratio = np.array([margin.liquidation_ratio(side, x, c.notional, table) for x in middle])
-            distance = np.maximum(np.abs(np.log(ratio)) / STEP, 1.0)
-            # The entry lies anywhere in its bucket: a distance of 3.25 buckets is 3 in 75 % of cases, else 4.
-            cell = np.floor(distance).astype(np.int64)
-            part = distance - cell
-            near[side, k] = cell.min()
-            held = np.zeros(cell.max() + 2 - cell.min())
-            np.add.at(held, cell - cell.min(), (1.0 - part) / len(middle))
-            np.add.at(held, cell - cell.min() + 1, part / len(middle))
-            shares[side].append(held)
+            bands = [(1.0 - parameters.tier_share if c.tiers else 1.0, c.low, c.high)]
+            bands += [
+                (parameters.tier_share / len(c.tiers), t * (1 - TIER_WIDTH), t * (1 + TIER_WIDTH)) for t in c.tiers
+            ]
+            cells: list[Int64Array] = []
+            parts: list[NDArray[np.floating[Any]]] = []
+            for part, low, high in bands:
+                edges = np.geomspace(min(low, 0.999 * most), min(high, most), 513)
+                ratio = [margin.liquidation_ratio(side, x, c.notional, table) for x in np.sqrt(edges[1:] * edges[:-1])]
+                distance = np.maximum(np.abs(np.log(ratio)) / STEP, 1.0)
+                # The entry lies anywhere in its bucket: a distance of 3.25 buckets is 3 in 75 % of cases, else 4.
+                cell = np.floor(distance).astype(np.int64)
+                cells += [cell, cell + 1]
+                parts += [part / 512 * (1.0 - (distance - cell)), part / 512 * (distance - cell)]
+            where = np.concatenate(cells)
+            near[side, k] = where.min()
+            shares[side].append(np.bincount(where - where.min(), np.concatenate(parts)).astype(np.float64))
     count = np.array([[len(h) for h in side_shares] for side_shares in shares], np.int64)
     share = np.zeros((2, n, count.max()))
     cum = np.zeros((2, n, count.max() + 1))

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 STRATEGIES = ROOT / "user_data" / "strategies"
 PLANTED = ROOT / "tests" / "planted"
 BOTH = ("SqueezeMomentum", "RejectionFade")
-BTC = "BTC/USDT:USDT"
+ETH = "ETH/USDT:USDT"
 DAYS = 45
 
 Freqtrade = Callable[..., str]
@@ -31,12 +31,12 @@ Freqtrade = Callable[..., str]
 @pytest.fixture(scope="session")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data directory of a SIMULATED market, with a second venue's rate at every candle in the extras."""
-    out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[BTC])
+    out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[ETH])
     datadir = out / "binance"
-    dates = pd.read_feather(datadir / "futures" / "BTC_USDT_USDT-5m-futures.feather").date
+    dates = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather").date
     rate = 1e-4 + 1e-4 * np.abs(np.random.default_rng(5).normal(size=len(dates)))
     folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
-    pd.DataFrame({"date": dates, "funding_rate": rate}).to_feather(folder / "BTC_USDT_USDT-1h-funding_rate.feather")
+    pd.DataFrame({"date": dates, "funding_rate": rate}).to_feather(folder / "ETH_USDT_USDT-1h-funding_rate.feather")
     return datadir
 
 
@@ -81,7 +81,7 @@ def trades_of(userdir: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def test_backtesting_trades_both_strategies(freqtrade: Freqtrade) -> None:
-    freqtrade("backtesting", "--strategy-list", *BOTH, "--timeframe", "5m", "--pairs", BTC, "--cache", "none")
+    freqtrade("backtesting", "--strategy-list", *BOTH, "--timeframe", "5m", "--pairs", ETH, "--cache", "none")
     trades = trades_of(freqtrade.userdir)  # type: ignore[attr-defined]
     assert set(trades) == set(BOTH)
     for strategy in BOTH:
@@ -102,7 +102,7 @@ def bias(said: str) -> tuple[str, int, int]:
 @pytest.mark.parametrize("strategy", BOTH)
 def test_lookahead_analysis_finds_nothing(freqtrade: Freqtrade, strategy: str) -> None:
     said = freqtrade(
-        "lookahead-analysis", "--strategy", strategy, "--pairs", BTC, "--targeted-trade-amount", "10",
+        "lookahead-analysis", "--strategy", strategy, "--pairs", ETH, "--targeted-trade-amount", "10",
         "--timerange", f"{day(14)}-{day(DAYS)}",
     )  # fmt: skip
     verdict, signals, _ = bias(said)
@@ -113,7 +113,7 @@ def test_lookahead_analysis_sees_our_data(freqtrade: Freqtrade) -> None:
     """A leak of 12 candles in an extras file is caught; the same strategy without it is clean."""
     for strategy, verdict in (("LeakTwelve", "Yes"), ("Causal", "No")):
         said = freqtrade(
-            "lookahead-analysis", "--strategy", strategy, "--pairs", BTC, "--targeted-trade-amount", "10",
+            "lookahead-analysis", "--strategy", strategy, "--pairs", ETH, "--targeted-trade-amount", "10",
             "--timerange", f"{day(14)}-{day(18)}", strategies=PLANTED,
         )  # fmt: skip
         found, signals, biased = bias(said)
@@ -124,14 +124,14 @@ def test_lookahead_analysis_sees_our_data(freqtrade: Freqtrade) -> None:
 @pytest.mark.parametrize("startup", [199, 499, 999])
 def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path, startup: int) -> None:
     said = freqtrade(
-        "recursive-analysis", "--strategy", "RejectionFade", "--pairs", BTC, "--startup-candle", str(startup),
+        "recursive-analysis", "--strategy", "RejectionFade", "--pairs", ETH, "--startup-candle", str(startup),
         "--timerange", f"{day(20)}-{day(24)}",
     )  # fmt: skip
     assert "Start checking for recursive bias" in said
     assert "found lookahead in indicator" not in said
     dates = pd.date_range(f"{day(20)}", f"{day(24)}", freq="5min", inclusive="left", tz="UTC")
-    candles = pd.read_feather(market / "futures" / "BTC_USDT_USDT-5m-futures.feather")
-    last = Signals(market).attach(candles[candles.date.isin(dates)], BTC, "5m").iloc[-1]
+    candles = pd.read_feather(market / "futures" / "ETH_USDT_USDT-5m-futures.feather")
+    last = Signals(market).attach(candles[candles.date.isin(dates)], ETH, "5m").iloc[-1]
     assert [c.name for c in COLUMNS if not np.isfinite(last[c.name])] == [], "the compared row must hold numbers"
     varying = [c.name for c in COLUMNS if re.search(rf"[│┃|]\s*{c.name}\s*[│┃|]", said)]
     assert varying == []
@@ -139,7 +139,7 @@ def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path
 
 def test_list_data_and_strategies(freqtrade: Freqtrade) -> None:
     said = freqtrade("list-data", "--show-timerange")
-    assert BTC in said
+    assert ETH in said
     said = freqtrade("list-strategies", "--strategy-path", str(STRATEGIES))
     assert all(f"{s} " in said for s in BOTH)
     assert "LOAD FAILED" not in said

@@ -59,7 +59,7 @@ class SqueezeMomentum(IStrategy):
     # Nearer than the stop is not worth its risk and fees; farther is out of reach for one push.
     reach_min = DecimalParameter(0.008, 0.015, default=0.008, decimals=3, space="buy")
     reach_max = DecimalParameter(0.015, 0.05, default=0.025, decimals=3, space="buy")
-    adx_min = IntParameter(15, 35, default=25, space="buy")  # Wilder's own mark of a trend
+    adx_min = IntParameter(15, 35, default=20, space="buy")
     roc_min = DecimalParameter(0.0, 0.6, default=0.2, decimals=1, space="buy")  # % over the last hour
     fund_z_max = DecimalParameter(0.5, 2.0, default=1.0, decimals=1, space="buy")  # above: crowded longs
     inflow_z_max = DecimalParameter(1.0, 3.0, default=2.0, decimals=1, space="buy")  # above: a shock
