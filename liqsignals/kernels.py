@@ -356,7 +356,7 @@ def typical_mass(mass, scale, price, origin, step, close, side, cells, near):
         for b in range(first, last):
             total += held[b] * price[lo + b]
         blocks[w] = total
-    return np.sort(blocks)[(n - 1) // 2]
+    return np.partition(blocks, (n - 1) // 2)[(n - 1) // 2]
 
 
 @njit(cache=True)
@@ -396,10 +396,11 @@ def clusters(usd, price, n, near, least, nearest_first, shape, found):
 
 
 @njit(cache=True)
-def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices):
+def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices, held):
     """USD of one side in cells ordered away from the close, up to `reach` (fraction): returns their number.
 
-    Shorts stand above the close, longs below; a level at the close itself has been reached.
+    Shorts stand above the close, longs below; a level at the close itself has been reached. `held` is
+    scratch of the same length.
     """
     if side == SHORT:
         lo = bucket_at_or_above(price, close, origin, step)
@@ -412,17 +413,13 @@ def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices
         lo = bucket_at_or_above(price, close * (1.0 - reach), origin, step)
         hi = bucket_at_or_above(price, close, origin, step)
     n = max(hi - lo, 0)
-    levels(mass, scale, side, lo, lo + n, cells)
-    if side == LONG:
-        for b in range(n // 2):
-            cells[b], cells[n - 1 - b] = cells[n - 1 - b], cells[b]
-        for b in range(n):
-            prices[b] = price[lo + n - 1 - b]
-    else:
-        for b in range(n):
-            prices[b] = price[lo + b]
-    for b in range(n):
-        cells[b] *= prices[b]
+    levels(mass, scale, side, lo, lo + n, held)
+    first = np.uintp(lo)
+    last = np.uintp(n - 1)
+    for b in range(np.uintp(n)):
+        from_low = last - b if side == LONG else b
+        prices[b] = price[first + from_low]
+        cells[b] = held[from_low] * prices[b]
     return n
 
 
@@ -437,7 +434,7 @@ def read_side(
     """
     cells = work[0]
     prices = work[1]
-    n = side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices)
+    n = side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices, work[2])
     where = R_ABOVE_PRICE if side == SHORT else R_BELOW_PRICE
     out[where] = np.nan
     out[where + 1] = np.nan

@@ -429,7 +429,7 @@ def clusters(book: Book, side: int, close: float, interest: float) -> Float64Arr
     """All major clusters of one side within REACH of the close, nearest first: rows (price, usd, low, high)."""
     size = int(2 * (REACH + 0.05) / STEP)
     cells, prices, shape = np.empty(size), np.empty(size), np.empty(size)
-    n = kernels.side_usd(book.mass, book.scale, book.price, book.origin, STEP, close, side, REACH, cells, prices)
+    n = kernels.side_usd(book.mass, book.scale, book.price, book.origin, STEP, close, side, REACH, cells, prices, shape)
     least = max(CLUSTER_FLOOR * interest * close, CLUSTER_TIMES * float(book.typical[side]))
     found = np.empty((64, 4))
     count = kernels.clusters(cells, prices, n, CLUSTER_CELLS, least, False, shape, found)

@@ -7,7 +7,7 @@ from types import ModuleType
 import numba
 import numpy as np
 import pytest
-from conftest import FIVE, NARROW, PAIR, Market, as_tape, make_market
+from conftest import FIVE, NARROW, PAIR, Market, as_tape, assert_same_bits, decisions, make_market
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Oracle, centre, shares_closed
@@ -387,3 +387,13 @@ def test_a_change_during_a_hole_in_open_interest_enters_over_its_bars() -> None:
 def test_records_are_never_known_before_they_happen() -> None:
     with pytest.raises(records.InputError, match="known before it happened"):
         records.records(records.OPEN_INTEREST, np.array([2]), np.array([1]), base=1.0)
+
+
+def test_a_thread_for_each_side_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_market(3, 4)
+    at, closes = decisions(made.candles)
+    read = []
+    for bars in (0, 1_000_000):
+        monkeypatch.setattr(liqmap, "_THREADED", bars)
+        read.append(features.compute(as_tape(made), at, closes, FIVE))
+    assert_same_bits(*read)
