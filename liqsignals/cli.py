@@ -23,6 +23,7 @@ from rich.table import Table
 
 from liqsignals import __version__, features, kernels, liqmap, readers
 from liqsignals.clock import (
+    MINUTE,
     duration_ns,
     iso,
     parse_time,
@@ -30,7 +31,7 @@ from liqsignals.clock import (
     to_dates,
 )
 from liqsignals.errors import InputError
-from liqsignals.tape import Tape, read_tape
+from liqsignals.tape import Tape, asof, read_tape
 
 app = typer.Typer(
     add_completion=False,
@@ -221,16 +222,16 @@ def map_command(
 def headline(tape: Tape, at: int, close: float) -> dict[str, Any]:
     """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
     instant = np.array([at], np.int64)
-    columns = features.compute(tape, instant, np.array([close]), tape.bar_ns)
-    view = tape.cut(at)
-    _, fold = liqmap.read(view, liqmap.Parameters(), instant, np.array([close]))
+    state = liqmap.Memo()
+    columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, memo=state)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
-    if fold.book is not None and row["liq_fresh"] == 1.0:
+    if state.book is not None and tape.open_interest is not None and row["liq_fresh"] == 1.0:
+        interest = float(tape.open_interest["base"][asof(tape.open_interest, instant)[0]])
         for where, side in (("above", kernels.SHORT), ("below", kernels.LONG)):
             found[where] = [
                 {"price": c[0], "distance": abs(c[0] / close - 1.0), "usd": c[1], "low": c[2], "high": c[3]}
-                for c in liqmap.clusters(fold.book, side, close, float(fold.plan.interest[-1]))
+                for c in liqmap.clusters(state.book, side, close, interest)
             ]
     return {"pair": tape.pair, "at": iso(at), "price": close, "clusters": found, **row}
 
@@ -280,6 +281,8 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
 def _write_levels(tape: Tape, every: int, out: Path, timerange: str | None) -> None:
     assert tape.bars is not None
     ends = tape.bars["event_time"]
+    if every % tape.bar_ns:
+        raise InputError(f"--every must be a multiple of the candles that the map folds ({tape.bar_ns // MINUTE}m)")
     start, stop = parse_timerange(timerange)
     first = max(-(-int(ends[0]) // every) * every, -(-start // every) * every if start is not None else 0)
     last = min(int(ends[-1]), stop - 1 if stop is not None else int(ends[-1]))

@@ -125,6 +125,10 @@ def test_levels_over_time(liqsignals, datadir: Path, market: Market, tmp_path: P
         (["map", "-p", PAIR, "--at", "2020-01-01T00:00:00Z"], "the first one closed at 2026-01-05T00:05:00Z"),
         (["map", "-p", PAIR, "--every", "6h"], "--every together with --out"),
         (["map", "-p", PAIR, "--every", "6 hours", "--out", "x.parquet"], "is not a duration"),
+        (
+            ["map", "-p", PAIR, "--every", "7m", "--out", "x.parquet"],
+            "must be a multiple of the candles that the map folds (5m)",
+        ),
         (["map", "-p", PAIR, "--every", "6h", "--out", "x.csv"], "unknown ending; use one of .parquet"),
         (["map", "-p", "DOGE/USDT:USDT"], "no candles of DOGE/USDT:USDT in"),
         (["features", "-p", "DOGE/USDT:USDT", "--out", "x.csv"], "pairs there: BTC_USDT_USDT"),
