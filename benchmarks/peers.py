@@ -1,4 +1,4 @@
-"""Other open maps' rules, our own code on liqsignals' 5-bp log grid, one compiled pass each (peers.md, section 1).
+"""Other open maps' rules, our own code on liqsignals' 5-bp log grid, one compiled pass each (docs/evidence.md names them).
 
 A rule says how many USD each candle adds at which leverages and how they fade; a level goes when a candle's range
 contains it. Compiled with fastmath, which the library forgoes. Nothing is tuned, and peers know open interest at
@@ -65,7 +65,7 @@ def liqmap_ts(tape: Tape) -> Seeds:
     """bendizziesmith/liqmap: turnover x clamp(1 + 8 max(dOI / OI, 0), 1, 3) becomes positions, half on each side.
 
     Anchors close .45, high .275, low .275; liquidation at 1 -+ 1/L; its tiers for candles up to 1 h. Shares are its
-    standing split 'current' over the half-lives (its 'highLeverage' scores lower: peers.md, section 2).
+    standing split 'current' over the half-lives (its 'highLeverage' scores lower in the peers' study).
     """
     b = tape.bars
     base = interest_at_closes(tape)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -26,11 +26,13 @@ from liqsignals.clock import (
     MINUTE,
     duration_ns,
     iso,
+    open_time,
     parse_time,
     parse_timerange,
     to_dates,
 )
 from liqsignals.errors import InputError
+from liqsignals.records import open_interest_max_age
 from liqsignals.tape import Tape, asof, read_tape
 
 app = typer.Typer(
@@ -48,25 +50,22 @@ DataDir = Annotated[
 Pair = Annotated[str, typer.Option("--pair", "-p", help="Pair as freqtrade names it, for example BTC/USDT:USDT.")]
 Extras = Annotated[
     Path | None,
-    typer.Option("--extras", help="Folder of what freqtrade cannot hold [default: DATADIR/liqsignals]."),
+    typer.Option("--extras", help="Folder of exchange flows and other venues; DATADIR/liqsignals unless given."),
 ]
 Exchange = Annotated[
-    str | None, typer.Option("--exchange", help="Exchange of the data [default: the data directory's name].")
+    str | None, typer.Option("--exchange", help="Exchange of the data; the data directory's name unless given.")
 ]
 Finest = Annotated[str, typer.Option("--finest", help="Finest candles to fold: 5m, or 1m where you have them.")]
 Timerange = Annotated[
     str | None,
-    typer.Option("--timerange", help="freqtrade's notation, UTC: 20250801-20260228 [default: all]."),
+    typer.Option("--timerange", help="freqtrade's notation, UTC days: 20250801-20260228; all data unless given."),
 ]
 
 
 def main() -> None:
     """Run the command line: InputError becomes one line and exit code 2."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=errors, show_time=False, show_path=False)],
-    )
+    # Plain lines: a wrapped command cannot be pasted.
+    logging.basicConfig(level=logging.WARNING, format="liqsignals: %(message)s")
     try:
         app()
     except InputError as error:
@@ -84,33 +83,37 @@ def _root(
 
 
 def _candles(datadir: Path, pair: str, timeframe: str) -> pd.DataFrame:
+    duration_ns(timeframe)
     path = readers.data_file(datadir, pair, timeframe, "futures")
-    if path is None:
-        have = ", ".join(readers.pairs_in(datadir)) or "none"
+    frame = readers.read_table(path, ("open", "high", "low", "close", "volume")) if path else None
+    if frame is None or len(frame) == 0:
         raise InputError(
-            f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {have}). Way out: freqtrade "
-            f"download-data --trading-mode futures -t {timeframe} -p {pair}"
+            f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {_pairs(datadir)}). Way out: "
+            f"{readers.download_command(readers.exchange_of(datadir), pair, timeframe)}"
         )
-    return readers.read_table(path, ("open", "high", "low", "close", "volume"))
+    return frame
+
+
+def _pairs(datadir: Path) -> str:
+    return ", ".join(readers.pairs_in(datadir)) or "none"
 
 
 def _tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str = "5m") -> Tape:
     if finest not in ("1m", "5m"):
         raise InputError(f"--finest {finest} must be 5m or 1m")
+    readers.check_pair(datadir, pair)
+    readers.check_extras(extras)
     return read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
 
 
 def _map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str) -> Tape:
     """A tape that can carry a map: candles and open interest, or an error that names what to download."""
     tape = _tape(datadir, pair, extras, exchange, finest)
-    for what, kind, there in (
-        ("candles", "futures", tape.bars),
-        ("open interest", "open_interest", tape.open_interest),
-    ):
+    for what, there in (("candles", tape.bars), ("open interest", tape.open_interest)):
         if there is None or len(there) == 0:
             raise InputError(
-                f"no {what} of {pair} in {datadir / 'futures'}; a map needs them. Way out: freqtrade download-data "
-                f"--trading-mode futures --candle-types {kind} -t 5m --days 29 -p {pair}"
+                f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {_pairs(datadir)}); a map needs them. Way "
+                f"out: {readers.download_command(exchange or readers.exchange_of(datadir), pair)}"
             )
     return tape
 
@@ -124,7 +127,12 @@ def _written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
         raise InputError(f"--out {out}: there is no folder {out.parent}. Way out: make it first")
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise InputError(f"--out {out}: cannot be written. Way out: choose a folder that you may write to")
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=out.suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=out.suffix)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be written ({error.strerror}). Way out: choose another folder"
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -155,7 +163,7 @@ def features_command(
     bars = readers.bars(frame, timeframe, f"{pair} {timeframe} candles")
     at, closes = bars["event_time"].copy(), bars["close"].copy()
     start, stop = parse_timerange(timerange)
-    opened = at - duration_ns(timeframe)
+    opened = open_time(at, duration_ns(timeframe))
     inside = (opened >= (start if start is not None else opened[:1].min(initial=0))) & (
         opened < (stop if stop is not None else opened[-1:].max(initial=0) + 1)
     )
@@ -165,8 +173,8 @@ def features_command(
         )
     if tape.open_interest is None:
         logging.getLogger(__name__).warning(
-            "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: freqtrade download-data "
-            "--trading-mode futures --candle-types open_interest -t 5m --days 29 -p %s", pair, datadir, pair,
+            "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
+            pair, datadir, readers.download_command(exchange or readers.exchange_of(datadir), pair),
         )  # fmt: skip
     columns = features.compute(tape, at[inside], closes[inside], duration_ns(timeframe))
     table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
@@ -190,7 +198,9 @@ def map_command(
         str | None,
         typer.Option("--at", help="Map after the last candle closed at or before this time, with zone."),
     ] = None,
-    every: Annotated[str | None, typer.Option("--every", help="Write the levels at each multiple of this: 6h.")] = None,
+    every: Annotated[
+        str | None, typer.Option("--every", help="Write the levels at each multiple of this (6h) to --out.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="With --every: the .parquet file to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     timerange: Timerange = None,
@@ -202,6 +212,8 @@ def map_command(
     readers.check_datadir(datadir)
     if (every is None) != (out is None) or (every is not None and (at is not None or as_json)):
         raise InputError("map: give either --at and --json (show a map), or --every together with --out (write levels)")
+    if every is None and timerange is not None:
+        raise InputError("map: --timerange goes with --every; for the map of one moment use --at")
     tape = _map_tape(datadir, pair, extras, exchange, finest)
     if every is not None and out is not None:
         _write_levels(tape, duration_ns(every), out, timerange)
@@ -212,11 +224,20 @@ def map_command(
     row = int(np.searchsorted(ends, when, side="right")) - 1
     if row < 0:
         raise InputError(f"--at {at}: no candle of {pair} had closed by then; the first one closed at {iso(ends[0])}")
+    if at is not None and when - int(ends[row]) >= tape.bar_ns:
+        logging.getLogger(__name__).warning(
+            "%s: the data end at %s; this is the map of then, not of %s", pair, iso(ends[row]), iso(when)
+        )
     head = headline(tape, int(ends[row]), float(tape.bars["close"][row]))
     if as_json:
         print(json.dumps(head, indent=2))
     else:
-        print_headline(head)
+        print_headline(head, _simulated(datadir))
+
+
+def _simulated(datadir: Path) -> str:
+    """What every print about a made-up market begins with."""
+    return "SIMULATED " if (datadir / "SIMULATED").exists() else ""
 
 
 def headline(tape: Tape, at: int, close: float) -> dict[str, Any]:
@@ -236,6 +257,11 @@ def headline(tape: Tape, at: int, close: float) -> dict[str, Any]:
     return {"pair": tape.pair, "at": iso(at), "price": close, "clusters": found, **row}
 
 
+def _price(value: float) -> str:
+    """A price in six significant digits at least: 86,583.20, 0.0000123456."""
+    return f"{value:,.{max(2, 5 - math.floor(math.log10(value)))}f}"
+
+
 def _usd(value: float | None) -> str:
     if value is None:
         return "-"
@@ -251,7 +277,7 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
     def number(name: str, form: str) -> str:
         return "-" if head[name] is None else format(head[name], form)
 
-    table = Table(title=f"{title}{head['pair']} at {head['at']}: price {head['price']:,.2f}", title_justify="left")
+    table = Table(title=f"{title}{head['pair']} at {head['at']}: price {_price(head['price'])}", title_justify="left")
     for column in ("nearest major cluster", "price", "distance", "USD"):
         table.add_column(column, justify="left" if column.startswith("n") else "right")
     for name, where in (("shorts, above", "above"), ("longs, below", "below")):
@@ -259,11 +285,15 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
         if price is None:
             table.add_row(name, "none within 15 %", "-", "-")
         else:
-            table.add_row(name, f"{price:,.2f}", f"{head[f'liq_{where}_distance']:.2%}", _usd(head[f"liq_{where}_usd"]))
+            table.add_row(name, _price(price), f"{head[f'liq_{where}_distance']:.2%}", _usd(head[f"liq_{where}_usd"]))
     console.print(table)
     for where, word in (("above", "shorts"), ("below", "longs")):
         for c in head["clusters"][where][:5]:
-            console.print(f"  {word} {c['low']:,.2f} .. {c['high']:,.2f}: {_usd(c['usd'])} USD at {c['distance']:.2%}")
+            console.print(
+                f"  {word} {_price(c['low'])} .. {_price(c['high'])}: {_usd(c['usd'])} USD at {c['distance']:.2%}"
+            )
+        if len(head["clusters"][where]) > 5:
+            console.print(f"  and {len(head['clusters'][where]) - 5} more {word} (--json has all)")
     console.print(
         f"  liquidated by a move of 1 / 2 / 5 / 10 %: up {' / '.join(_usd(head[f'liq_short_usd_{b}pct']) for b in (1, 2, 5, 10))}, "
         f"down {' / '.join(_usd(head[f'liq_long_usd_{b}pct']) for b in (1, 2, 5, 10))} USD"
@@ -288,6 +318,7 @@ def _write_levels(tape: Tape, every: int, out: Path, timerange: str | None) -> N
     last = min(int(ends[-1]), stop - 1 if stop is not None else int(ends[-1]))
     instants = np.arange(first, last + 1, every, dtype=np.int64)
     parts: list[pd.DataFrame] = []
+    stale = 0
     plan = liqmap.plan(tape)
     parameters = liqmap.Parameters()
     fold = liqmap.Fold(plan, parameters, liqmap.reach_of(parameters, tape.pair), None, np.empty(0))
@@ -298,6 +329,9 @@ def _write_levels(tape: Tape, every: int, out: Path, timerange: str | None) -> N
             fold.to(bar)
             book = fold.book
             if book is None or bar == 0 or ends[bar - 1] != instant:
+                continue
+            if instant - plan.measured_at[bar - 1] > open_interest_max_age(tape.period_ns):
+                stale += 1
                 continue
             levels = book.levels()
             held = np.flatnonzero(levels.any(axis=0))
@@ -314,6 +348,7 @@ def _write_levels(tape: Tape, every: int, out: Path, timerange: str | None) -> N
         table.to_parquet(path, index=False)
     print(
         f"{out}: {len(table)} levels at {len(parts)} times, {table.date.iloc[0].isoformat()} to {table.date.iloc[-1].isoformat()}"
+        + (f"; left out {stale} times at which open interest was stale" if stale else "")
     )
 
 
@@ -337,8 +372,13 @@ def simulate(
     """Write a SIMULATED market: a freqtrade data directory with extras, and its true liquidation levels."""
     from liqsignals.sim.market import write_market
 
-    with progress("SIMULATED market") as told:
-        write_market(out, seed=seed, days=days, progress=told)
+    try:
+        with progress("SIMULATED market") as told:
+            write_market(out, seed=seed, days=days, progress=told)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be written ({error.strerror}). Way out: choose another folder"
+        ) from error
     print(f"SIMULATED market of {days} days, seed {seed}: data directory {out / 'binance'}, truth {out / 'truth'}")
 
 
@@ -383,7 +423,7 @@ def run_backtest(run: Run) -> None:
     for what, path in (("configuration", run.config), ("user_data folder", run.userdir)):
         if not path.exists():
             raise InputError(f"there is no {what} {path}. Way out: run from the project's folder, or name it")
-    simulated = "SIMULATED " if (run.datadir / "SIMULATED").exists() else ""
+    simulated = _simulated(run.datadir)
     _, stop = parse_timerange(run.timerange)
     for pair in run.pairs:
         tape = _map_tape(run.datadir, pair, None, None, "5m")
@@ -422,7 +462,9 @@ def run_backtest(run: Run) -> None:
     # freqtrade ends with 0 after some errors, too: only a result counts.
     if code != 0 or not made:
         said = [line for line in log.read_text().splitlines() if " ERROR " in line or "Error" in line]
-        raise InputError(f"freqtrade backtesting failed: {said[-1] if said else f'exit code {code}'}. Its log: {log}")
+        why = said[-1].rstrip(".") if said else f"exit code {code}"
+        way = " Way out without internet: OFFLINE=1 (--offline)." if "Could not load markets" in why else ""
+        raise InputError(f"freqtrade backtesting failed: {why}. Its log: {log}.{way}")
     if run.brief:
         print(_brief(log.read_text()))
     console.print(
@@ -456,12 +498,10 @@ def demo(
 ) -> None:
     """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
     simulate(out, seed, days)
+    console.print(
+        "Everything below is SIMULATED: it shows that the path works and says nothing about profit.", style="bold"
+    )
     pairs, strategies = ["BTC/USDT:USDT", "ETH/USDT:USDT"], ["SqueezeMomentum", "RejectionFade"]
     run_backtest(
         Run(out / "binance", None, pairs, strategies, "5m", True, Path("config.json"), Path("user_data"), True)
-    )
-    console.print(
-        "All of it is SIMULATED: it shows that the path works and says nothing about profit.",
-        style="bold",
-        soft_wrap=True,
     )

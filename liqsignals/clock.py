@@ -39,6 +39,20 @@ def decision_time(open_ns: Int64Array, timeframe_ns: int) -> Int64Array:
     return open_ns + np.int64(timeframe_ns)
 
 
+def open_time(decision_ns: Int64Array, timeframe_ns: int) -> Int64Array:
+    """Open of the candle that is complete at each decision time: the inverse of `decision_time`."""
+    return decision_ns - np.int64(timeframe_ns)
+
+
+def timeframe_name(timeframe_ns: int) -> str:
+    """freqtrade's name of a timeframe.
+
+    >>> timeframe_name(15 * MINUTE), timeframe_name(HOUR)
+    ('15m', '1h')
+    """
+    return f"{timeframe_ns // HOUR}h" if timeframe_ns % HOUR == 0 else f"{timeframe_ns // MINUTE}m"
+
+
 def dates_ns(dates: pd.Series, what: str) -> Int64Array:
     """Int64 ns of a tz-aware date column; `what` names the file or frame in the error.
 

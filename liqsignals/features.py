@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqsignals import flows, funding, kernels, liqmap
-from liqsignals.clock import HOUR, Int64Array
+from liqsignals.clock import HOUR, Int64Array, open_time
 from liqsignals.records import Records, open_interest_max_age
 from liqsignals.tape import Tape, asof
 
@@ -95,7 +95,7 @@ def compute(
     """All columns at a strategy's candles, from the tape as it was known at the last of them.
 
     `at` (n,) ascending decision times, `closes` (n,) the candles' closes, `timeframe_ns` their length. The tape is cut
-    here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (design law 3). `memo` carries map
+    here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `memo` carries map
     state between calls. Returns COLUMNS in order, each (n,) float64; NaN rules are in COLUMNS.
     """
     out = empty(len(at))
@@ -119,6 +119,7 @@ def _map_columns(
     bar = np.maximum(reading.bar, 0)
     fresh = running.copy()
     if len(p.closes_at):
+        fresh &= (closes > 0) & np.isfinite(closes)
         fresh &= at - p.closes_at[bar] < view.bar_ns
         fresh &= at - p.measured_at[bar] <= open_interest_max_age(view.period_ns)
     out = {
@@ -130,12 +131,12 @@ def _map_columns(
     for where, column in (("above", r.R_ABOVE_PRICE), ("below", r.R_BELOW_PRICE)):
         price = value[:, column]
         out[f"liq_{where}_price"] = price
-        out[f"liq_{where}_distance"] = np.abs(price / closes - 1.0)
+        out[f"liq_{where}_distance"] = np.abs(price / np.where(fresh, closes, np.nan) - 1.0)
         out[f"liq_{where}_usd"] = value[:, column + 1]
     for i, band in enumerate((1, 2, 5, 10)):
         out[f"liq_short_usd_{band}pct"] = value[:, r.R_SHORT + i]
         out[f"liq_long_usd_{band}pct"] = value[:, r.R_LONG + i]
-    e = 0.001 * reading.interest * closes
+    e = np.where(fresh, 0.001 * reading.interest * closes, np.nan)
     out["liq_imbalance"] = np.log((out["liq_short_usd_5pct"] + e) / (out["liq_long_usd_5pct"] + e))
     out["liq_oi_change_1h"] = np.full(len(at), np.nan)
     newest = asof(view.open_interest, at[fresh])
@@ -158,7 +159,7 @@ def _hourly_change(interest: Records) -> Float64Array:
 def _per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, timeframe_ns: int) -> Float64Array:
     """Sum over the bars that closed within each candle: (at - timeframe, at]; each candle summed on its own, so that
     no slice changes a bit."""
-    first = np.searchsorted(closes_at, at - timeframe_ns, side="right")
+    first = np.searchsorted(closes_at, open_time(at, timeframe_ns), side="right")
     last = np.searchsorted(closes_at, at, side="right")
     out = np.zeros(len(at))
     for step in range(int((last - first).max(initial=0))):

@@ -227,7 +227,7 @@ def step_side(
     mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
     i, side, row, weights, dead_at, swept, scratch,
 ):  # fmt: skip
-    """Fold bar i into one side of the book: sweep, open and close, insert (design section 5). `row` receives the
+    """Fold bar i into one side of the book: sweep, open and close, insert (see liqmap.py). `row` receives the
     bar's flows; `run_side` has the other arguments.
 
     Oracle: tests/oracle.py, Oracle.step.
@@ -364,10 +364,11 @@ def clusters(usd, price, n, near, least, nearest_first, shape, found):
     """Major clusters among cells 0 .. n-1 ordered away from the close: rows (price, usd, lo, hi) in `found`.
 
     A cluster is a local maximum of the smoothed USD whose mass within +- `near` cells is at least `least`; its price is
-    the mass-weighted mean there. Stops at the first where `nearest_first`. Returns how many were found.
+    the mass-weighted mean there; windows do not overlap. Stops at the first where `nearest_first`. Returns how many were found.
     """
     count = 0
     ready = 0
+    last = 0
     for b in range(n):
         if b + 1 >= ready and ready < n:
             # The nearest cluster is mostly near: do not smooth what is not looked at.
@@ -383,8 +384,10 @@ def clusters(usd, price, n, near, least, nearest_first, shape, found):
         for c in range(lo, hi + 1):
             window += usd[c]
             mean += usd[c] * price[c]
-        if window < least:
+        # The same mass is not told twice.
+        if window < least or (count > 0 and b - last <= 2 * near):
             continue
+        last = b
         found[count, 0] = mean / window
         found[count, 1] = window
         found[count, 2] = min(price[lo], price[hi])

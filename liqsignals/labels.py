@@ -64,15 +64,16 @@ def conventions(
     volume: NDArray[np.float64],
     exchange: str,
     twins: Int64Array | None = None,
-) -> tuple[Int64Array, NDArray[np.int8]]:
-    """First UTC day of each block of labels, and the block's convention (END or START).
+    before: int | None = None,
+) -> tuple[Int64Array, NDArray[np.int8], int | None]:
+    """First UTC day of each block of labels, each block's convention (END or START), and what holds after the last.
 
     Shapes: `label`, `amount` (n,), sorted; `bar_open`, `volume` (m,). A block is a UTC day, or as many days as
-    hold BLOCK_ROWS rows. For each, |change| is rank-correlated with the volume of the period before, at and
-    after the label; a block whose peak is low (PEAK), close (LEAD) or after the label takes the
-    convention of the decided block before it, the first ones that of the first decided one, and a file in which none
-    decides takes the documented one. `twins` are labels that stand twice with two values: only a change from end to
-    start does that, so a block that begins with one is START.
+    hold BLOCK_ROWS rows. For each, |change| is rank-correlated with the volume of the period before, at and after the
+    label; it tells when the peak is high (PEAK), leads (LEAD) and is not after the label. A block is read by the last
+    block before it that tells, so that no row depends on later ones; the first blocks by the first one that tells,
+    else by `before` (what an earlier file told), else as documented. `twins` are labels that stand twice with two
+    values: only a change from end to start does that, so a block that begins with one is START at once.
     """
     block_ns = DAY * int(np.ceil(BLOCK_ROWS * period_ns / DAY))
     block = label // block_ns
@@ -96,14 +97,17 @@ def conventions(
             lead = scores[best] - max(score for k, score in enumerate(scores) if k != best)
             if best != 2 and scores[best] >= PEAK and lead >= LEAD:
                 decided[i] = best
-    if twins is not None:
-        decided[np.isin(blocks * block_ns, twins) & (decided < 0)] = START
-    known = np.flatnonzero(decided >= 0)
-    if known.size == 0:
-        fallback = [documented_convention(exchange, int(b) * block_ns) for b in blocks]
-        return blocks * block_ns, np.array(fallback, np.int8)
-    last_known = np.searchsorted(known, np.arange(len(blocks)), side="right") - 1
-    return blocks * block_ns, decided[known[np.maximum(last_known, 0)]]
+    starts = blocks * block_ns
+    told = decided[decided >= 0]
+    state = int(told[0]) if told.size else before
+    kinds = np.empty(len(blocks), np.int8)
+    for i, start in enumerate(starts):
+        if twins is not None and start in twins:
+            state = START
+        kinds[i] = documented_convention(exchange, int(start)) if state is None else state
+        if decided[i] >= 0:
+            state = int(decided[i])
+    return starts, kinds, state
 
 
 def snapshot_times(
@@ -115,17 +119,20 @@ def snapshot_times(
     volume: NDArray[np.float64],
     exchange: str,
     what: str,
-) -> tuple[Int64Array, NDArray[np.float64]]:
-    """Instants at which open interest was measured, ascending and unique, and the amounts.
+    before: int | None = None,
+) -> tuple[Int64Array, NDArray[np.float64], int | None]:
+    """Instants at which open interest was measured, ascending and unique, the amounts, and the last convention told.
 
     `label` is sorted and may hold one label twice where the convention goes from end to start: the last row of
     the old days and the first of the new ones. Raises InputError where two rows contradict each other
     elsewhere; `what` names the file.
     """
     if len(label) == 0:
-        return label, amount
+        return label, amount, before
     seen_twice = np.concatenate(([False], label[1:] == label[:-1]))
-    days, kinds = conventions(label, amount, period_ns, bar_open, bar_ns, volume, exchange, label[seen_twice])
+    days, kinds, told = conventions(
+        label, amount, period_ns, bar_open, bar_ns, volume, exchange, label[seen_twice], before
+    )
     for at in np.flatnonzero(np.diff(kinds)):
         logger.warning(
             "%s: open-interest labels change from %s to %s of period on %s; both are read as the same instants",
@@ -134,20 +141,20 @@ def snapshot_times(
     kind = kinds[np.searchsorted(days, label, side="right") - 1].copy()
     # An end-labelled day ends with the next day's first label.
     first = np.flatnonzero(np.isin(label, days[1:]))
-    before = kinds[np.searchsorted(days, label[first]) - 1]
-    boundary = (before == END) & (kind[first] == START)
+    previous = kinds[np.searchsorted(days, label[first]) - 1]
+    boundary = (previous == END) & (kind[first] == START)
     kind[first[boundary & ~seen_twice[first]]] = END
 
+    twice = np.flatnonzero(seen_twice & (kind == np.concatenate(([-1], kind[:-1]))))
+    if twice.size:
+        row = twice[0]
+        raise InputError(
+            f"{what}: two different open-interest values for {iso(label[row])} ({amount[row - 1]!r} and {amount[row]!r}). "
+            "Way out: delete the file and download it again"
+        )
     snapshot = label + np.where(kind == START, period_ns, 0)
     order = np.argsort(snapshot, kind="stable")
     snapshot, amount = snapshot[order], amount[order]
-    repeat = np.flatnonzero(snapshot[1:] == snapshot[:-1]) + 1
-    for row in repeat:
-        if amount[row] != amount[row - 1]:
-            raise InputError(
-                f"{what}: two different open-interest values for {iso(snapshot[row])} ({amount[row - 1]:g} and "
-                f"{amount[row]:g}). Way out: delete the file and download it again"
-            )
-    keep = np.ones(len(snapshot), bool)
-    keep[repeat] = False
-    return snapshot[keep], amount[keep]
+    # Where labels go from start to end, an instant stands in both: the earlier row has it.
+    keep = np.concatenate(([True], snapshot[1:] != snapshot[:-1]))
+    return snapshot[keep], amount[keep], told

@@ -1,6 +1,6 @@
 """The position book of one market and the liquidation map that is read off it.
 
-For each closed bar, with the open interest known by then, per side s (design section 5; law 7):
+For each closed bar, with the open interest known by then, per side s (docs/laws.md 6 and 7):
 
 1. sweep: long levels at or above the low, short levels at or below the high, are liquidated;
 2. opened_s = max(dOI + swept_s, 0) + theta x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands on
@@ -36,7 +36,7 @@ STEP = 5e-4
 #: Distance from the close up to which clusters are looked for, and the bands of cumulative USD.
 REACH = 0.15
 BANDS = np.array([0.01, 0.02, 0.05, 0.10])
-#: Major cluster, version 1 (design section 5): +- 0.25 %, 0.5 % of open interest, 3 x the side's median. The median is
+#: Major cluster, version 1 (docs/decisions/006): +- 0.25 %, 0.5 % of open interest, 3 x the side's median. The median is
 #: taken hourly over the whole side, from the close to the map's farthest level (docs/decisions/006).
 CLUSTER_CELLS = 5
 CLUSTER_FLOOR = 0.005
@@ -67,8 +67,8 @@ class LeverageClass:
         return float((np.sqrt(self.low * self.high) / 5.0) ** 0.745)
 
 
-#: The prior, from research/peers.md section 4 (docs/decisions/004): shares by notional on Hyperliquid (item 2), half-lives
-#: as the best open map has them (pcdogyu, section 1). Not fitted.
+#: The prior, from docs/evidence.md (see docs/decisions/004): shares by notional on Hyperliquid, half-lives as the best open
+#: map has them. Not fitted.
 PRIOR = (
     LeverageClass(2.0, 4.0, 0.22, 20_000, (3.0,)),
     LeverageClass(4.0, 7.5, 0.42, 20_000, (5.0,)),

@@ -11,14 +11,16 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from liqsignals import labels, records
-from liqsignals.clock import DAY, HOUR, Int64Array, dates_ns, decision_time, duration_ns, iso
+from liqsignals.clock import DAY, HOUR, Int64Array, dates_ns, decision_time, duration_ns, iso, open_time
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 
@@ -45,17 +47,25 @@ _OPEN_INTEREST = ("5m", "15m", "30m", "1h")
 _SUFFIXES = (".feather", ".parquet")
 
 
+def known_exchange(datadir: Path) -> str | None:
+    """Exchange that a data directory is named after (`binance`, `binance-2024`), None where it is not known."""
+    name = datadir.resolve().name
+    for exchange in VENUES:
+        if name == exchange or (name.startswith(exchange) and not name[len(exchange)].isalnum()):
+            return exchange
+    return None
+
+
 def exchange_of(datadir: Path) -> str:
     """Exchange that a data directory belongs to: its name, or its name's first part (`binance-2024`).
 
     Raises InputError for one whose units of open interest are not known.
     """
-    name = datadir.resolve().name
-    for exchange in VENUES:
-        if name == exchange or (name.startswith(exchange) and not name[len(exchange)].isalnum()):
-            return exchange
+    exchange = known_exchange(datadir)
+    if exchange is not None:
+        return exchange
     raise InputError(
-        f"the data directory {datadir} is named '{name}', and liqsignals does not know the open-interest units of "
+        f"the data directory {datadir} is named '{datadir.resolve().name}', and liqsignals does not know the open-interest units of "
         f"such an exchange. It knows: {', '.join(VENUES)}. Way out: point --datadir at freqtrade's folder of one of "
         "them, for example user_data/data/binance"
     )
@@ -63,11 +73,40 @@ def exchange_of(datadir: Path) -> str:
 
 def check_datadir(datadir: Path) -> None:
     """Raise InputError unless `datadir` is a folder that holds `futures/`."""
-    if not (datadir / "futures").is_dir():
-        raise InputError(
-            f"{datadir} is not a freqtrade futures data directory: it has no folder 'futures'. Way out: give the "
-            "folder that holds futures/, or fill one with: freqtrade download-data --trading-mode futures"
-        )
+    if (datadir / "futures").is_dir():
+        return
+    near = [datadir.parent] if datadir.name == "futures" else sorted(p.parent for p in datadir.glob("*/futures"))
+    if near:
+        way = f"did you mean {near[0]}?"
+    else:
+        way = "give the folder that holds futures/, or fill one with: freqtrade download-data --trading-mode futures"
+    what = "has no folder 'futures'" if datadir.exists() else "does not exist"
+    raise InputError(f"{datadir} is not a freqtrade futures data directory: it {what}. Way out: {way}")
+
+
+def check_extras(extras: Path | None) -> None:
+    """Raise InputError for a folder of extras that was named and is not there."""
+    if extras is not None and not extras.is_dir():
+        raise InputError(f"there is no extras folder {extras}. Way out: make it, or leave the setting out")
+
+
+def check_pair(datadir: Path, pair: str) -> None:
+    """Raise InputError unless `pair` is written as freqtrade writes it; the message offers what it may mean."""
+    if re.fullmatch(r"[^/:\s,]+/[^/:\s,]+:[^/:\s,]+", pair):
+        return
+    have = pairs_in(datadir)
+    close = get_close_matches(pair.upper().replace("_", "/"), have, n=1, cutoff=0.5)
+    way = f"did you mean {close[0]}?" if close else f"pairs there: {', '.join(have) or 'none'}"
+    raise InputError(f"'{pair}' is no futures pair; write it as BTC/USDT:USDT. Way out: {way}")
+
+
+def download_command(exchange: str, pair: str, timeframe: str = "5m") -> str:
+    """The command that fills what a map needs of a pair, as far back as the exchange keeps open interest."""
+    kinds = "futures mark funding_rate open_interest"
+    return (
+        f"freqtrade download-data --exchange {exchange} --trading-mode futures --candle-types {kinds} "
+        f"-t {timeframe} --days 29 -p {pair}"
+    )
 
 
 def data_file(datadir: Path, pair: str, timeframe: str, candle_type: str) -> Path | None:
@@ -92,8 +131,9 @@ def finest(datadir: Path, pair: str, candle_type: str, choices: tuple[str, ...])
 
 
 def pairs_in(datadir: Path) -> list[str]:
-    """File-name forms of the pairs that have candles in a data directory."""
-    return sorted({p.name.split("-")[0] for p in (datadir / "futures").glob("*-futures.*")})
+    """Pairs that have candles in a data directory, as freqtrade writes them."""
+    names = sorted({p.name.split("-")[0] for p in (datadir / "futures").glob("*-futures.*")})
+    return [re.sub(r"^(.+)_([^_]+)_([^_]+)$", r"\1/\2:\3", name) for name in names]
 
 
 def signature(path: Path) -> tuple[int, int]:
@@ -175,7 +215,7 @@ def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
     names = ("open", "high", "low", "close", "volume")
     frame = _sorted_rows(frame, names, what)
     opened = dates_ns(frame["date"], what)
-    values = {n: frame[n].to_numpy(np.float64) for n in names}
+    values = {n: _numbers(frame, n, what) for n in names}
 
     def refuse(bad: Any, why: str) -> None:
         if bad.any():
@@ -197,16 +237,36 @@ def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
     return records.records(records.BAR, closed, closed, **values)
 
 
+def _numbers(frame: pd.DataFrame, name: str, what: str) -> NDArray[np.float64]:
+    """A column as float64; text in it is an error that names the row."""
+    try:
+        return frame[name].to_numpy(np.float64)
+    except (TypeError, ValueError):
+        row = int(np.flatnonzero(pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna())[0])
+        raise InputError(
+            f"{what}: row {row}, column '{name}': {frame[name].iloc[row]!r} is no number. Way out: delete the file and "
+            "download it again"
+        ) from None
+
+
 def open_interest(
-    frame: pd.DataFrame, timeframe: str, bar_records: Records, bar_ns: int, exchange: str, what: str
-) -> Records:
-    """OPEN_INTEREST records of a frame of freqtrade's open-interest rows.
+    frame: pd.DataFrame,
+    timeframe: str,
+    bar_records: Records,
+    bar_ns: int,
+    exchange: str,
+    what: str,
+    before: int | None = None,
+) -> tuple[Records, int | None]:
+    """OPEN_INTEREST records of a frame of freqtrade's open-interest rows, and the label convention that it ends with.
+
+    `before` is the convention that earlier rows told (live rows follow those on disk).
 
     Rows without a number and rows of zero are missing, not nothing: they leave a hole. Negative ones are refused.
     """
     frame = _sorted_rows(frame, ("open_interest_amount",), what, twins=True)
     label = dates_ns(frame["date"], what)
-    amount = frame["open_interest_amount"].to_numpy(np.float64) * VENUES[exchange].base_per_unit
+    amount = _numbers(frame, "open_interest_amount", what) * VENUES[exchange].base_per_unit
     if (amount < 0).any() or np.isinf(amount).any():
         row = int(np.flatnonzero((amount < 0) | np.isinf(amount))[0])
         raise InputError(
@@ -222,28 +282,23 @@ def open_interest(
         )  # fmt: skip
         label, amount = label[~missing], amount[~missing]
     period = duration_ns(timeframe)
-    snapshot, amount = labels.snapshot_times(
-        label,
-        amount,
-        period,
-        bar_records["event_time"] - bar_ns,
-        bar_ns,
-        bar_records["volume"],
-        exchange,
-        what,
+    opened, volume = open_time(bar_records["event_time"], bar_ns), bar_records["volume"]
+    snapshot, amount, told = labels.snapshot_times(
+        label, amount, period, opened, bar_ns, volume, exchange, what, before
     )
-    return records.records(records.OPEN_INTEREST, snapshot, snapshot + records.open_interest_lag(period), base=amount)
+    known_at = snapshot + records.open_interest_lag(period)
+    return records.records(records.OPEN_INTEREST, snapshot, known_at, base=amount), told
 
 
 def funding(frame: pd.DataFrame, what: str) -> Records:
     """FUNDING records of a frame of settled rates; the interval is the distance to the settlement before.
 
-    A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it; the first row takes the
-    next one's (venues announce intervals beforehand), a lone row 8 h, the venues' standard.
+    A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it. Rows before the first
+    such distance, the file's first row among them, are not taken: nothing tells what they cover.
     """
     frame = _sorted_rows(frame.dropna(subset=["funding_rate"]), ("funding_rate",), what)
     event = dates_ns(frame["date"], what)
-    rate = frame["funding_rate"].to_numpy(np.float64)
+    rate = _numbers(frame, "funding_rate", what)
     if (np.abs(rate) > 0.2).any():
         row = int(np.flatnonzero(np.abs(rate) > 0.2)[0])
         raise InputError(
@@ -252,7 +307,9 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
         )
     hours = np.round(np.diff(event, prepend=event[:1]) / HOUR)
     hours[~np.isin(hours, (1, 2, 4, 8))] = np.nan
-    interval = pd.Series(hours).ffill().bfill().fillna(8.0).to_numpy()
+    interval = pd.Series(hours).ffill().to_numpy()
+    told = np.isfinite(interval)
+    event, rate, interval = event[told], rate[told], interval[told]
     return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=interval)
 
 

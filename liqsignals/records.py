@@ -1,7 +1,7 @@
 """What the tape holds: one numpy dtype a kind, two stamps on every record.
 
 `event_time` is when it happened, `known_at` the first instant at which a bot could have used it; both
-int64 ns UTC, `known_at >= event_time` (design law 1). The rule that gives `known_at` stands beside each dtype
+int64 ns UTC, `known_at >= event_time` (docs/laws.md 1). The rule that gives `known_at` stands beside each dtype
 and nowhere else. Ties on the tape are ordered by `known_at`, then kind in the order of this file, then
 `event_time`.
 
@@ -62,7 +62,7 @@ def records(dtype: np.dtype[np.void], event_time: Int64Array, known_at: Int64Arr
         out[name] = values
     early = np.flatnonzero(out["known_at"] < out["event_time"])
     if early.size:
-        raise InputError(f"record {early[0]} is known before it happened (law 1 of the design)")
+        raise InputError(f"record {early[0]} is known before it happened (law 1)")
     if (np.diff(out["known_at"]) > 0).all():
         return out
     return out[np.lexsort((out["event_time"], out["known_at"]))]

@@ -11,7 +11,7 @@ def populate_indicators(self, dataframe, metadata):
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import features, liqmap, readers, records
-from liqsignals.clock import duration_ns, iso
+from liqsignals.clock import MINUTE, duration_ns, iso, timeframe_name
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.tape import Tape, append, read_tape
@@ -32,12 +32,21 @@ _LIVE = ("live", "dry_run")
 
 @dataclass
 class _Market:
-    """What is kept of one pair between calls: its tape and map state; never an output."""
+    """What is kept of one pair between calls: the disk's tape, live rows and map state; never an output."""
 
     tape: Tape
     memo: liqmap.Memo = field(default_factory=liqmap.Memo)
+    #: Newest live rows by family; rows that the exchange revises before they may be used are replaced.
+    live: dict[str, Records] = field(default_factory=dict)
     #: Problems that were told once.
     told: set[str] = field(default_factory=set)
+
+
+def _unreadable(pair: str, exchange: str) -> Tape:
+    """A tape of families that are there and hold nothing: every flag is 0, and blocks entries."""
+    nothing = (np.empty(0, dtype) for dtype in (records.BAR, records.OPEN_INTEREST, records.FUNDING, records.FLOW))
+    bars, interest, settled, flow = nothing
+    return Tape(pair, 5 * MINUTE, 5 * MINUTE, bars, interest, {exchange: settled}, flow)
 
 
 class Signals:
@@ -84,6 +93,13 @@ class Signals:
                 f"{', '.join(readers.VENUES)}"
             )
         extras = Path(block["extras"]) if block.get("extras") else None
+        readers.check_extras(extras)
+        folder = readers.known_exchange(Path(config["datadir"]))
+        if exchange is not None and folder is not None and folder != exchange:
+            raise InputError(
+                f"config: the exchange is '{exchange}', but the data directory {config['datadir']} belongs to '{folder}', "
+                "and open interest is counted differently. Way out: set exchange.name to the data's exchange"
+            )
         return cls(Path(config["datadir"]), extras=extras, finest=finest, exchange=exchange)
 
     def informative_pairs(self, whitelist: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -116,6 +132,7 @@ class Signals:
         if market is None:
             columns = features.empty(len(dataframe))
         else:
+            live = live and pair in self._markets
             tape = self._with_live(market, pair, dp, dataframe, timeframe) if live else market.tape
             columns = features.compute(tape, at, closes, duration_ns(timeframe), self.parameters, market.memo)
         new = pd.DataFrame(columns, index=dataframe.index)
@@ -135,15 +152,13 @@ class Signals:
                 if not live:
                     raise
                 logger.error("%s: %s", pair, error)
-                # Not remembered: the next candle tries again.
-                return None
+                # Not remembered: the next candle tries again. Until then he has the data, and they are not fresh.
+                return _Market(_unreadable(pair, self.exchange))
             self._markets[pair] = self._opened(pair, tape)
         return self._markets[pair]
 
     def _opened(self, pair: str, tape: Tape) -> _Market | None:
-        command = (
-            f"freqtrade download-data --candle-types futures mark funding_rate open_interest -t 5m --days 29 -p {pair}"
-        )
+        command = readers.download_command(self.exchange, pair)
         if tape.bars is None and tape.open_interest is None and not tape.funding and tape.flow is None:
             logger.warning(
                 "%s: no data in %s; its liqsignals columns are NaN. Fill it: %s", pair, self.datadir, command
@@ -172,54 +187,65 @@ class Signals:
         return market
 
     def _tell_holes(self, pair: str, tape: Tape, told: set[str]) -> None:
-        for name, kind, period in (
-            ("candles", tape.bars, tape.bar_ns),
-            ("open interest", tape.open_interest, tape.period_ns),
-        ):
-            if kind is None or len(kind) < 2:
-                continue
-            gap = np.flatnonzero(np.diff(kind["event_time"]) > period)
-            for row in gap:
-                start, end = iso(kind["event_time"][row]), iso(kind["event_time"][row + 1])
-                if name == "candles" and f"{name} {start}" not in told:
-                    told.add(f"{name} {start}")
-                    logger.warning(
-                        "%s: no candles from %s to %s; the map starts anew after it (liq_warm 0 for 14 days). Fill it: "
-                        "freqtrade download-data --erase -p %s --timerange %s-",
-                        pair, start, end, pair, start[:10].replace("-", ""),
-                    )  # fmt: skip
+        """Name each hole in the candles once, with the command that fills it."""
+        if tape.bars is None or len(tape.bars) == 0:
+            return
+        closed = tape.bars["event_time"]
+        # freqtrade cannot fill a hole inside a file: it fetches the file anew, from its first candle on.
+        first = iso(closed[0] - tape.bar_ns)[:10].replace("-", "")
+        for row in np.flatnonzero(np.diff(closed) > tape.bar_ns):
+            start, end = iso(closed[row]), iso(closed[row + 1] - tape.bar_ns)
+            if start not in told:
+                told.add(start)
+                logger.warning(
+                    "%s: no candles from %s to %s; the map starts anew after it (liq_warm 0 for 14 days). Fill it: "
+                    "freqtrade download-data --exchange %s --trading-mode futures --candle-types futures --erase -t %s "
+                    "-p %s --timerange %s-", pair, start, end, self.exchange, timeframe_name(tape.bar_ns), pair, first,
+                )  # fmt: skip
 
     def _with_live(self, market: _Market, pair: str, dp: Any, dataframe: pd.DataFrame, timeframe: str) -> Tape:
-        """The market's tape with what the exchange has told since the disk was read, kept for the next call."""
-        bars_tf, interest_tf = self._timeframes(pair)
-        tape = market.tape
+        """The disk's tape with what the exchange has told since, which is kept for the next call.
 
-        def fetched(timeframe: str, kind: str) -> pd.DataFrame | None:
+        Where both have an instant, the disk's row counts; of two live rows the newer one. A family whose live rows
+        cannot be read keeps what it had, until that is too old.
+        """
+        disk = market.tape
+        bars_tf, interest_tf = timeframe_name(disk.bar_ns), timeframe_name(disk.period_ns)
+
+        def refresh(family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame], Records]) -> Records | None:
             frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
-            return frame if frame is not None and len(frame) else None
+            if kind == "futures" and own and (len(frame) == 0 or dataframe["date"].iloc[0] <= frame["date"].iloc[0]):
+                frame = dataframe
+            old = market.live.get(family)
+            if frame is not None and len(frame):
+                try:
+                    new = read(frame)
+                    if old is not None and len(new):
+                        new = np.concatenate([old[old["event_time"] < new["event_time"][0]], new])
+                    market.live[family] = old = new
+                except InputError as error:
+                    logger.error("%s; the last good data serve until they are too old", error)
+            return old
 
-        frame = fetched(bars_tf, "futures")
-        if timeframe == bars_tf and (frame is None or dataframe["date"].iloc[0] <= frame["date"].iloc[0]):
-            frame = dataframe
-        bars, interest, settled = tape.bars, tape.open_interest, dict(tape.funding)
-        what = f"{pair} live"
-        try:
-            if frame is not None:
-                bars = append(bars, readers.bars(frame, bars_tf, f"{what} candles"))
-            frame = fetched(interest_tf, "open_interest")
-            if frame is not None and bars is not None:
-                new = readers.open_interest(
-                    frame, interest_tf, bars, tape.bar_ns, self.exchange, f"{what} open interest"
-                )
-                interest = append(interest, new)
-            frame = fetched("1h", "funding_rate")
-            if frame is not None:
-                newer: Records | None = append(settled.get(self.exchange), readers.funding(frame, f"{what} funding"))
-                settled = {self.exchange: newer if newer is not None else np.empty(0, records.FUNDING), **{
-                    venue: kind for venue, kind in settled.items() if venue != self.exchange
-                }}  # fmt: skip
-        except InputError as error:
-            logger.error("%s; the last good data serve until they are too old", error)
-        market.tape = replace(tape, bars=bars, open_interest=interest, funding=settled)
-        self._tell_holes(pair, market.tape, market.told)
-        return market.tape
+        own = timeframe == bars_tf
+        bars = append(
+            disk.bars, refresh("bars", bars_tf, "futures", lambda f: readers.bars(f, bars_tf, f"{pair} live candles"))
+        )
+        known = bars if bars is not None else np.empty(0, records.BAR)
+        interest = refresh(
+            "interest", interest_tf, "open_interest",
+            lambda f: readers.open_interest(
+                f, interest_tf, known, disk.bar_ns, self.exchange, f"{pair} live open interest", disk.labels
+            )[0],
+        )  # fmt: skip
+        settled = refresh("funding", "1h", "funding_rate", lambda f: readers.funding(f, f"{pair} live funding"))
+        paid = append(disk.funding.get(self.exchange), settled)
+        others = {venue: kind for venue, kind in disk.funding.items() if venue != self.exchange}
+        tape = replace(
+            disk,
+            bars=bars,
+            open_interest=append(disk.open_interest, interest),
+            funding=others if paid is None else {self.exchange: paid, **others},
+        )
+        self._tell_holes(pair, tape, market.told)
+        return tape

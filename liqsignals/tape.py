@@ -1,9 +1,10 @@
 """One market's records in the order in which they became known, the cut, and the one join.
 
 Features receive a tape that ends at the view's cutoff and read it with `asof`; nothing here or there compares a
-record's `event_time` with a candle, so a feature cannot express a join of its own (design laws 1 to 3).
+record's `event_time` with a candle, so a feature cannot express a join of its own (docs/laws.md 1 to 3).
 """
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from liqsignals import readers, records
 from liqsignals.clock import Int64Array, duration_ns
 from liqsignals.errors import InputError
 from liqsignals.records import Records
+
+logger = logging.getLogger(__name__)
 
 
 def _empty(dtype: np.dtype[np.void]) -> Records:
@@ -35,6 +38,8 @@ class Tape:
     #: Settled funding by venue; the venue traded on comes first.
     funding: dict[str, Records] = field(default_factory=dict)
     flow: Records | None = None
+    #: Label convention that the open-interest file ends with (labels.END or START), None where nothing tells.
+    labels: int | None = None
 
     def cut(self, known_by: int) -> "Tape":
         """The tape as a bot saw it at `known_by` (ns): every record with `known_at <= known_by`."""
@@ -80,11 +85,13 @@ def read_tape(
             f"{', '.join(readers.VENUES)}"
         )
     extras = extras or datadir / "liqsignals"
-    bars = interest = None
+    bars = interest = told = None
     bar_ns = period_ns = duration_ns("5m")
     candle_file = readers.candle_file(datadir, pair, finest)
     if candle_file:
         timeframe, path = candle_file
+        if finest != "5m" and timeframe != finest:
+            logger.warning("%s: no %s candles in %s/futures; the map folds %s", pair, finest, datadir, timeframe)
         bar_ns = duration_ns(timeframe)
         bars = readers.bars(readers.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path))
     interest_file = readers.open_interest_file(datadir, pair)
@@ -93,12 +100,15 @@ def read_tape(
         period_ns = duration_ns(timeframe)
         frame = readers.read_table(path, ("open_interest_amount",))
         known = bars if bars is not None else _empty(records.BAR)
-        interest = readers.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
+        interest, told = readers.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
     funding = {}
-    for venue, folder in {exchange: datadir, **readers.venue_dirs(extras)}.items():
+    for venue, folder in {**readers.venue_dirs(extras), exchange: datadir}.items():
         path_or_none = readers.funding_file(folder, pair)
         if path_or_none:
             funding[venue] = readers.funding(readers.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
+    # The venue traded on comes first; without it the others have nothing to be compared with.
+    own = funding.pop(exchange, None)
+    funding = {} if own is None else {exchange: own, **funding}
     flow_path = readers.flow_file(extras, pair)
     flow = readers.flows(flow_path) if flow_path else None
-    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow)
+    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow, told)

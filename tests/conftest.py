@@ -137,7 +137,11 @@ def as_tape(market: Market, period: str = "5m", pair: str = PAIR) -> Tape:
         ),
         {
             "binance": records.records(
-                records.FUNDING, settled, settled + MINUTE, rate=market.funding["funding_rate"], interval_h=interval
+                records.FUNDING,
+                settled[1:],
+                settled[1:] + MINUTE,
+                rate=market.funding["funding_rate"].iloc[1:],
+                interval_h=interval,
             )
         },
         records.records(

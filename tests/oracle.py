@@ -1,4 +1,4 @@
-"""Slow, independent oracle of the position book: design section 5 on a dictionary {(side, class, bucket): base}.
+"""Slow, independent oracle of the position book: the rules of liqmap.py on a dictionary {(side, class, bucket): base}.
 
 Plain Python floats and math.fsum, no arrays, no lazy scaling, no grid. Shares with the library only the parameters
 and the table of distances (`Reach`).

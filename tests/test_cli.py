@@ -131,12 +131,16 @@ def test_levels_over_time(liqsignals, datadir: Path, market: Market, tmp_path: P
         ),
         (["map", "-p", PAIR, "--every", "6h", "--out", "x.csv"], "unknown ending; use one of .parquet"),
         (["map", "-p", "DOGE/USDT:USDT"], "no candles of DOGE/USDT:USDT in"),
-        (["features", "-p", "DOGE/USDT:USDT", "--out", "x.csv"], "pairs there: BTC_USDT_USDT"),
+        (["map", "-p", "BTC_USDT_USDT"], "did you mean BTC/USDT:USDT?"),
+        (["map", "-p", "BTC/USDT"], "did you mean BTC/USDT:USDT?"),
+        (["map", "-p", PAIR, "--timerange", "20260101-"], "--timerange goes with --every"),
+        (["map", "-p", PAIR, "--extras", "nowhere"], "there is no extras folder nowhere"),
+        (["features", "-p", "DOGE/USDT:USDT", "--out", "x.csv"], "pairs there: BTC/USDT:USDT"),
         (["features", "-p", PAIR, "--out", "x.txt"], "unknown ending"),
         (["features", "-p", PAIR, "--out", "no/such/folder/x.csv"], "there is no folder"),
         (["features", "-p", PAIR, "--out", "x.csv", "--timerange", "2026"], "is not a timerange"),
         (["features", "-p", PAIR, "--out", "x.csv", "--timerange", "20200101-20200201"], "no candle of"),
-        (["features", "-p", PAIR, "--out", "x.csv", "-t", "7x"], "no 7x candles"),
+        (["features", "-p", PAIR, "--out", "x.csv", "-t", "7x"], "is not a duration"),
         (["features", "-p", PAIR, "--out", "x.csv", "--exchange", "kraken"], "does not know the open-interest units"),
     ],
 )
@@ -155,7 +159,10 @@ def test_a_pair_without_open_interest(
 ) -> None:
     datadir = write_datadir(tmp_path, market, interest=False)
     said = liqsignals("map", "-d", datadir, "-p", PAIR)
-    assert (said.code, "--candle-types open_interest -t 5m --days 29" in said.err) == (2, True)
+    assert (said.code, "--candle-types futures mark funding_rate open_interest -t 5m --days 29" in said.err) == (
+        2,
+        True,
+    )
     said = liqsignals("features", "-d", datadir, "-p", PAIR, "-o", tmp_path / "f.parquet")
     assert (said.code, "no open-interest file" in caplog.text) == (0, True)
     table = pd.read_parquet(tmp_path / "f.parquet")
@@ -201,8 +208,30 @@ def test_help_and_version_from_the_shell() -> None:
     done = subprocess.run(
         [str(script), "map", "-d", "/nowhere", "-p", PAIR], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, "has no folder 'futures'" in " ".join(done.stderr.split())) == (2, True)
+    assert (done.returncode, "it does not exist" in " ".join(done.stderr.split())) == (2, True)
 
 
 def test_dates_are_freqtrades(market: Market) -> None:
     assert to_dates(np.array([0])).dtype == market.candles["date"].dtype
+
+
+def test_levels_are_left_out_where_open_interest_is_stale(liqsignals, market: Market, tmp_path: Path) -> None:
+    half = market.upto(market.candles["date"].iloc[600])
+    datadir = write_datadir(tmp_path, Market(market.candles, half.interest, market.funding, market.flows))
+    out = tmp_path / "levels.parquet"
+    said = liqsignals("map", "-d", datadir, "-p", PAIR, "--every", "1h", "--out", out)
+    assert "at which open interest was stale" in said.out
+    last = half.interest["date"].iloc[-1] + pd.Timedelta("3h")
+    assert pd.read_parquet(out)["date"].max() <= last
+
+
+def test_prices_of_cheap_coins_are_shown(liqsignals, tmp_path: Path) -> None:
+    cheap = make_market(2.0, seed=3, price=0.0123)
+    said = liqsignals("map", "-d", write_datadir(tmp_path, cheap), "-p", PAIR)
+    assert "price 0.01" in said.out
+    assert "0.00 .. 0.00" not in said.out
+
+
+def test_the_map_of_a_later_time_says_so(liqsignals, datadir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    liqsignals("map", "-d", datadir, "-p", PAIR, "--at", "2027-01-01T00:00:00Z")
+    assert "the data end at 2026-01-09T00:00:00Z; this is the map of then" in caplog.text

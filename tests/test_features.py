@@ -2,6 +2,7 @@
 
 import enum
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from conftest import (
     NARROW,
     PAIR,
     START,
+    START_LABELS,
+    STEM,
     FakeProvider,
     Market,
     as_tape,
@@ -312,7 +315,8 @@ def test_funding_is_normalised_to_eight_hours(tmp_path: Path, hours: int) -> Non
     made = make_market(2, 2, funding_h=hours)
     out = Signals(write_datadir(tmp_path, made)).attach(made.candles, PAIR, "5m")
     at, _ = decisions(made.candles)
-    settled, rate = ns(made.funding["date"]), made.funding["funding_rate"].to_numpy(copy=True)
+    # The file's first row is not taken: what it covers is not in the file.
+    settled, rate = ns(made.funding["date"])[1:], made.funding["funding_rate"].to_numpy(copy=True)[1:]
     row = np.searchsorted(settled + MINUTE, at, side="right") - 1
     assert np.array_equal(out["fund_rate_8h"].to_numpy(), rate[row] * (8.0 / hours))
     rate *= 8.0 / hours
@@ -565,3 +569,74 @@ def test_one_minute_candles_count_where_configured(tmp_path: Path) -> None:
 def test_the_kinds_are_as_documented() -> None:
     assert records.BAR.names == ("event_time", "known_at", "open", "high", "low", "close", "volume")
     assert kernels.N_FLOWS > kernels.SWEPT_USD
+
+
+def _live(made: Market, disk_rows: int, revise: Callable[[pd.DataFrame], pd.DataFrame], tmp_path: Path) -> pd.DataFrame:
+    """Columns of a bot that stepped over the last candles, the newest open-interest row being provisional each time."""
+    n = len(made.candles)
+    disk = made.upto(made.candles["date"].iloc[disk_rows])
+    signals, out = Signals(write_datadir(tmp_path / "disk", disk)), None
+    for end in range(n - 20, n + 1):
+        now = made.candles["date"].iloc[end - 1] + pd.Timedelta("5min")
+        seen = made.upto(now)
+        frames = {
+            ("5m", "futures"): seen.candles.iloc[-500:],
+            ("5m", "open_interest"): revise(seen.interest.iloc[-500:].reset_index(drop=True)),
+            ("1h", "funding_rate"): seen.funding.iloc[-100:],
+        }
+        out = signals.attach(seen.candles.iloc[-100:].reset_index(drop=True), PAIR, "5m", dp=FakeProvider(frames))
+    assert out is not None
+    return out
+
+
+def test_live_rows_revised_before_they_may_be_used_change_nothing(tmp_path: Path) -> None:
+    made = make_market(3, 31)
+
+    def provisional(rows: pd.DataFrame) -> pd.DataFrame:
+        rows.loc[len(rows) - 1, "open_interest_amount"] *= 1.01
+        return rows
+
+    whole = Signals(write_datadir(tmp_path / "whole", made)).attach(made.candles, PAIR, "5m")
+    assert_same_bits(_live(made, 600, provisional, tmp_path), whole.iloc[-100:])
+
+
+def test_a_bad_live_family_leaves_the_others_alone(tmp_path: Path) -> None:
+    made = make_market(3, 31)
+
+    def broken(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(open_interest_amount=-1.0)
+
+    out = _live(made, 600, broken, tmp_path)
+    assert out["liq_fresh"].iloc[-1] == 0.0
+    assert out["fund_fresh"].iloc[-1] == 1.0
+
+
+def test_undecided_live_labels_follow_the_disks(tmp_path: Path) -> None:
+    """A live frame too short to tell its labels is read as the disk's, not as documented."""
+    made = make_market(3, 31)
+    disk = made.upto(made.candles["date"].iloc[-30])
+    datadir = write_datadir(tmp_path, disk, flip=START_LABELS)
+    live = labelled(made.interest, flip=START_LABELS).iloc[-60:]
+    frames = {("5m", "futures"): made.candles.iloc[-200:], ("5m", "open_interest"): live}
+    frames[("1h", "funding_rate")] = made.funding
+    out = Signals(datadir).attach(made.candles, PAIR, "5m", dp=FakeProvider(frames))
+    assert_same_bits(out, Signals(write_datadir(tmp_path / "whole", made)).attach(made.candles, PAIR, "5m"))
+
+
+def test_a_close_that_is_no_price_is_not_fresh(tmp_path: Path) -> None:
+    made = make_market(2, 5)
+    frame = made.candles.assign(close=made.candles["close"].where(made.candles.index != 300))
+    out = Signals(write_datadir(tmp_path, made)).attach(frame, PAIR, "5m")
+    assert out["liq_fresh"].iloc[300] == 0.0
+    assert np.isnan(out["liq_short_usd_1pct"].iloc[300])
+    assert out["liq_fresh"].iloc[301] == 1.0
+
+
+def test_other_venues_do_not_stand_in_for_the_own_one(tmp_path: Path) -> None:
+    made = make_market(2, 5)
+    datadir = write_datadir(tmp_path, made, funding=False)
+    folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
+    folder.mkdir(parents=True)
+    made.funding.to_feather(folder / f"{STEM}-1h-funding_rate.feather")
+    out = Signals(datadir).attach(made.candles, PAIR, "5m")
+    assert out["fund_fresh"].isna().all()

@@ -33,7 +33,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data directory of a SIMULATED market, with a second venue's rate at every candle in the extras."""
     out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[ETH])
     datadir = out / "binance"
-    dates = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather").date
+    candles = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather").date
+    # Two rows 8 h apart tell the interval of all that follow.
+    dates = pd.concat([candles.iloc[:1] - pd.Timedelta("8h"), candles], ignore_index=True)
     rate = 1e-4 + 1e-4 * np.abs(np.random.default_rng(5).normal(size=len(dates)))
     folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
     pd.DataFrame({"date": dates, "funding_rate": rate}).to_feather(folder / "ETH_USDT_USDT-1h-funding_rate.feather")
@@ -135,6 +137,13 @@ def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path
     assert [c.name for c in COLUMNS if not np.isfinite(last[c.name])] == [], "the compared row must hold numbers"
     varying = [c.name for c in COLUMNS if re.search(rf"[│┃|]\s*{c.name}\s*[│┃|]", said)]
     assert varying == []
+
+
+def test_the_readmes_strategy_runs(freqtrade: Freqtrade, tmp_path: Path) -> None:
+    snippet = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "Mine.py").write_text(snippet)
+    said = freqtrade("backtesting", "--strategy", "Mine", "--pairs", ETH, "--cache", "none", strategies=tmp_path)
+    assert "BACKTESTING REPORT" in said
 
 
 def test_list_data_and_strategies(freqtrade: Freqtrade) -> None:

@@ -205,7 +205,7 @@ def test_a_day_without_candles_restarts_the_map(
     assert "no candles from 2026-01-07T02:00:00Z to" in told[0]
     assert "freqtrade download-data" in told[0]
     assert PAIR in told[0]
-    assert "--timerange 20260107-" in told[0]
+    assert "--erase -t 5m -p BTC/USDT:USDT --timerange 20260105-" in told[0]
 
 
 def test_a_missing_open_interest_file(tmp_path: Path, market: Market, warned: Callable[[], list[str]]) -> None:
@@ -215,7 +215,7 @@ def test_a_missing_open_interest_file(tmp_path: Path, market: Market, warned: Ca
     told = [m for m in warned() if "no open-interest file" in m]
     assert len(told) == 1
     assert f"{tmp_path}/binance/futures" in told[0]
-    assert "freqtrade download-data --candle-types futures mark funding_rate open_interest -t 5m --days 29" in told[0]
+    assert "--candle-types futures mark funding_rate open_interest -t 5m --days 29" in told[0]
 
 
 def test_missing_candles_and_missing_funding(tmp_path: Path, market: Market, warned: Callable[[], list[str]]) -> None:
@@ -244,7 +244,10 @@ def test_live_a_truncated_file_is_tried_again_at_the_next_candle(
     path.write_bytes(whole[:500])
     signals, dp = Signals(datadir), FakeProvider({})
     with caplog.at_level(logging.ERROR, "liqsignals"):
-        assert signals.attach(market.candles, PAIR, "5m", dp=dp)[list(NAMES)].isna().all().all()
+        out = signals.attach(market.candles, PAIR, "5m", dp=dp)
+    flags = [n for n in NAMES if n.endswith(("_fresh", "_warm"))]
+    assert (out[flags] == 0).all(axis=None), "he has the data, and they are not fresh"
+    assert out[[n for n in NAMES if n not in flags]].isna().all(axis=None)
     assert str(path) in caplog.text
     path.write_bytes(whole)
     assert_same_bits(signals.attach(market.candles, PAIR, "5m", dp=dp), attach(datadir, market))
@@ -323,7 +326,8 @@ def test_the_exchange_counts_not_the_folders_name(tmp_path: Path, market: Market
 def test_a_wrong_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binance").mkdir()
     for folder in (tmp_path / "binance", tmp_path / "nowhere"):
-        with pytest.raises(InputError, match=r"no folder 'futures'.*Way out: .*freqtrade download-data") as caught:
+        why = "has no folder 'futures'" if folder.exists() else "does not exist"
+        with pytest.raises(InputError, match=rf"it {why}.*Way out: .*freqtrade download-data") as caught:
             Signals(folder)
         assert str(folder) in str(caught.value)
 
@@ -482,3 +486,23 @@ def test_empty_files(datadir: Path, market: Market) -> None:
     assert out["liq_fresh"].eq(0).all()
     assert out["fund_fresh"].eq(0).all()
     assert out["liq_imbalance"].isna().all()
+
+
+def test_text_among_the_numbers_is_named(datadir: Path, market: Market) -> None:
+    for what, column in (("5m-futures", "volume"), (INTEREST, "open_interest_amount")):
+        whole = pd.read_feather(datadir / "futures" / f"BTC_USDT_USDT-{what}.feather")
+        broken = whole.assign(**{column: whole[column].astype(str)})
+        broken.loc[7, column] = "n/a"
+        path = write(datadir, what, broken)
+        with pytest.raises(InputError, match=rf"row 7, column '{column}': 'n/a' is no number") as caught:
+            read_tape(datadir, PAIR)
+        assert str(path) in str(caught.value)
+        write(datadir, what, whole)
+
+
+def test_a_data_directory_of_another_exchange(tmp_path: Path, market: Market) -> None:
+    """Open interest is counted differently: neither of the two may win in silence."""
+    datadir = write_datadir(tmp_path, market, name="bybit")
+    with pytest.raises(InputError, match=r"the exchange is 'binance', but the data directory .* belongs to 'bybit'"):
+        Signals.from_config(config(datadir))
+    assert Signals.from_config(config(datadir, exchange={"name": "bybit"})).exchange == "bybit"

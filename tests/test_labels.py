@@ -56,14 +56,16 @@ def midnight(day: int) -> pd.Timestamp:
 
 def detected(frame: pd.DataFrame, candles: pd.DataFrame, period: str = "5m") -> list[int]:
     """Convention of each block of a file's rows."""
-    _, kinds = labels.conventions(
-        ns(frame["date"]),
+    label = ns(frame["date"])
+    _, kinds, _ = labels.conventions(
+        label,
         frame["open_interest_amount"].to_numpy(),
         duration_ns(period),
         ns(candles["date"]),
         FIVE,
         candles["volume"].to_numpy(),
         "binance",
+        label[1:][label[1:] == label[:-1]],
     )
     return kinds.tolist()
 
@@ -150,7 +152,7 @@ def test_a_file_that_does_not_decide_takes_the_documented_convention(first: str,
     rng = np.random.default_rng(1)
     label = parse_time(f"{first}T00:00:00Z") + FIVE * np.arange(4 * 288)
     amount = 10_000 + np.cumsum(rng.normal(0, 5, len(label)))
-    days, kinds = labels.conventions(label, amount, FIVE, label, FIVE, rng.lognormal(4, 1, len(label)), exchange)
+    days, kinds, _ = labels.conventions(label, amount, FIVE, label, FIVE, rng.lognormal(4, 1, len(label)), exchange)
     assert len(days) == 4
     flip = parse_time("2026-06-25T00:00:00Z")
     wanted = [labels.END if exchange == "binance" and d < flip else labels.START for d in days]
@@ -178,8 +180,9 @@ def test_candles_coarser_than_open_interest_decide_nothing() -> None:
     made = market()
     frame = labelled(made.interest, flip=START_LABELS)
     hours = made.candles[::12]
-    _, kinds = labels.conventions(
-        ns(frame["date"]), frame["open_interest_amount"].to_numpy(), FIVE, ns(hours["date"]), HOUR,
+    label = ns(frame["date"])
+    _, kinds, _ = labels.conventions(
+        label, frame["open_interest_amount"].to_numpy(), FIVE, ns(hours["date"]), HOUR,
         hours["volume"].to_numpy(), "binance",
     )  # fmt: skip
     assert set(kinds.tolist()) == {labels.END}
@@ -257,7 +260,7 @@ def test_every_day_of_the_archive_is_end_labelled(coin: str) -> None:
     interest = readers.read_table(readers.data_file(folder, pair, "5m", "open_interest"), ("open_interest_amount",))
     candles = readers.read_table(readers.data_file(folder, pair, "5m", "futures"), ("volume",))
     interest = interest[interest["open_interest_amount"] > 0]
-    days, kinds = labels.conventions(
+    days, kinds, _ = labels.conventions(
         ns(interest["date"]),
         interest["open_interest_amount"].to_numpy(),
         FIVE,
@@ -273,7 +276,7 @@ def test_every_day_of_the_archive_is_end_labelled(coin: str) -> None:
         rows = ns(interest["date"]) // DAY * DAY == days[n]
         if rows.sum() < 200:
             continue
-        _, one = labels.conventions(
+        _, one, _ = labels.conventions(
             ns(interest["date"])[rows] - FIVE,
             interest["open_interest_amount"].to_numpy()[rows],
             FIVE,

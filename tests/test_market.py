@@ -187,7 +187,7 @@ def test_cascades_happen_and_nothing_explodes(market: sim.Market) -> None:
 
 def test_liquidations_move_the_price_more_than_normal_flow_and_revert_more() -> None:
     p = sim.Parameters()
-    assert 4.4 <= p.impact_liquidation / p.impact_normal <= 6.5  # peers.md 4.6
+    assert 4.4 <= p.impact_liquidation / p.impact_normal <= 6.5  # docs/evidence.md 6
     assert p.transient_liquidation > p.transient_normal
     args = {"seed": 3, "days": 1, "pairs": (BTC,)}
     a = sim.simulate(**args).pairs[BTC]  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ Time runs in steps of ``STEP_SECONDS``; prices are whole ticks, quantities whole
    ``impact_liquidation`` for liquidations, ``impact_stop`` for stops, ``impact_normal`` otherwise; a share of
    it is transient and reverts. Depth wanders, and falls when volatility rises; impact saturates as the
    transient displacement grows (value traders step in). Per unit of volume liquidations move price some 5
-   times as much as normal flow and revert far more (peers.md 4.6). So price runs through one cluster and
+   times as much as normal flow and revert far more (docs/evidence.md 6). So price runs through one cluster and
    bounces from another.
 3. *Triggers*. Every position with a trigger at or beyond the traded price acts, nearest first, and what it
    does moves the price for the next one: liquidation (cascades), stop loss, more margin, take profit (whole
@@ -29,8 +29,8 @@ Time runs in steps of ``STEP_SECONDS``; prices are whole ticks, quantities whole
    leverage from days to minutes, on a clock that runs with the market's activity. New ones arrive with the
    activity of the moment at the traded price. Leverage: round tiers, some smeared, 1x to 125x (``LEVERAGE``),
    capped by the bracket; about half hold extra margin (cross), so textbook distances are the minority
-   (peers.md 4.3). By notional most of what stands is low leverage, by count of openings most is high
-   (peers.md 4.2: Hyperliquid 85 % of notional below 7x). Side: some chase the last hours' move, some fade it;
+   (docs/evidence.md 3). By notional most of what stands is low leverage, by count of openings most is high
+   (docs/evidence.md 2: Hyperliquid 85 % of notional below 7x). Side: some chase the last hours' move, some fade it;
    all lean with a slow sentiment and against the crowd.
 5. *The other side*. What the traders buy net, market makers and hedgers sell: partly by closing longs, partly
    by opening shorts. Hedgers also open and close against each other. They are never liquidated. Hence sum of
@@ -49,7 +49,7 @@ auto-deleveraging, positions linked through one wallet (cross margin is a privat
 losers, several venues (the second venue's funding is the first's premium with noise), outages and missing
 rows. The first pair leads: a share of its liquidations' impact spills over to the others, not back. Nothing
 here draws price towards levels: the literature knows acceleration after contact, not attraction before it
-(peers.md 4.9).
+(docs/evidence.md 9).
 
 The same arguments give the same bytes: xoshiro256++ with explicit state, no clock, no threads.
 ``BURN_IN_DAYS`` are simulated before ``start``; of them only funding and flows are written. Open interest is

@@ -34,7 +34,7 @@ class SqueezeMomentum(IStrategy):
       - time_stop: `max_hours` without reaching it;
       - the stop loss, 0.8 % of price, never wider than the distance to the target.
 
-    No profit is claimed. That clusters pull price toward them is not established (design, section 7); the
+    No profit is claimed. That clusters pull price toward them is not established (docs/evidence.md); the
     thresholds come from reasoning, and only a comparison with placebo clusters can tell whether the map
     adds anything to the momentum.
     """

@@ -1,0 +1,5 @@
+"""`python -m liqsignals`: the `liqsignals` command."""
+
+from liqsignals.cli import main
+
+main()
