@@ -366,7 +366,7 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("build/market"),
-    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 5,
     days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
 ) -> None:
     """Write a SIMULATED market: a freqtrade data directory with extras, and its true liquidation levels."""
@@ -493,7 +493,7 @@ def _results(folder: Path) -> set[Path]:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of the market.")] = Path("build/market"),
-    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 5,
     days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
 ) -> None:
     """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""

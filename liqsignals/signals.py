@@ -135,7 +135,7 @@ class Signals:
             live = live and pair in self._markets
             tape = self._with_live(market, pair, dp, dataframe, timeframe) if live else market.tape
             columns = features.compute(tape, at, closes, duration_ns(timeframe), self.parameters, market.memo)
-        new = pd.DataFrame(columns, index=dataframe.index)
+        new = pd.DataFrame(columns, index=dataframe.index, copy=False)
         kept = dataframe.drop(columns=[c for c in features.NAMES if c in dataframe.columns])
         return pd.concat([kept, new], axis=1)
 
