@@ -270,8 +270,8 @@ def open_interest(
     if (amount < 0).any() or np.isinf(amount).any():
         row = int(np.flatnonzero((amount < 0) | np.isinf(amount))[0])
         raise InputError(
-            f"{what}: row {row} ({iso(label[row])}) has open interest {amount[row]:g}. Way out: delete the file and "
-            "download it again"
+            f"{what}: row {row} ({iso(label[row])}) has open interest {amount[row]:g}. Way out: remove the row; "
+            "exchanges keep only 30 days of open interest, so do not delete older files"
         )
     missing = ~(amount > 0)
     if missing.any():
