@@ -82,14 +82,14 @@ def _root(
         raise typer.Exit
 
 
-def _candles(datadir: Path, pair: str, timeframe: str) -> pd.DataFrame:
+def _candles(datadir: Path, pair: str, timeframe: str, exchange: str | None) -> pd.DataFrame:
     duration_ns(timeframe)
     path = readers.data_file(datadir, pair, timeframe, "futures")
     frame = readers.read_table(path, ("open", "high", "low", "close", "volume")) if path else None
     if frame is None or len(frame) == 0:
         raise InputError(
             f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {_pairs(datadir)}). Way out: "
-            f"{readers.download_command(readers.exchange_of(datadir), pair, timeframe)}"
+            f"{readers.download_command(exchange or readers.exchange_of(datadir), pair, timeframe)}"
         )
     return frame
 
@@ -159,7 +159,7 @@ def features_command(
     """Write every liqsignals column of a pair: column `date` (candle open, UTC), then the features."""
     readers.check_datadir(datadir)
     tape = _tape(datadir, pair, extras, exchange, finest)
-    frame = _candles(datadir, pair, timeframe)
+    frame = _candles(datadir, pair, timeframe, exchange)
     bars = readers.bars(frame, timeframe, f"{pair} {timeframe} candles")
     at, closes = bars["event_time"].copy(), bars["close"].copy()
     start, stop = parse_timerange(timerange)

@@ -71,6 +71,14 @@ def exchange_of(datadir: Path) -> str:
     )
 
 
+def check_exchange(exchange: str) -> None:
+    """Raise InputError for an exchange whose open-interest units are not known."""
+    if exchange not in VENUES:
+        raise InputError(
+            f"liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: {', '.join(VENUES)}"
+        )
+
+
 def check_datadir(datadir: Path) -> None:
     """Raise InputError unless `datadir` is a folder that holds `futures/`."""
     if (datadir / "futures").is_dir():

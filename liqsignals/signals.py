@@ -87,11 +87,8 @@ class Signals:
         exchange = str(config.get("exchange", {}).get("name") or "") or None
         if exchange in ("binanceusdm",):
             exchange = "binance"
-        if exchange is not None and exchange not in readers.VENUES:
-            raise InputError(
-                f"config: liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: "
-                f"{', '.join(readers.VENUES)}"
-            )
+        if exchange is not None:
+            readers.check_exchange(exchange)
         extras = Path(block["extras"]) if block.get("extras") else None
         readers.check_extras(extras)
         folder = readers.known_exchange(Path(config["datadir"]))

@@ -12,7 +12,6 @@ import numpy as np
 
 from liqsignals import readers, records
 from liqsignals.clock import Int64Array, duration_ns
-from liqsignals.errors import InputError
 from liqsignals.records import Records
 
 logger = logging.getLogger(__name__)
@@ -79,11 +78,7 @@ def read_tape(
     """
     readers.check_datadir(datadir)
     exchange = exchange or readers.exchange_of(datadir)
-    if exchange not in readers.VENUES:
-        raise InputError(
-            f"liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: "
-            f"{', '.join(readers.VENUES)}"
-        )
+    readers.check_exchange(exchange)
     extras = extras or datadir / "liqsignals"
     bars = interest = told = None
     bar_ns = period_ns = duration_ns("5m")
