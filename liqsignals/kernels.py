@@ -47,10 +47,10 @@ def bucket_at_or_above(price, value, origin, step):
 
 
 @njit(cache=True)
-def sweep(mass, scale, total, edge, price, side, first, out):
-    """Remove every level of `side` from bucket `first` outwards to the edge of what stands; base units, USD in `out`.
+def sweep(mass, scale, total, edge, price, side, first, out, by_class):
+    """Remove every level of `side` from bucket `first` outwards to the edge of what stands.
 
-    Longs go from `first` up, shorts from `first` down, both inclusive. Oracle: masked sums over the whole grid.
+    Adds base units and USD to `out`, USD by class to `by_class` (not where that is empty). Longs go from `first` up, shorts from `first` down, both inclusive. Oracle: masked sums over the whole grid.
     """
     if side == LONG:
         lo, hi = first, edge[LONG]
@@ -71,10 +71,12 @@ def sweep(mass, scale, total, edge, price, side, first, out):
             if s != 0.0:
                 base += s * scale[side, k]
                 usd += u * scale[side, k]
+                if len(by_class) > 0:
+                    by_class[k] += u * scale[side, k]
                 total[side, k] = max(total[side, k] - s, 0.0)
         edge[side] = lo - 1 if side == LONG else hi + 1
-    out[0] = base
-    out[1] = usd
+    out[0] += base
+    out[1] += usd
 
 
 @njit(cache=True)
@@ -153,15 +155,19 @@ def entry_weights(low, high, step, weights):
 
 
 @njit(cache=True)
-def live_share(mix, share_cum, reach, count, side, first, n, middle, weights, dead):
+def live_share(mix, share_cum, reach, count, side, first, n, middle, weights, dead, within):
     """Share of new entries' levels that the price has not passed already: the remainder's share not included.
 
     `dead`: first long bucket (last short bucket) that the price has reached since. `share_cum[side, k, j]` is the
-    share of class k's levels within the first j buckets of its reach.
+    share of class k's levels within the first j buckets of its reach. Classes that start `within` or more buckets away
+    are out of the price's reach.
     """
     alive = 0.0
     for k in range(len(mix)):
         near = reach[side, k]
+        if near >= within:
+            alive += mix[k]
+            continue
         cells = count[side, k]
         wide = cells >= WIDE * n
         s = 0.0
@@ -186,15 +192,20 @@ def add_scaled(target, to, source, begin, n, factor):
 
 @njit(cache=True)
 def insert(
-    mass, scale, total, edge, mix, share, share_cum, reach, count, side, first, n, middle, weights, dead, amount
+    mass, scale, total, edge, mix, share, share_cum, reach, count, side, first, n, middle, weights, dead, amount,
+    from_near, to_near,
 ):  # fmt: skip
     """Stand `amount` x mix at the levels of entries in buckets `first`.. (array indices), skipping the passed ones.
+
+    Only the classes whose levels start `from_near` .. `to_near` - 1 buckets from their entry.
 
     `share[side, k]` is in the order of the grid: for longs the farthest level comes first. A class at least WIDE times
     as wide as the bar's range is entered at the range's middle, for the difference is lost in its width.
     """
     for k in range(len(mix)):
         near = reach[side, k]
+        if mix[k] == 0.0 or near < from_near or near >= to_near:
+            continue
         cells = count[side, k]
         unit = amount * mix[k] / scale[side, k]
         m = mass[side, k]
@@ -221,63 +232,116 @@ def insert(
 
 
 @njit(cache=True)
+def bar_path(first, low, high, last, corners):
+    """The bar's path in `corners`: open, low, high, close where it closed at or above its open, else open, high, low,
+    close. Returns its length in log price."""
+    corners[0], corners[3] = first, last
+    corners[1], corners[2] = (low, high) if last >= first else (high, low)
+    return (
+        abs(math.log(corners[1] / first)) + math.log(high / low) + abs(math.log(last / corners[2]))
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def reached(price, value, origin, step, side):
+    """First long bucket (last short bucket) that a price of `value` reaches: a level at the price is reached."""
+    at = bucket_at_or_above(price, value, origin, step)
+    if side == SHORT and not (at < len(price) and price[at] == value):
+        at -= 1
+    return at
+
+
+@njit(cache=True)
 def step_side(
     mass, scale, total, stock, edge, pending, price, origin, step,
-    low, high, close, volume, change, known, event_from, event_to,
+    opening, low, high, close, volume, change, known, event_from, event_to,
     mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
-    i, side, row, weights, dead_at, swept, scratch,
+    i, side, row, by_class, weights, dead_at, swept, scratch,
 ):  # fmt: skip
-    """Fold bar i into one side of the book: sweep, open and close, insert (see liqmap.py). `row` receives the
+    """Fold bar i into one side of the book: walk its path, open and close (see liqmap.py). `row` receives the
     bar's flows; `run_side` has the other arguments.
 
-    Oracle: tests/oracle.py, Oracle.step.
+    Oracle: tests/oracle.py, Oracle.side.
     """
-    edge_of_range = bucket_at_or_above(price, low[i] if side == LONG else high[i], origin, step)
-    if side == SHORT and (edge_of_range == len(price) or price[edge_of_range] > high[i]):
-        edge_of_range -= 1
-    sweep(mass, scale, total, edge, price, side, edge_of_range, swept)
-    pending[side] += swept[0]
+    swept[:] = 0.0
     turnover = theta * volume[i]
+    first, n, middle = entry_weights(low[i], high[i], step, weights)
+    nearest = reach[side].min()
+    born = 0.0
+    if n <= nearest:
+        # No entry of this bar can be liquidated within it.
+        edge_of_range = reached(price, low[i] if side == LONG else high[i], origin, step, side)
+        sweep(mass, scale, total, edge, price, side, edge_of_range, swept, by_class)
+        gross = turnover
+    else:
+        corners = scratch[3]
+        length = bar_path(opening[i], low[i], high[i], close[i], corners)
+        gross = 0.0
+        for leg in range(3):
+            begin, end = math.log(corners[leg]), math.log(corners[leg + 1])
+            # Pieces so short that no entry is liquidated in its own.
+            pieces = int(abs(end - begin) / step / max(nearest - 1, 1)) + 1
+            for j in range(pieces):
+                a = corners[leg] if j == 0 else math.exp(begin + (end - begin) * j / pieces)
+                z = corners[leg + 1] if j == pieces - 1 else math.exp(begin + (end - begin) * (j + 1) / pieces)
+                at = reached(price, min(a, z) if side == LONG else max(a, z), origin, step, side)
+                sweep(mass, scale, total, edge, price, side, at, swept, by_class)
+                entered = turnover * (abs(end - begin) / pieces / length)
+                if entered > 0.0:
+                    f, m, mid = entry_weights(min(a, z), max(a, z), step, weights)
+                    dead = reached(price, z, origin, step, side)
+                    part = entered / (remainder_mix + live_share(
+                        mix, share_cum, reach, count, side, f - origin, m, mid - origin, weights, dead, n
+                    ))  # fmt: skip
+                    insert(
+                        mass, scale, total, edge, mix, share, share_cum, reach, count,
+                        side, f - origin, m, mid - origin, weights, dead, part, 0, n,
+                    )  # fmt: skip
+                    gross += part
+    pending[side] += swept[0]
     net = 0.0
     reopened = 0.0
     if known[i]:
         net = change[i] + pending[side]
         reopened = max(net, 0.0)
         pending[side] = 0.0
+    if gross > 0.0:
+        # Classes that the bar's range cannot reach are entered once, evenly over it.
+        first, n, middle = entry_weights(low[i], high[i], step, weights)
+        dead = reached(price, close[i], origin, step, side)
+        insert(
+            mass, scale, total, edge, mix, share, share_cum, reach, count,
+            side, first - origin, n, middle - origin, weights, dead, gross, n, len(price),
+        )  # fmt: skip
+        stock[side, 0] += gross * remainder_mix
+        born += max(gross - turnover, 0.0)
     closed = turnover + max(-net, 0.0)
     stands = stock[side, 0] + stock[side, 1]
     for k in range(len(mix)):
         stands += total[side, k] * scale[side, k]
     capped = max(closed - stands, 0.0)
-    if capped > 0.0:
-        # More turnover than there is: what cannot close is not opened either.
-        closed = stands
-        turnover = max(turnover - capped, 0.0)
+    closed -= capped
     if closed > 0.0:
         close_out(mass, scale, total, stock, hazard, stock_hazard, side, closed, scratch)
-    born = 0.0
     if reopened > 0.0:
         a, z = event_from[i], event_to[i]
         # What the price has reached between each entry and now: such levels are gone already.
-        reached = close[i]
+        passed = close[i]
         traded = 0.0
         for j in range(i, a - 1, -1):
             if j < z:
-                level = min(reached, close[j]) if side == LONG else max(reached, close[j])
-                at = bucket_at_or_above(price, level, origin, step)
-                if side == SHORT and not (at < len(price) and price[at] == level):
-                    at -= 1
-                dead_at[j - a] = at
+                level = min(passed, close[j]) if side == LONG else max(passed, close[j])
+                dead_at[j - a] = reached(price, level, origin, step, side)
                 traded += volume[j]
-            reached = min(reached, low[j]) if side == LONG else max(reached, high[j])
+            passed = min(passed, low[j]) if side == LONG else max(passed, high[j])
         alive = remainder_mix
-        first, n, middle = 0, 0, 0
         for j in range(a, z):
             part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
             first, n, middle = entry_weights(low[j], high[j], step, weights)
             alive += part * live_share(
-                mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead_at[j - a]
-            )
+                mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead_at[j - a],
+                len(price),
+            )  # fmt: skip
         gross = reopened / alive
         for j in range(a, z):
             part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
@@ -285,25 +349,10 @@ def step_side(
                 first, n, middle = entry_weights(low[j], high[j], step, weights)
             insert(
                 mass, scale, total, edge, mix, share, share_cum, reach, count,
-                side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part,
+                side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part, 0, len(price),
             )  # fmt: skip
         stock[side, 0] += gross * remainder_mix
         born += max(gross - reopened, 0.0)
-    if turnover > 0.0:
-        dead = bucket_at_or_above(price, close[i], origin, step)
-        if side == SHORT and not (dead < len(price) and price[dead] == close[i]):
-            dead -= 1
-        first, n, middle = entry_weights(low[i], high[i], step, weights)
-        alive = remainder_mix + live_share(
-            mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead
-        )
-        gross = turnover / alive
-        insert(
-            mass, scale, total, edge, mix, share, share_cum, reach, count,
-            side, first - origin, n, middle - origin, weights, dead, gross,
-        )  # fmt: skip
-        stock[side, 0] += gross * remainder_mix
-        born += max(gross - turnover, 0.0)
     row[SWEPT] = swept[0]
     row[OPENED] = reopened + turnover
     row[CLOSED] = closed
@@ -464,18 +513,19 @@ def read_side(
 @njit(cache=True, nogil=True)
 def run_side(
     side, mass, scale, total, stock, edge, pending, typical, price, origin, step,
-    low, high, close, volume, change, known, event_from, event_to, full_hour,
+    opening, low, high, close, volume, change, known, event_from, event_to, full_hour,
     mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
-    start, stop, flows,
+    start, stop, flows, swept_by_class,
     at_bar, closes, interest, span, near, floor, times, bands, rows, remainders,
 ):  # fmt: skip
     """Fold bars `start` .. `stop - 1` into one side of the book and read it after the bars that `at_bar` names.
 
     The sides never touch each other's state, so that two threads may run them at once; the bits are the same.
 
-    Shapes: `low`.. `volume` (bars,); `change[i]` is the change of open interest that became known at bar i where
+    Shapes: `opening` (the bars' opens) .. `volume` (bars,); `change[i]` is the change of open interest that became known at bar i where
     `known[i]`, and bars `event_from[i]` .. `event_to[i] - 1` are those in which it happened. `pending[side]` carries
-    what was swept since the last known open interest. `flows[i, side]` receives the bar's named flows.
+    what was swept since the last known open interest. `flows[i, side]` receives the bar's named flows,
+    `swept_by_class[i - start, side]` its swept USD by class unless that array is empty.
     Readings (r,): ascending `at_bar` in start - 1 .. stop - 1, `closes`; the side's columns of `rows[r]` and
     `remainders[r]` are filled. `interest` (bars,) is the open interest known at each bar; `span` .. `bands` as in
     `read_side`.
@@ -485,7 +535,8 @@ def run_side(
     edge_, pending_, typical_ = edge.copy(), pending.copy(), typical.copy()
     weights = np.empty(mass.shape[2] + 2)
     swept = np.empty(2)
-    scratch = np.empty((3, len(mix) + 2))
+    scratch = np.empty((4, len(mix) + 4))
+    no_class = np.empty(0)
     longest = 1
     for i in range(start, stop):
         if known[i] and event_to[i] - event_from[i] > longest:
@@ -497,11 +548,12 @@ def run_side(
     r = 0
     for i in range(start - 1, stop):
         if i >= start:
+            by_class = swept_by_class[i - start, side] if len(swept_by_class) > 0 else no_class
             step_side(
                 mass, scale_, total_, stock_, edge_, pending_, price, origin, step,
-                low, high, close, volume, change, known, event_from, event_to,
+                opening, low, high, close, volume, change, known, event_from, event_to,
                 mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
-                i, side, flows[i, side], weights, dead_at, swept, scratch,
+                i, side, flows[i, side], by_class, weights, dead_at, swept, scratch,
             )  # fmt: skip
             if full_hour[i]:
                 typical_[side] = typical_mass(

@@ -2,13 +2,15 @@
 
 For each closed bar, with the open interest known by then, per side s (docs/laws.md 6 and 7):
 
-1. sweep: long levels at or above the low, short levels at or below the high, are liquidated;
+1. walk the bar's path, open - low - high - close where it rose and open - high - low - close where it fell, in steps
+   shorter than the nearest level of a new entry. Each step sweeps (long levels at or above it, short levels at or below
+   it, are liquidated) and then enters its share of theta x volume, so that what a bar opens it may liquidate;
 2. opened_s = max(dOI + swept_s, 0) + theta x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands on
    the side, each class by its hazard;
-3. insert: entries are spread over the range of the bars in which they happened; class k stands at the liquidation
-   prices of its band of leverages.
+3. insert what open interest grew by: entries are spread over the range of the bars in which they happened; class k stands
+   at the liquidation prices of its band of leverages.
 
-New levels that the price has already passed when they become known were opened and liquidated inside the bar: the
+New levels that the price has already passed when they become known were opened and liquidated unseen: the
 flow `born`. Opened, in 2, is what is left standing, so that the gross opening is opened + born and
 long = short = open interest holds exactly.
 
@@ -50,33 +52,34 @@ _THREADED = 2000
 
 @dataclass(frozen=True)
 class LeverageClass:
-    """Positions of one band of leverages: what share of openings they are and how fast they close."""
+    """Positions of one band of leverages and one pace: how much of them stands, and how fast they close."""
 
     low: float
     high: float
-    #: Share of the standing, unhedged positions that the literature gives the band.
+    #: Share of the standing, unhedged positions, before any is liquidated.
     standing: float
     #: Notional (USD) of a typical position, for its maintenance bracket.
     notional: float
     #: Round leverages in the band, at which Parameters.tier_share of its positions are.
     tiers: tuple[float, ...] = ()
+    #: Closing rate relative to the remainder's.
+    hazard: float = 1.0
+    #: Positions whose margin has worn away: levels 1 / leverage from the entry, nearer than any venue lets open.
+    worn: bool = False
 
-    @property
-    def hazard(self) -> float:
-        """Closing rate relative to 5x: half-lives of 168 h at 5x falling to 18 h at 100x."""
-        return float((np.sqrt(self.low * self.high) / 5.0) ** 0.745)
 
-
-#: The prior, from docs/evidence.md (see docs/decisions/004): shares by notional on Hyperliquid, half-lives as the best open
-#: map has them. Not fitted.
+#: Holders close a tenth as fast as the remainder, traders four times as fast (docs/decisions/010).
+HOLD, TRADE = 0.1, 4.0
+#: The prior (docs/decisions/004, 010): shares of open interest by notional as on Hyperliquid, where 15 % lie above 7x;
+#: the traders' few per cent are a guess that calibration replaces.
 PRIOR = (
-    LeverageClass(2.0, 4.0, 0.22, 20_000, (3.0,)),
-    LeverageClass(4.0, 7.5, 0.42, 20_000, (5.0,)),
-    LeverageClass(7.5, 14.0, 0.22, 20_000, (10.0,)),
-    LeverageClass(14.0, 22.0, 0.055, 20_000, (20.0,)),
-    LeverageClass(22.0, 35.0, 0.04, 20_000, (25.0,)),
-    LeverageClass(35.0, 65.0, 0.025, 20_000, (50.0,)),
-    LeverageClass(65.0, 125.0, 0.02, 20_000, (75.0, 100.0)),
+    LeverageClass(2.0, 5.0, 0.200, 20_000, (3.0,), HOLD),
+    LeverageClass(5.0, 10.0, 0.140, 20_000, (5.0,), HOLD),
+    LeverageClass(10.0, 20.0, 0.040, 20_000, (10.0,), HOLD),
+    LeverageClass(20.0, 50.0, 0.020, 20_000, (20.0, 25.0), HOLD),
+    LeverageClass(20.0, 50.0, 0.009, 20_000, (20.0, 25.0), TRADE),
+    LeverageClass(50.0, 150.0, 0.006, 20_000, (50.0, 75.0, 100.0), TRADE),
+    LeverageClass(250.0, 667.0, 0.001, 20_000, (), TRADE, worn=True),
 )
 #: Half-width of a round leverage, as a fraction: fees, funding paid and a little margin move its level.
 TIER_WIDTH = 0.04
@@ -87,13 +90,13 @@ class Parameters:
     """All that the map depends on besides its tape. Rates are per unit of volume, never per bar."""
 
     classes: tuple[LeverageClass, ...] = PRIOR
-    #: Standing share of the remainder (hedged, 1x, beyond the classes) and its closing rate relative to 5x.
-    remainder: float = 0.5
-    remainder_hazard: float = 0.5
+    #: Standing share of the remainder (hedged, 1x, beyond the classes) and its closing rate, the unit of the classes'.
+    remainder: float = 0.584
+    remainder_hazard: float = 1.0
     #: Share of a class that stands at its round leverages, the rest being spread over its band.
     tier_share: float = 0.2
     #: Positions turned over per unit of traded volume.
-    theta: float = 0.1
+    theta: float = 0.6
     #: Feed USD per position USD; 1.0 is uncalibrated.
     report_factor: float = 1.0
 
@@ -154,8 +157,12 @@ def reach_of(parameters: Parameters, pair: str) -> Reach:
             cells: list[Int64Array] = []
             parts: list[NDArray[np.floating[Any]]] = []
             for part, low, high in bands:
-                edges = np.geomspace(min(low, 0.999 * most), min(high, most), 513)
-                ratio = [margin.liquidation_ratio(side, x, c.notional, table) for x in np.sqrt(edges[1:] * edges[:-1])]
+                edges = np.geomspace(*((low, high) if c.worn else (min(low, 0.999 * most), min(high, most))), 513)
+                middles = np.sqrt(edges[1:] * edges[:-1])
+                if c.worn:
+                    ratio = 1.0 + (1.0 if side == kernels.SHORT else -1.0) / middles
+                else:
+                    ratio = np.array([margin.liquidation_ratio(side, x, c.notional, table) for x in middles])
                 distance = np.maximum(np.abs(np.log(ratio)) / STEP, 1.0)
                 # The entry lies anywhere in its bucket: a distance of 3.25 buckets is 3 in 75 % of cases, else 4.
                 cell = np.floor(distance).astype(np.int64)
@@ -240,6 +247,7 @@ class Book:
 class Plan:
     """The tape as the fold reads it: per bar its prices, and what became known of open interest by its close."""
 
+    opening: Float64Array
     low: Float64Array
     high: Float64Array
     close: Float64Array
@@ -286,9 +294,11 @@ def plan(tape: Tape) -> Plan:
         # A change without a bar of its own is put on the newest bar.
         none = rows[event_to[rows] <= event_from[rows]]
         event_from[none], event_to[none] = none, none + 1
-    low, high, close, volume = (np.ascontiguousarray(bars[n]) for n in ("low", "high", "close", "volume"))
+    opening, low, high, close, volume = (
+        np.ascontiguousarray(bars[n]) for n in ("open", "low", "high", "close", "volume")
+    )
     return Plan(
-        low, high, close, volume, at, base, measured, change, known, event_from, event_to, starts,
+        opening, low, high, close, volume, at, base, measured, change, known, event_from, event_to, starts,
     )  # fmt: skip
 
 
@@ -318,7 +328,7 @@ class Memo:
 
     @staticmethod
     def _inputs(p: Plan, n: int) -> tuple[NDArray[np.generic], ...]:
-        rows = (p.closes_at, p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to)
+        rows = (p.closes_at, p.opening, p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to)
         starts = p.starts[p.starts < n]
         return *(a[:n] for a in rows), starts, p.interest[starts]
 
@@ -346,6 +356,9 @@ class Fold:
         )  # fmt: skip
         #: Named flows per bar, zero before the map started.
         self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
+        #: Swept USD by bar (from bar `by_class_from` on), side and class: kept only where the caller gives it rows.
+        self.by_class = np.zeros((0, 2, len(mix) - 1))
+        self.by_class_from = 0
         if book is not None:
             self.flows[: book.bars] = flows[: book.bars]
 
@@ -381,9 +394,9 @@ class Fold:
         arguments = (
             book.mass, book.scale, book.total, book.stock, book.edge, book.pending, book.typical,
             book.price, book.origin, STEP,
-            p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to,
+            p.opening, p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to,
             p.closes_at % HOUR == 0, *self._rates, reach.share, reach.cum, reach.near, reach.count,
-            start, stop, self.flows,
+            start, stop, self.flows, self.by_class[start - self.by_class_from :],
             *((reading.bar[r0:r1], reading.closes[r0:r1]) if reading else (np.empty(0, np.int64), np.empty(0))),
             p.interest, REACH, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, BANDS,
             *((reading.rows[r0:r1], reading.remainder[r0:r1]) if reading else empty),

@@ -28,16 +28,19 @@ def _table(*rows: tuple[float, float, float]) -> tuple[Bracket, ...]:
     return tuple(table)
 
 
-#: BTC and ETH, and everything else: floor USD, maintenance rate, maximum leverage.
+#: BTC and ETH, other large coins (SOL's rows), and everything else: floor USD, maintenance rate, maximum leverage.
 MAJORS = _table(
     (0, 0.004, 150), (300_000, 0.005, 100), (800_000, 0.0065, 75), (3_000_000, 0.01, 50), (12_000_000, 0.02, 25),
 )  # fmt: skip
+LARGE = _table((0, 0.005, 100), (50_000, 0.0065, 75), (400_000, 0.01, 50), (1_000_000, 0.02, 25), (4_000_000, 0.025, 20))
+LARGE_COINS = frozenset(("SOL", "XRP", "DOGE", "BNB", "ADA", "LINK", "AVAX", "LTC"))
 OTHERS = _table((0, 0.01, 75), (10_000, 0.015, 50), (60_000, 0.02, 25), (300_000, 0.05, 10))
 
 
 def brackets(pair: str) -> tuple[Bracket, ...]:
     """Maintenance brackets of a pair's coin."""
-    return MAJORS if pair.split("/")[0] in ("BTC", "ETH") else OTHERS
+    coin = pair.split("/")[0]
+    return MAJORS if coin in ("BTC", "ETH") else LARGE if coin in LARGE_COINS else OTHERS
 
 
 def bracket_at(table: tuple[Bracket, ...], notional: float) -> Bracket:
