@@ -29,8 +29,10 @@ SWEPT, OPENED, CLOSED, BORN, CAPPED, REMAINDER, SWEPT_USD = 0, 1, 2, 3, 4, 5, 6
 N_FLOWS = 7
 
 # Columns of a row that `read_side` writes.
-R_ABOVE_PRICE, R_ABOVE_USD, R_BELOW_PRICE, R_BELOW_USD, R_SHORT, R_LONG = 0, 1, 2, 3, 4, 8
-N_READ = 12
+R_ABOVE, R_BELOW, R_SHORT, R_LONG = 0, 4, 8, 12
+# Offsets from R_ABOVE and R_BELOW: price, USD, and USD were each class at the low or high end of its interval.
+PRICE, USD, USD_LOW, USD_HIGH = 0, 1, 2, 3
+N_READ = 16
 
 
 @njit(cache=True)
@@ -410,7 +412,7 @@ def typical_mass(mass, scale, price, origin, step, close, side, cells, near):
 
 @njit(cache=True)
 def clusters(usd, price, n, near, least, nearest_first, shape, found):
-    """Major clusters among cells 0 .. n-1 ordered away from the close: rows (price, usd, lo, hi) in `found`.
+    """Major clusters among cells 0 .. n-1 ordered away from the close: rows (price, usd, low, high, cell) in `found`.
 
     A cluster is a local maximum of the smoothed USD whose mass within +- `near` cells is at least `least`; its price is
     the mass-weighted mean there; windows do not overlap. Stops at the first where `nearest_first`. Returns how many were found.
@@ -441,6 +443,7 @@ def clusters(usd, price, n, near, least, nearest_first, shape, found):
         found[count, 1] = window
         found[count, 2] = min(price[lo], price[hi])
         found[count, 3] = max(price[lo], price[hi])
+        found[count, 4] = b
         count += 1
         if nearest_first or count == found.shape[0]:
             break
@@ -449,7 +452,8 @@ def clusters(usd, price, n, near, least, nearest_first, shape, found):
 
 @njit(cache=True)
 def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices, held):
-    """USD of one side in cells ordered away from the close, up to `reach` (fraction): returns their number.
+    """USD of one side in cells ordered away from the close, up to `reach` (fraction): returns their number and the
+    bucket of the lowest.
 
     Shorts stand above the close, longs below; a level at the close itself has been reached. `held` is
     scratch of the same length.
@@ -472,28 +476,41 @@ def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices
         from_low = last - b if side == LONG else b
         prices[b] = price[first + from_low]
         cells[b] = held[from_low] * prices[b]
-    return n
+    return n, lo
 
 
 @njit(cache=True)
 def read_side(
-    mass, scale, typical, price, origin, step, side, close, interest, reach, near, floor, times, bands, work, found, out
+    mass, scale, typical, price, origin, step, side, close, interest, reach, near, floor, times, doubt, bands, work,
+    found, out,
 ):  # fmt: skip
     """One side of the map's columns at one close: nearest major clusters and cumulative USD within `bands`.
 
-    `interest` is open interest in base units; USD = base x level price, but open interest x close. `work` has three
-    rows of at least as many cells as `reach` spans. NaN where there is no cluster. Oracle: tests/oracle.py.
+    `interest` is open interest in base units; USD = base x level price, but open interest x close. `doubt` (2, classes)
+    is the low and the high end of each class's mass, as factors. `work` has three rows of at least as many cells as `reach` spans. NaN where there is no cluster. Oracle: tests/oracle.py.
     """
     cells = work[0]
     prices = work[1]
-    n = side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices, work[2])
-    where = R_ABOVE_PRICE if side == SHORT else R_BELOW_PRICE
-    out[where] = np.nan
-    out[where + 1] = np.nan
+    n, lowest = side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices, work[2])
+    where = R_ABOVE if side == SHORT else R_BELOW
+    out[where : where + 4] = np.nan
     least = max(floor * interest * close, times * typical[side])
     if clusters(cells, prices, n, near, least, True, work[2], found) > 0:
-        out[where] = found[0, 0]
-        out[where + 1] = found[0, 1]
+        out[where + PRICE] = found[0, 0]
+        out[where + USD] = found[0, 1]
+        b = int(found[0, 4])
+        first = lowest + (n - 1 - min(n - 1, b + near) if side == LONG else max(0, b - near))
+        last = lowest + (n - 1 - max(0, b - near) if side == LONG else min(n - 1, b + near))
+        low = 0.0
+        high = 0.0
+        for k in range(mass.shape[1]):
+            held = 0.0
+            for c in range(first, last + 1):
+                held += mass[side, k, c] * price[c]
+            low += doubt[0, k] * held * scale[side, k]
+            high += doubt[1, k] * held * scale[side, k]
+        out[where + USD_LOW] = low
+        out[where + USD_HIGH] = high
     column = R_SHORT if side == SHORT else R_LONG
     total = 0.0
     b = 0
@@ -516,7 +533,7 @@ def run_side(
     opening, low, high, close, volume, change, known, event_from, event_to, full_hour,
     mix, remainder_mix, hazard, stock_hazard, theta, share, share_cum, reach, count,
     start, stop, flows, swept_by_class,
-    at_bar, closes, interest, span, near, floor, times, bands, rows, remainders,
+    at_bar, closes, interest, span, near, floor, times, doubt, bands, rows, remainders,
 ):  # fmt: skip
     """Fold bars `start` .. `stop - 1` into one side of the book and read it after the bars that `at_bar` names.
 
@@ -543,7 +560,7 @@ def run_side(
             longest = event_to[i] - event_from[i]
     dead_at = np.empty(longest, np.int64)
     work = np.empty((3, int(2.0 * (span + 0.05) / step)))
-    found = np.empty((1, 4))
+    found = np.empty((1, 5))
     farthest = np.max(reach + count)
     r = 0
     for i in range(start - 1, stop):
@@ -562,7 +579,7 @@ def run_side(
         while r < len(at_bar) and at_bar[r] == i:
             read_side(
                 mass, scale_, typical_, price, origin, step, side, closes[r], interest[i],
-                span, near, floor, times, bands, work, found, rows[r],
+                span, near, floor, times, doubt, bands, work, found, rows[r],
             )  # fmt: skip
             remainders[r, side] = stock_[side, 0] + stock_[side, 1]
             r += 1

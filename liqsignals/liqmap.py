@@ -38,11 +38,11 @@ STEP = 5e-4
 #: Distance from the close up to which clusters are looked for, and the bands of cumulative USD.
 REACH = 0.15
 BANDS = np.array([0.01, 0.02, 0.05, 0.10])
-#: Major cluster, version 1 (docs/decisions/006): +- 0.25 %, 0.5 % of open interest, 3 x the side's median. The median is
-#: taken hourly over the whole side, from the close to the map's farthest level (docs/decisions/006).
+#: Major cluster (docs/decisions/013): a local maximum whose mass within +- 0.25 % is at least 0.2 % of open interest and 1.5
+#: x the side's median, taken hourly over the whole side, from the close to the map's farthest level.
 CLUSTER_CELLS = 5
-CLUSTER_FLOOR = 0.005
-CLUSTER_TIMES = 3.0
+CLUSTER_FLOOR = 0.002
+CLUSTER_TIMES = 1.5
 #: History after which the map counts as warm.
 WARMUP = 14 * DAY
 _GROW = 512
@@ -66,6 +66,8 @@ class LeverageClass:
     hazard: float = 1.0
     #: Positions whose margin has worn away: levels 1 / leverage from the entry, nearer than any venue lets open.
     worn: bool = False
+    #: Low and high end of its mass as factors: the calibration's 90 % interval, else how far sources disagree.
+    doubt: tuple[float, float] = (0.4, 2.5)
 
 
 #: Holders close a tenth as fast as the remainder, traders four times as fast (docs/decisions/010).
@@ -99,6 +101,8 @@ class Parameters:
     theta: float = 0.6
     #: Feed USD per position USD; 1.0 is uncalibrated.
     report_factor: float = 1.0
+    #: Rank correlation with real liquidations out of sample (calibration.py), None where it was not scored.
+    score: float | None = None
 
     def __post_init__(self) -> None:
         if not (0.0 < self.remainder < 1.0 and self.remainder_hazard > 0.0 and self.theta >= 0.0):
@@ -354,6 +358,7 @@ class Fold:
             mix[:-1].copy(), float(mix[-1]), np.array([c.hazard for c in parameters.classes]),
             np.array([parameters.remainder_hazard, 1.0]), parameters.theta,
         )  # fmt: skip
+        self._doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
         #: Named flows per bar, zero before the map started.
         self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
         #: Swept USD by bar (from bar `by_class_from` on), side and class: kept only where the caller gives it rows.
@@ -398,7 +403,7 @@ class Fold:
             p.closes_at % HOUR == 0, *self._rates, reach.share, reach.cum, reach.near, reach.count,
             start, stop, self.flows, self.by_class[start - self.by_class_from :],
             *((reading.bar[r0:r1], reading.closes[r0:r1]) if reading else (np.empty(0, np.int64), np.empty(0))),
-            p.interest, REACH, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, BANDS,
+            p.interest, REACH, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, self._doubt, BANDS,
             *((reading.rows[r0:r1], reading.remainder[r0:r1]) if reading else empty),
         )  # fmt: skip
         if stop - start > _THREADED:
@@ -442,8 +447,10 @@ def clusters(book: Book, side: int, close: float, interest: float) -> Float64Arr
     """All major clusters of one side within REACH of the close, nearest first: rows (price, usd, low, high)."""
     size = int(2 * (REACH + 0.05) / STEP)
     cells, prices, shape = np.empty(size), np.empty(size), np.empty(size)
-    n = kernels.side_usd(book.mass, book.scale, book.price, book.origin, STEP, close, side, REACH, cells, prices, shape)
+    n, _ = kernels.side_usd(
+        book.mass, book.scale, book.price, book.origin, STEP, close, side, REACH, cells, prices, shape
+    )
     least = max(CLUSTER_FLOOR * interest * close, CLUSTER_TIMES * float(book.typical[side]))
-    found = np.empty((64, 4))
+    found = np.empty((64, 5))
     count = kernels.clusters(cells, prices, n, CLUSTER_CELLS, least, False, shape, found)
-    return found[:count]
+    return found[:count, :4]

@@ -1,0 +1,378 @@
+"""Fit the map's mix of leverage to real liquidations, and keep what was fitted with what it was fitted on.
+
+Model, per hour h and side s: feed USD = report_factor x sum_k standing_k / standing0_k x M[h, s, k], where M is the USD that
+the map with mix standing0 swept of class k. Fitted are the logs of `standing`, by least squares on
+ln(USD + FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (what is swept is opened anew),
+so the map is folded again with the new mix, ROUNDS times. Both sides share one mix.
+
+Liquidations identify the mix's shape and its product with the report factor, not both. The level comes from the
+literature: FORCED of open interest is liquidated a day (BitMEX: 3.51 % of longs, 1.89 % of shorts; arXiv 2102.04591), of
+which the feed shows what it shows; the remainder takes the rest. A class with less than EVIDENCE of all that was
+swept keeps its prior.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqsignals import liqmap, scores
+from liqsignals.clock import DAY, HOUR, Int64Array, iso
+from liqsignals.errors import InputError
+from liqsignals.records import open_interest_max_age
+from liqsignals.tape import Tape
+
+Float64Array = NDArray[np.float64]
+
+FORMAT = "liqsignals-calibration/1"
+#: Hours with less than this are noise to the fit: single small accounts, and feeds that leave them out.
+FLOOR = 10_000.0
+PULL = 5.0
+ROUNDS = 4
+EVIDENCE = 0.02
+FORCED = 0.027
+#: Least hours and least hours of more than 0.5 % that way, on each side, that a fit accepts.
+LEAST_HOURS, LEAST_MOVED = 21 * 24, 60
+#: Share of the hours, the newest, that the scores in the file are computed on, with a mix fitted on the others.
+HOLDOUT = 0.3
+_DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Market:
+    """One market to fit: its tape and the real liquidations (2, n) USD of the hours that open at `hours` (n,)."""
+
+    tape: Tape
+    hours: Int64Array
+    usd: Float64Array
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One market's parameters of the map and what they rest on."""
+
+    parameters: liqmap.Parameters
+    #: Per class: True where the data told its weight, False where it keeps the prior.
+    evidence: tuple[bool, ...]
+    #: Span, hours, source, hash of the data, scores: for people and `doctor`.
+    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Fitted markets by pair, and `pooled` for every other pair."""
+
+    pooled: Fitted
+    markets: Mapping[str, Fitted] = field(default_factory=dict)
+    origin: str = "default"
+
+    def of(self, pair: str) -> Fitted:
+        """What the map of a pair uses."""
+        return self.markets.get(pair, self.pooled)
+
+    def parameters(self, pair: str) -> liqmap.Parameters:
+        """The map's parameters for a pair."""
+        return self.of(pair).parameters
+
+
+def uncalibrated() -> Calibration:
+    """The prior for every pair: report factor 1, no score, every class in doubt."""
+    prior = liqmap.Parameters()
+    return Calibration(Fitted(prior, (False,) * len(prior.classes)), origin="uncalibrated")
+
+
+# --- the fit
+
+
+def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Float64Array:
+    """USD that the map swept of each class: (n, 2, classes), by the hours that open at `hours` (n,), position USD.
+
+    NaN where the map did not run through the whole hour, was not warm, or its open interest was stale.
+    """
+    p = liqmap.plan(tape)
+    fold = liqmap.Fold(p, parameters, liqmap.reach_of(parameters, tape.pair), None, np.empty(0))
+    fold.by_class = np.zeros((len(p.low), 2, len(parameters.classes)))
+    fold.to(len(p.low))
+    first, last = (np.searchsorted(p.closes_at, h, side="right") for h in (hours, hours + HOUR))
+    total = np.concatenate([np.zeros((1, *fold.by_class.shape[1:])), np.cumsum(fold.by_class, axis=0)])
+    out = np.asarray(total[last] - total[first])
+    start = np.searchsorted(p.starts, first, side="right") - 1
+    complete = (last - first == HOUR // tape.bar_ns) & (start >= 0)
+    since = p.closes_at[p.starts[np.maximum(start, 0)]] if len(p.starts) else np.zeros(len(hours), np.int64)
+    newest = np.minimum(last, len(p.low)) - 1
+    fresh = hours + HOUR - p.measured_at[np.maximum(newest, 0)] <= open_interest_max_age(tape.period_ns)
+    out[~(complete & (hours - since >= liqmap.WARMUP) & fresh)] = np.nan
+    return out
+
+
+def moves(tape: Tape, hours: Int64Array) -> Float64Array:
+    """ln of the furthest move from the hour's open, (2, n): down for longs, up for shorts; NaN without all its bars."""
+    assert tape.bars is not None
+    ends = tape.bars["event_time"]
+    first, last = (np.searchsorted(ends, h, side="right") for h in (hours, hours + HOUR))
+    out = np.full((2, len(hours)), np.nan)
+    for i in np.flatnonzero(last - first == HOUR // tape.bar_ns):
+        rows = tape.bars[first[i] : last[i]]
+        out[:, i] = np.log(rows["open"][0] / rows["low"].min()), np.log(rows["high"].max() / rows["open"][0])
+    return out
+
+
+def _interest_usd(tape: Tape, hours: Int64Array) -> Float64Array:
+    p = liqmap.plan(tape)
+    at = np.searchsorted(p.closes_at, hours, side="right") - 1
+    return np.where(at >= 0, p.interest[at] * p.close[at], np.nan)
+
+
+def _solve(swept: Float64Array, real: Float64Array, off: Float64Array, free: NDArray[np.bool_]) -> Float64Array:
+    """Log steps of the classes' masses (0 where not `free`): swept (m, classes) and real (m,) feed USD, `off` = ln(mass /
+    prior)."""
+    from scipy.optimize import least_squares
+
+    target = np.log(real + FLOOR)
+    held = swept @ np.where(free, 0.0, 1.0) + FLOOR
+    m, k = swept[:, free], int(free.sum())
+
+    def residuals(x: Float64Array) -> Float64Array:
+        return np.concatenate([np.log(m @ np.exp(x) + held) - target, np.sqrt(PULL) * (off[free] + x)])
+
+    def slopes(x: Float64Array) -> Float64Array:
+        part = m * np.exp(x)
+        return np.concatenate([part / (part.sum(axis=1) + held)[:, None], np.sqrt(PULL) * np.eye(k)])
+
+    out = np.zeros(len(off))
+    out[free] = least_squares(residuals, np.zeros(k), jac=slopes).x
+    return out
+
+
+def _mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Parameters:
+    """Parameters whose classes stand at these shares of open interest; together at most nine tenths."""
+    standing = standing * min(1.0, 0.9 / standing.sum())
+    classes = tuple(replace(c, standing=float(s)) for c, s in zip(parameters.classes, standing, strict=True))
+    return replace(parameters, classes=classes, remainder=1.0 - float(standing.sum()))
+
+
+def standing_of(parameters: liqmap.Parameters) -> Float64Array:
+    """Each class's standing share of open interest, before any is liquidated."""
+    standing = np.array([c.standing for c in parameters.classes])
+    return np.asarray((1.0 - parameters.remainder) * standing / standing.sum())
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """All markets' hours with a map, one below the other."""
+
+    swept: Float64Array
+    real: Float64Array
+    hours: Int64Array
+
+
+def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
+    """Swept USD (2 m, classes) as the feed would show it, were FORCED liquidated a day; real USD (2 m,); hours (2 m,)."""
+    rows, real, hours = [], [], []
+    for m in markets:
+        swept = sweeps(m.tape, parameters, m.hours)
+        there = np.isfinite(swept).all(axis=(1, 2))
+        shown = m.usd[:, there].sum() / 2.0 / there.sum() * (DAY // HOUR)
+        factor = shown / (FORCED * float(np.nanmean(_interest_usd(m.tape, m.hours[there]))))
+        rows += [swept[there, side] * factor for side in range(2)]
+        real += [m.usd[side, there] for side in range(2)]
+        hours += [m.hours[there]] * 2
+    return _Stack(np.concatenate(rows), np.concatenate(real), np.concatenate(hours))
+
+
+def _check(markets: Sequence[Market], parameters: liqmap.Parameters) -> None:
+    """Refuse what cannot identify a mix."""
+    for m in markets:
+        there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
+        moved = [int((moves(m.tape, m.hours[there])[side] > scores.MOVED).sum()) for side in range(2)]
+        some = [int((m.usd[side, there] > FLOOR).sum()) for side in range(2)]
+        if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
+            raise InputError(
+                f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map ({LEAST_HOURS} are "
+                f"needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} with long "
+                f"and short liquidations above {FLOOR:,.0f} USD ({LEAST_MOVED} of each). Way out: a longer table, or candles "
+                "and open interest that reach back 14 days before it (liqsignals download)"
+            )
+
+
+def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Parameters, NDArray[np.bool_], _Stack]:
+    """Parameters (report factor included), classes with evidence, and the stack of the fitted map."""
+    parameters, start = prior, np.log(standing_of(prior))
+    for _ in range(ROUNDS):
+        stack = _stack(markets, parameters)
+        now = np.log(standing_of(parameters))
+        free = _told(stack)
+        step = _solve(stack.swept, stack.real, now - start, free)
+        parameters = _mixed(parameters, np.exp(np.where(free, now + step, start)))
+    stack = _stack(markets, parameters)
+    real = swept = 0.0
+    for m in markets:
+        usd = sweeps(m.tape, parameters, m.hours).sum(axis=2).T
+        there = np.isfinite(usd)
+        real, swept = real + float(m.usd[there].sum()), swept + float(usd[there].sum())
+    return replace(parameters, report_factor=real / swept), _told(stack), stack
+
+
+def _told(stack: _Stack) -> NDArray[np.bool_]:
+    """Classes that swept enough for the data to tell their weight."""
+    share = stack.swept.sum(axis=0)
+    return np.asarray(share >= EVIDENCE * share.sum())
+
+
+def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = None) -> Fitted:
+    """Fit one mix to the markets' liquidations, with intervals and scores out of sample.
+
+    The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
+    newest HOLDOUT of them) over the others. Intervals are the 5 % and 95 % of _DRAWS resamplings of whole days, on the map of the
+    fitted mix. Raises InputError where there is too little data, or no scipy.
+    """
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError as error:
+        raise InputError("calibrate needs scipy. Way out: pip install 'liqsignals[truth]'") from error
+    prior = liqmap.Parameters()
+    _check(markets, prior)
+    hours = np.sort(np.concatenate([m.hours for m in markets]))
+    cut = holdout_from if holdout_from is not None else int(hours[int(len(hours) * (1.0 - HOLDOUT))])
+    before = [Market(m.tape, m.hours[m.hours < cut], m.usd[:, m.hours < cut]) for m in markets]
+    _check(before, prior)
+    trial, _, _ = _fit(before, prior)
+    held_out = {}
+    for m in markets:
+        after = m.hours >= cut
+        predicted = trial.report_factor * sweeps(m.tape, trial, m.hours[after]).sum(axis=2).T
+        held_out[m.tape.pair] = scores.hour_score(
+            predicted, m.usd[:, after], moves(m.tape, m.hours[after]), m.hours[after]
+        )
+    parameters, told, stack = _fit(markets, prior)
+    off = np.log(standing_of(parameters)) - np.log(standing_of(prior))
+    days = np.unique(stack.hours // DAY)
+    rows = [np.flatnonzero(stack.hours // DAY == d) for d in days]
+    draw = np.random.default_rng(0)
+    steps = []
+    for _ in range(_DRAWS):
+        chosen = np.concatenate([rows[i] for i in draw.integers(0, len(rows), len(rows))])
+        steps.append(_solve(stack.swept[chosen], stack.real[chosen], off, told))
+    factors = np.exp(np.quantile(np.array(steps), (0.05, 0.95), axis=0))
+    classes = tuple(
+        replace(c, doubt=(float(lo), float(hi))) if sure else c
+        for c, sure, lo, hi in zip(parameters.classes, told, *factors, strict=True)
+    )
+    score = float(np.mean([np.mean(s.rank) for s in held_out.values()]))
+    provenance = {
+        "source": source,
+        "pairs": sorted(m.tape.pair for m in markets),
+        "span": [iso(int(hours[0])), iso(int(hours[-1]) + HOUR)],
+        "hours": len(hours),
+        "data_sha256": _digest(markets),
+        "out_of_sample": {"from": iso(cut), **{pair: s.as_dict() for pair, s in held_out.items()}},
+    }
+    return Fitted(replace(parameters, classes=classes, score=score), tuple(bool(t) for t in told), provenance)
+
+
+def _digest(markets: Sequence[Market]) -> str:
+    """SHA-256 of all that the fit saw."""
+    told = hashlib.sha256()
+    for m in markets:
+        assert m.tape.bars is not None
+        assert m.tape.open_interest is not None
+        for array in (m.tape.bars, m.tape.open_interest, m.hours, m.usd):
+            told.update(np.ascontiguousarray(array).tobytes())
+    return told.hexdigest()
+
+
+# --- the file
+
+
+def save(calibration: Calibration, path: Path) -> None:
+    """Write a calibration; atomic."""
+    known = {"pooled": calibration.pooled, **calibration.markets}
+    content = {"markets": {name: _as_dict(fitted) for name, fitted in known.items()}}
+    text = json.dumps({"format": FORMAT, "sha256": _content_hash(content), **content}, indent=1) + "\n"
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _content_hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _as_dict(fitted: Fitted) -> dict[str, Any]:
+    p = fitted.parameters
+    columns = zip(p.classes, standing_of(p), fitted.evidence, strict=True)
+    return {
+        "theta": p.theta, "tier_share": p.tier_share, "remainder_hazard": p.remainder_hazard,
+        "report_factor": p.report_factor,
+        "classes": [
+            {
+                "low": c.low, "high": c.high, "notional": c.notional, "tiers": list(c.tiers), "hazard": c.hazard, "worn": c.worn,
+                "standing": float(s), "doubt": list(c.doubt), "evidence": told,
+            }
+            for c, s, told in columns
+        ],
+        "score": p.score,
+        "provenance": dict(fitted.provenance),
+    }  # fmt: skip
+
+
+def load(path: Path) -> Calibration:
+    """Read a calibration. Raises InputError for a file that is not one, of another version, or edited by hand."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InputError(
+            f"calibration {path}: cannot be read ({error.strerror}). Way out: name an existing file"
+        ) from error
+    return _parsed(text, str(path))
+
+
+@lru_cache(maxsize=1)
+def default() -> Calibration:
+    """The calibration that ships with the package (docs/calibration.md says on what it was fitted)."""
+    return _parsed((resources.files("liqsignals") / "calibrations" / "default.json").read_text(), "default")
+
+
+def _parsed(text: str, origin: str) -> Calibration:
+    way = "Way out: make it anew with liqsignals calibrate"
+    try:
+        content = json.loads(text)
+        if content.get("format") != FORMAT:
+            raise InputError(
+                f"calibration {origin}: format is {content.get('format')!r}, this version reads {FORMAT!r}. {way}"
+            )
+        if content.get("sha256") != _content_hash({"markets": content["markets"]}):
+            raise InputError(
+                f"calibration {origin}: its content does not fit its sha256; it was edited or damaged. {way}"
+            )
+        known = {name: _from_dict(m) for name, m in content["markets"].items()}
+        return Calibration(known.pop("pooled"), known, origin)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"calibration {origin}: not a calibration ({error!r}). {way}") from error
+
+
+def _from_dict(m: Mapping[str, Any]) -> Fitted:
+    rows = m["classes"]
+    classes = tuple(
+        liqmap.LeverageClass(
+            float(c["low"]), float(c["high"]), float(c["standing"]), float(c["notional"]),
+            tuple(float(t) for t in c["tiers"]), float(c["hazard"]), bool(c["worn"]),
+            (float(c["doubt"][0]), float(c["doubt"][1])),
+        )
+        for c in rows
+    )  # fmt: skip
+    parameters = liqmap.Parameters(
+        classes=classes, remainder=1.0 - sum(c.standing for c in classes), remainder_hazard=float(m["remainder_hazard"]),
+        tier_share=float(m["tier_share"]), theta=float(m["theta"]), report_factor=float(m["report_factor"]),
+        score=None if m["score"] is None else float(m["score"]),
+    )  # fmt: skip
+    return Fitted(parameters, tuple(bool(c["evidence"]) for c in rows), m["provenance"])
