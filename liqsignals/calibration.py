@@ -35,7 +35,7 @@ FORMAT = "liqsignals-calibration/1"
 #: Hours with less than this are noise to the fit: single small accounts, and feeds that leave them out.
 FLOOR = 10_000.0
 PULL = 5.0
-ROUNDS = 4
+ROUNDS = 2
 EVIDENCE = 0.02
 FORCED = 0.027
 #: Least hours and least hours of more than 0.5 % that way, on each side, that a fit accepts.
@@ -332,6 +332,13 @@ def load(path: Path) -> Calibration:
             f"calibration {path}: cannot be read ({error.strerror}). Way out: name an existing file"
         ) from error
     return _parsed(text, str(path))
+
+
+def choose(name: str | None) -> Calibration:
+    """What a user names: a file, "none" for the prior, nothing for the shipped calibration."""
+    if name is None:
+        return default()
+    return uncalibrated() if name == "none" else load(Path(name))
 
 
 @lru_cache(maxsize=1)

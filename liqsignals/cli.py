@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from liqsignals import __version__, features, kernels, liqmap, readers
+from liqsignals import __version__, calibration, features, kernels, liqmap, liquidations, readers
 from liqsignals.clock import (
+    HOUR,
     MINUTE,
     duration_ns,
     iso,
@@ -54,6 +55,15 @@ Extras = Annotated[
 ]
 Exchange = Annotated[
     str | None, typer.Option("--exchange", help="Exchange of the data; the data directory's name unless given.")
+]
+CalibrationFile = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", help="File of liqsignals calibrate, or none for the prior; the shipped one unless given."
+    ),
+]
+Unit = Annotated[
+    str | None, typer.Option("--unit", help="usd or base: what the table counts, where its columns do not say.")
 ]
 Finest = Annotated[str, typer.Option("--finest", help="Finest candles to fold: 5m, or 1m where you have them.")]
 Timerange = Annotated[
@@ -155,6 +165,7 @@ def features_command(
     extras: Extras = None,
     exchange: Exchange = None,
     finest: Finest = "5m",
+    calibrated: CalibrationFile = None,
 ) -> None:
     """Write every liqsignals column of a pair: column `date` (candle open, UTC), then the features."""
     readers.check_datadir(datadir)
@@ -176,7 +187,8 @@ def features_command(
             "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
             pair, datadir, readers.download_command(exchange or readers.exchange_of(datadir), pair),
         )  # fmt: skip
-    columns = features.compute(tape, at[inside], closes[inside], duration_ns(timeframe))
+    parameters = calibration.choose(calibrated).parameters(pair)
+    columns = features.compute(tape, at[inside], closes[inside], duration_ns(timeframe), parameters)
     table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
     with _written(out, (".parquet", ".feather", ".csv")) as path:
         if out.suffix == ".csv":
@@ -207,6 +219,7 @@ def map_command(
     extras: Extras = None,
     exchange: Exchange = None,
     finest: Finest = "5m",
+    calibrated: CalibrationFile = None,
 ) -> None:
     """Show the liquidation map of a pair (headline and clusters), or write its levels over time."""
     readers.check_datadir(datadir)
@@ -214,9 +227,10 @@ def map_command(
         raise InputError("map: give either --at and --json (show a map), or --every together with --out (write levels)")
     if every is None and timerange is not None:
         raise InputError("map: --timerange goes with --every; for the map of one moment use --at")
+    parameters = calibration.choose(calibrated).parameters(pair)
     tape = _map_tape(datadir, pair, extras, exchange, finest)
     if every is not None and out is not None:
-        _write_levels(tape, duration_ns(every), out, timerange)
+        _write_levels(tape, parameters, duration_ns(every), out, timerange)
         return
     assert tape.bars is not None
     ends = tape.bars["event_time"]
@@ -228,7 +242,7 @@ def map_command(
         logging.getLogger(__name__).warning(
             "%s: the data end at %s; this is the map of then, not of %s", pair, iso(ends[row]), iso(when)
         )
-    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]))
+    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters)
     if as_json:
         print(json.dumps(head, indent=2))
     else:
@@ -240,11 +254,11 @@ def _simulated(datadir: Path) -> str:
     return "SIMULATED " if (datadir / "SIMULATED").exists() else ""
 
 
-def headline(tape: Tape, at: int, close: float) -> dict[str, Any]:
+def headline(tape: Tape, at: int, close: float, parameters: liqmap.Parameters) -> dict[str, Any]:
     """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
     instant = np.array([at], np.int64)
     state = liqmap.Memo()
-    columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, memo=state)
+    columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, parameters, state)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
     if state.book is not None and tape.open_interest is not None and row["liq_fresh"] == 1.0:
@@ -308,7 +322,7 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
         console.print("  [yellow]the map has run for less than 14 days: its far levels are incomplete[/yellow]")
 
 
-def _write_levels(tape: Tape, every: int, out: Path, timerange: str | None) -> None:
+def _write_levels(tape: Tape, parameters: liqmap.Parameters, every: int, out: Path, timerange: str | None) -> None:
     assert tape.bars is not None
     ends = tape.bars["event_time"]
     if every % tape.bar_ns:
@@ -320,7 +334,6 @@ def _write_levels(tape: Tape, every: int, out: Path, timerange: str | None) -> N
     parts: list[pd.DataFrame] = []
     stale = 0
     plan = liqmap.plan(tape)
-    parameters = liqmap.Parameters()
     fold = liqmap.Fold(plan, parameters, liqmap.reach_of(parameters, tape.pair), None, np.empty(0))
     with _written(out, (".parquet",)) as path, progress("levels") as told:
         for n, instant in enumerate(instants):
@@ -432,7 +445,8 @@ def run_backtest(run: Run) -> None:
         row = len(ends) - 1 if stop is None else int(np.searchsorted(ends, stop, side="right")) - 1
         if row < 0:
             raise InputError(f"{pair}: the data begin at {iso(ends[0])}, after the timerange {run.timerange}")
-        print_headline(headline(tape, int(ends[row]), float(tape.bars["close"][row])), simulated)
+        head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), calibration.default().parameters(pair))
+        print_headline(head, simulated)
     command = [
         str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "backtesting", "--config", str(run.config),
         "--userdir", str(run.userdir), "--datadir", str(run.datadir),
@@ -505,3 +519,64 @@ def demo(
     run_backtest(
         Run(out / "binance", None, pairs, strategies, "5m", True, Path("config.json"), Path("user_data"), True)
     )
+
+
+@app.command()
+def calibrate(
+    datadir: DataDir,
+    pair: Annotated[list[str], typer.Option("--pair", "-p", help="Pair; repeat it to fit several together.")],
+    table: Annotated[
+        list[Path], typer.Option("--liquidations", "-l", help="Hourly liquidations of the pair; one for each --pair.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Calibration to write: .json.")],
+    until: Annotated[str | None, typer.Option("--until", help="Use nothing later than this time, with zone.")] = None,
+    holdout_from: Annotated[
+        str | None,
+        typer.Option("--holdout-from", help="Score on the hours from this time on; the newest 30 % unless given."),
+    ] = None,
+    source: Annotated[str, typer.Option("--source", help="Where the liquidations come from: kept in the file.")] = "",
+    unit: Unit = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    finest: Finest = "5m",
+) -> None:
+    """Fit the map's mix of leverage to real liquidations; each pair by itself, and all of them pooled for the others."""
+    if len(pair) != len(table):
+        raise InputError(f"calibrate: {len(pair)} --pair but {len(table)} --liquidations; give one table for each pair")
+    readers.check_datadir(datadir)
+    last = parse_time(until) if until is not None else None
+    since = parse_time(holdout_from) if holdout_from is not None else None
+    markets = []
+    for name, path in zip(pair, table, strict=True):
+        tape = _map_tape(datadir, name, extras, exchange, finest)
+        told = liquidations.read(path, tape, unit=unit)
+        kept = told.hours + HOUR <= last if last is not None else np.ones(len(told.hours), bool)
+        markets.append(calibration.Market(tape, told.hours[kept], told.usd[:, kept]))
+    with _written(out, (".json",)) as path, errors.status("fitting"):
+        source = source or ", ".join(p.name for p in table)
+        alone = {m.tape.pair: calibration.fit([m], source, since) for m in markets}
+        pooled = calibration.fit(markets, source, since) if len(markets) > 1 else next(iter(alone.values()))
+        calibration.save(calibration.Calibration(pooled, alone, str(out)), path)
+    for name, fitted in {**alone, "pooled": pooled}.items():
+        print_fitted(name, fitted)
+    print(f'{out}: use it with "liqsignals": {{"calibration": "{out}"}} in the config, or --calibration {out}')
+
+
+def print_fitted(name: str, fitted: calibration.Fitted) -> None:
+    """Print a calibration's mix with its intervals and its scores out of sample."""
+    p = fitted.parameters
+    table = Table(
+        title=f"{name}: report factor {p.report_factor:.3f}, score {p.score or math.nan:.3f}", title_justify="left"
+    )
+    for column in ("leverage", "pace", "standing, share of open interest", "90 % interval", "evidence"):
+        table.add_column(column)
+    for c, share, told in zip(p.classes, calibration.standing_of(p), fitted.evidence, strict=True):
+        band = "worn margin" if c.worn else f"{c.low:g}x .. {c.high:g}x"
+        pace = "holders" if c.hazard < 1 else "traders"
+        low, high = c.doubt
+        table.add_row(
+            band, pace, f"{share:.2%}", f"{low * share:.2%} .. {high * share:.2%}", "yes" if told else "prior"
+        )
+    console.print(table)
+    for key, score in fitted.provenance.get("out_of_sample", {}).items():
+        console.print(f"  out of sample, {key}: {score}")

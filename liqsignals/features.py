@@ -98,7 +98,8 @@ def compute(
     """All columns at a strategy's candles, from the tape as it was known at the last of them.
 
     `at` (n,) ascending decision times, `closes` (n,) the candles' closes, `timeframe_ns` their length. The tape is cut
-    here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `memo` carries map
+    here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `parameters` are those
+    of the calibration in use, the prior unless given. `memo` carries map
     state between calls. Returns COLUMNS in order, each (n,) float64; NaN rules are in COLUMNS.
     """
     out = empty(len(at))

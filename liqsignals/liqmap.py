@@ -38,7 +38,7 @@ STEP = 5e-4
 #: Distance from the close up to which clusters are looked for, and the bands of cumulative USD.
 REACH = 0.15
 BANDS = np.array([0.01, 0.02, 0.05, 0.10])
-#: Major cluster (docs/decisions/013): a local maximum whose mass within +- 0.25 % is at least 0.2 % of open interest and 1.5
+#: Major cluster (docs/decisions/006): a local maximum whose mass within +- 0.25 % is at least 0.2 % of open interest and 1.5
 #: x the side's median, taken hourly over the whole side, from the close to the map's farthest level.
 CLUSTER_CELLS = 5
 CLUSTER_FLOOR = 0.002

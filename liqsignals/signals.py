@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from liqsignals import features, liqmap, readers, records
+from liqsignals import calibration, features, liqmap, readers, records
 from liqsignals.clock import MINUTE, duration_ns, iso, timeframe_name
 from liqsignals.errors import InputError
 from liqsignals.records import Records
@@ -53,14 +53,20 @@ class Signals:
     """Features of every pair of a bot. Make one with `from_config` in `bot_start`."""
 
     def __init__(
-        self, datadir: Path, *, extras: Path | None = None, finest: str = "5m", exchange: str | None = None
+        self,
+        datadir: Path,
+        *,
+        extras: Path | None = None,
+        finest: str = "5m",
+        exchange: str | None = None,
+        calibrated: calibration.Calibration | None = None,
     ) -> None:
         readers.check_datadir(datadir)
         self.datadir = datadir
         self.exchange = exchange or readers.exchange_of(datadir)
         self.extras = extras or datadir / "liqsignals"
         self.finest = finest
-        self.parameters = liqmap.Parameters()
+        self.calibration = calibrated or calibration.default()
         self._markets: dict[str, _Market | None] = {}
 
     @classmethod
@@ -68,14 +74,15 @@ class Signals:
         """Signals for a freqtrade configuration.
 
         Reads `datadir`, `exchange.name` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
-        default `<datadir>/liqsignals`) and `finest` ("5m", or "1m" to fold 1m candles). Raises InputError for settings
-        that cannot work, spot mode among them.
+        default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles) and `calibration` (a file of
+        `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings that
+        cannot work, spot mode among them.
         """
         block = dict(config.get("liqsignals") or {})
-        unknown = sorted(set(block) - {"extras", "finest"})
+        unknown = sorted(set(block) - {"extras", "finest", "calibration"})
         if unknown:
             raise InputError(
-                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are: extras, finest'
+                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are: calibration, extras, finest'
             )
         if config.get("trading_mode", "spot") != "futures":
             raise InputError(
@@ -97,7 +104,8 @@ class Signals:
                 f"config: the exchange is '{exchange}', but the data directory {config['datadir']} belongs to '{folder}', "
                 "and open interest is counted differently. Way out: set exchange.name to the data's exchange"
             )
-        return cls(Path(config["datadir"]), extras=extras, finest=finest, exchange=exchange)
+        calibrated = calibration.choose(block.get("calibration"))
+        return cls(Path(config["datadir"]), extras=extras, finest=finest, exchange=exchange, calibrated=calibrated)
 
     def informative_pairs(self, whitelist: Sequence[str]) -> list[tuple[str, str, str]]:
         """(pair, timeframe, candle type) of what freqtrade must refresh in dry-run and live."""
@@ -131,7 +139,9 @@ class Signals:
         else:
             live = live and pair in self._markets
             tape = self._with_live(market, pair, dp, dataframe, timeframe) if live else market.tape
-            columns = features.compute(tape, at, closes, duration_ns(timeframe), self.parameters, market.memo)
+            columns = features.compute(
+                tape, at, closes, duration_ns(timeframe), self.calibration.parameters(pair), market.memo
+            )
         new = pd.DataFrame(columns, index=dataframe.index, copy=False)
         kept = dataframe.drop(columns=[c for c in features.NAMES if c in dataframe.columns])
         return pd.concat([kept, new], axis=1)
