@@ -235,13 +235,21 @@ def insert(
 
 @njit(cache=True)
 def bar_path(first, low, high, last, corners):
-    """The bar's path in `corners`: open, low, high, close where it closed at or above its open, else open, high, low,
-    close. Returns its length in log price."""
-    corners[0], corners[3] = first, last
-    corners[1], corners[2] = (low, high) if last >= first else (high, low)
-    return (
-        abs(math.log(corners[1] / first)) + math.log(high / low) + abs(math.log(last / corners[2]))
-    )  # fmt: skip
+    """The bar's path as its ten `corners`; returns its length in log price.
+
+    Open, low, high, close where it closed at or above its open, else open, high, low, close; each of the three legs goes
+    three quarters of its way, half of it back, and on to its end (docs/decisions/011).
+    """
+    corners[0], corners[9] = first, last
+    corners[3], corners[6] = (low, high) if last >= first else (high, low)
+    length = 0.0
+    for leg in range(0, 9, 3):
+        begin = math.log(corners[leg])
+        way = math.log(corners[leg + 3]) - begin
+        corners[leg + 1] = math.exp(begin + 0.75 * way)
+        corners[leg + 2] = math.exp(begin + 0.25 * way)
+        length += 2.0 * abs(way)
+    return length
 
 
 @njit(cache=True)
@@ -279,7 +287,7 @@ def step_side(
         corners = scratch[3]
         length = bar_path(opening[i], low[i], high[i], close[i], corners)
         gross = 0.0
-        for leg in range(3):
+        for leg in range(9):
             begin, end = math.log(corners[leg]), math.log(corners[leg + 1])
             # Pieces so short that no entry is liquidated in its own.
             pieces = int(abs(end - begin) / step / max(nearest - 1, 1)) + 1
@@ -552,7 +560,7 @@ def run_side(
     edge_, pending_, typical_ = edge.copy(), pending.copy(), typical.copy()
     weights = np.empty(mass.shape[2] + 2)
     swept = np.empty(2)
-    scratch = np.empty((4, len(mix) + 4))
+    scratch = np.empty((4, max(len(mix) + 2, 10)))
     no_class = np.empty(0)
     longest = 1
     for i in range(start, stop):

@@ -2,8 +2,8 @@
 
 For each closed bar, with the open interest known by then, per side s (docs/laws.md 6 and 7):
 
-1. walk the bar's path, open - low - high - close where it rose and open - high - low - close where it fell, in steps
-   shorter than the nearest level of a new entry. Each step sweeps (long levels at or above it, short levels at or below
+1. walk the bar's path, open - low - high - close where it rose and open - high - low - close where it fell, each leg with
+   one step back, in pieces shorter than the nearest level of a new entry. Each piece sweeps (long levels at or above it, short levels at or below
    it, are liquidated) and then enters its share of theta x volume, so that what a bar opens it may liquidate;
 2. opened_s = max(dOI + swept_s, 0) + theta x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands on
    the side, each class by its hazard;
