@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from benchmarks import peers
-from benchmarks.peers import F8
 from benchmarks.report import Table, progress, show
-from liqsignals import features, liqmap, readers
+from liqsignals import features, liqmap, peers, readers
 from liqsignals.clock import DAY, dates_ns, parse_time
 from liqsignals.liqmap import REACH, STEP
+from liqsignals.peers import F8
 from liqsignals.sim.market import write_market
 from liqsignals.tape import Tape, asof, read_tape
 
@@ -106,8 +105,7 @@ def _truths(path: Path, tape: Tape) -> list[Truth]:
 
 def _folded(tape: Tape) -> Callable[[Truth], Map]:
     """liqsignals' levels, as `map --out` writes them; to be asked in ascending order."""
-    reach = liqmap.reach_of(liqmap.Parameters(), PAIR)
-    fold = liqmap.Fold(liqmap.plan(tape), liqmap.Parameters(), reach, None, np.empty(0))
+    fold = liqmap.Fold.of(tape, liqmap.Parameters())
     ends = tape.bars["event_time"]
 
     def levels(truth: Truth) -> Map:

@@ -96,8 +96,8 @@ def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Floa
 
     NaN where the map did not run through the whole hour, was not warm, or its open interest was stale.
     """
-    p = liqmap.plan(tape)
-    fold = liqmap.Fold(p, parameters, liqmap.reach_of(parameters, tape.pair), None, np.empty(0))
+    fold = liqmap.Fold.of(tape, parameters)
+    p = fold.plan
     fold.by_class = np.zeros((len(p.low), 2, len(parameters.classes)))
     fold.to(len(p.low))
     first, last = (np.searchsorted(p.closes_at, h, side="right") for h in (hours, hours + HOUR))

@@ -367,6 +367,15 @@ class Fold:
         if book is not None:
             self.flows[: book.bars] = flows[: book.bars]
 
+    @classmethod
+    def of(cls, tape: Tape, parameters: Parameters) -> "Fold":
+        """The fold of a tape, at its first record."""
+        return cls(plan(tape), parameters, reach_of(parameters, tape.pair), None, np.empty(0))
+
+    def enter(self, mix: Float64Array, remainder: float) -> None:
+        """Let what opens from here on have another mix (classes, then the remainder): validation.by_age."""
+        self._rates = (mix, remainder, *self._rates[2:])
+
     def to(self, bar: int, reading: "Reading | None" = None) -> None:
         """Fold every bar before `bar`, (re)starting where the plan says so, and fill the readings on the way."""
         p = self.plan

@@ -1,0 +1,1 @@
+"""Pictures, built once: the command line and whatever shows them later call these."""
