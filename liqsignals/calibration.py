@@ -2,7 +2,7 @@
 
 Model, per hour h and side s: feed USD = report_factor x sum_k standing_k / standing0_k x M[h, s, k], where M is the USD that
 the map with mix standing0 swept of class k. Fitted are the logs of `standing`, by least squares on
-ln(USD + FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (what is swept is opened anew),
+ln(USD + scores.FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (what is swept is opened anew),
 so the map is folded again with the new mix, ROUNDS times. Both sides share one mix.
 
 Liquidations identify the mix's shape and its product with the report factor, not both. The level comes from the
@@ -32,12 +32,12 @@ from liqsignals.tape import Tape
 Float64Array = NDArray[np.float64]
 
 FORMAT = "liqsignals-calibration/1"
-#: Hours with less than this are noise to the fit: single small accounts, and feeds that leave them out.
-FLOOR = 10_000.0
 PULL = 5.0
 ROUNDS = 2
 EVIDENCE = 0.02
 FORCED = 0.027
+#: What that level may be off by: the shorts' and the longs' share over their mean.
+LEVEL = (0.7, 1.3)
 #: Least hours and least hours of more than 0.5 % that way, on each side, that a fit accepts.
 LEAST_HOURS, LEAST_MOVED = 21 * 24, 60
 #: Share of the hours, the newest, that the scores in the file are computed on, with a mix fitted on the others.
@@ -135,8 +135,8 @@ def _solve(swept: Float64Array, real: Float64Array, off: Float64Array, free: NDA
     prior)."""
     from scipy.optimize import least_squares
 
-    target = np.log(real + FLOOR)
-    held = swept @ np.where(free, 0.0, 1.0) + FLOOR
+    target = np.log(real + scores.FLOOR)
+    held = swept @ np.where(free, 0.0, 1.0) + scores.FLOOR
     m, k = swept[:, free], int(free.sum())
 
     def residuals(x: Float64Array) -> Float64Array:
@@ -192,12 +192,12 @@ def _check(markets: Sequence[Market], parameters: liqmap.Parameters) -> None:
     for m in markets:
         there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
         moved = [int((moves(m.tape, m.hours[there])[side] > scores.MOVED).sum()) for side in range(2)]
-        some = [int((m.usd[side, there] > FLOOR).sum()) for side in range(2)]
+        some = [int((m.usd[side, there] > scores.FLOOR).sum()) for side in range(2)]
         if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
             raise InputError(
                 f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map ({LEAST_HOURS} are "
                 f"needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} with long "
-                f"and short liquidations above {FLOOR:,.0f} USD ({LEAST_MOVED} of each). Way out: a longer table, or candles "
+                f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each). Way out: a longer table, or candles "
                 "and open interest that reach back 14 days before it (liqsignals download)"
             )
 
@@ -231,7 +231,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
 
     The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
     newest HOLDOUT of them) over the others. Intervals are the 5 % and 95 % of _DRAWS resamplings of whole days, on the map of the
-    fitted mix. Raises InputError where there is too little data, or no scipy.
+    fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
     """
     try:
         import scipy.optimize  # noqa: F401
@@ -248,9 +248,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     for m in markets:
         after = m.hours >= cut
         predicted = trial.report_factor * sweeps(m.tape, trial, m.hours[after]).sum(axis=2).T
-        held_out[m.tape.pair] = scores.hour_score(
-            predicted, m.usd[:, after], moves(m.tape, m.hours[after]), m.hours[after]
-        )
+        held_out[m.tape.pair] = scores.hour_score(predicted, m.usd[:, after], moves(m.tape, m.hours[after]))
     parameters, told, stack = _fit(markets, prior)
     off = np.log(standing_of(parameters)) - np.log(standing_of(prior))
     days = np.unique(stack.hours // DAY)
@@ -260,7 +258,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     for _ in range(_DRAWS):
         chosen = np.concatenate([rows[i] for i in draw.integers(0, len(rows), len(rows))])
         steps.append(_solve(stack.swept[chosen], stack.real[chosen], off, told))
-    factors = np.exp(np.quantile(np.array(steps), (0.05, 0.95), axis=0))
+    factors = np.exp(np.quantile(np.array(steps), (0.05, 0.95), axis=0)) * np.array(LEVEL)[:, None]
     classes = tuple(
         replace(c, doubt=(float(lo), float(hi))) if sure else c
         for c, sure, lo, hi in zip(parameters.classes, told, *factors, strict=True)

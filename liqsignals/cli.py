@@ -557,7 +557,7 @@ def calibrate(
         alone = {m.tape.pair: calibration.fit([m], source, since) for m in markets}
         pooled = calibration.fit(markets, source, since) if len(markets) > 1 else next(iter(alone.values()))
         calibration.save(calibration.Calibration(pooled, alone, str(out)), path)
-    for name, fitted in {**alone, "pooled": pooled}.items():
+    for name, fitted in {**alone, **({"pooled": pooled} if len(alone) > 1 else {})}.items():
         print_fitted(name, fitted)
     print(f'{out}: use it with "liqsignals": {{"calibration": "{out}"}} in the config, or --calibration {out}')
 
@@ -578,5 +578,22 @@ def print_fitted(name: str, fitted: calibration.Fitted) -> None:
             band, pace, f"{share:.2%}", f"{low * share:.2%} .. {high * share:.2%}", "yes" if told else "prior"
         )
     console.print(table)
-    for key, score in fitted.provenance.get("out_of_sample", {}).items():
-        console.print(f"  out of sample, {key}: {score}")
+    scored = dict(fitted.provenance["out_of_sample"])
+    console.print(
+        f"  fitted on {fitted.provenance['hours']} hours; scored on those since {scored.pop('from')}, fitted before:"
+    )
+    for pair, score in scored.items():
+        console.print(f"  {pair}, long / short: " + "; ".join(f"{what} {_two(score[key])}" for what, key in _SCORES))
+
+
+_SCORES = (
+    ("all hours", "rank"),
+    ("> 0.5 %", "rank_moved"),
+    ("R2 of log USD", "r2"),
+    ("real / predicted USD", "dollars"),
+)
+
+
+def _two(values: list[float | None]) -> str:
+    """`long / short`, with - where there is none."""
+    return " / ".join("-" if v is None else f"{v:.3f}" for v in values)

@@ -12,7 +12,7 @@ columns                                             unit   time                 
 `time, [aggregated_]long_liquidation_usd, ..short`  USD    open of the hour, epoch ms       CoinGlass v4
 `t, l, s`                                           given  open of the hour, epoch s        Coinalyze
 `event_time, long_usd, short_usd`                   USD    end of the hour, epoch ns        liqsignals download
-`event_time, side, price, base, usd`                USD    of the print, epoch ns           liqsignals record
+`event_time, side, price, base[, usd]`              USD    of the print, epoch ns           liqsignals record
 `date, long, short`                                 given  open of the hour                 anything else
 ==================================================  =====  ===============================  ========================
 
@@ -50,7 +50,8 @@ _COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("l", "s", None),
     ("long", "short", None),
 )
-_PRINTS = ("side", "price", "base", "usd")
+_PRINTS = ("price", "base")
+_SIDES = ("side", "liquidated_side")
 _TIMES = ("date", "time", "t", "event_time")
 _SUFFIXES = (".parquet", ".feather", ".csv", ".json", ".jsonl")
 #: A market whose hours closed at least this far from their open tells which column is which, where there are enough.
@@ -78,7 +79,7 @@ def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Li
     if unit not in (None, "usd", "base"):
         raise InputError(f"--unit {unit}: must be usd or base")
     frame = _frame(path)
-    if set(_PRINTS) <= set(frame.columns):
+    if set(_PRINTS) <= set(frame.columns) and not set(_SIDES).isdisjoint(frame.columns):
         if unit == "base":
             raise InputError(f"{path}: recorded prints carry their USD; leave --unit out")
         found = _prints(frame, path)
@@ -291,12 +292,14 @@ def _check_hours(hours: Int64Array, order: NDArray[np.intp], path: Path) -> None
 
 
 def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
-    """Sums by hour of recorded prints; the first and the last hour are partial and left out."""
+    """Sums by hour of recorded prints. The first and the last hour are partial, and an hour without a print looks like a
+    recorder that was down: they are left out, not counted as zero."""
     if "event_time" not in frame.columns:
         raise InputError(f"{path}: prints need the column event_time (epoch ns, when it happened)")
     at, _ = _times(frame[["event_time"]], path)
-    side = _sides(frame["side"], path)
-    usd = _amounts(frame, ("usd", "usd"), path)[0]
+    side = _sides(frame[next(n for n in _SIDES if n in frame.columns)], path)
+    amounts = frame if "usd" in frame.columns else frame.assign(usd=frame["price"] * frame["base"])
+    usd = _amounts(amounts, ("usd", "usd"), path)[0]
     bad = np.flatnonzero(np.isnan(usd))
     if bad.size:
         raise InputError(
@@ -308,12 +311,13 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
     total = np.zeros((2, n))
     inside = (hour >= first) & (hour < last)
     np.add.at(total, (side[inside], (hour - first)[inside]), usd[inside])
-    quiet = int((np.bincount((hour - first)[inside], minlength=n) == 0).sum()) if n else 0
+    seen = np.flatnonzero(np.bincount((hour - first)[inside], minlength=n)) if n else np.empty(0, np.int64)
     notes = ["prints added up by hour of event_time; the partial first and last hour left out"]
-    if quiet:
-        notes.append(f"{quiet} hours without a print count as zero: right only if the recorder ran throughout")
-        logger.warning("%s: %s", path, notes[-1])
-    return Liquidations((np.arange(first, first + n) * HOUR).astype(np.int64), total, tuple(notes))
+    if len(seen) < n:
+        notes.append(
+            f"{n - len(seen)} hours without a print left out: a quiet hour looks like a recorder that was down"
+        )
+    return Liquidations(np.asarray((first + seen) * HOUR, np.int64), total[:, seen], tuple(notes))
 
 
 def _sides(column: pd.Series, path: Path) -> Int64Array:
