@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from benchmarks import peers
-from benchmarks.peers import F8
 from benchmarks.report import Table, progress, show
-from liqsignals import features, liqmap, readers
+from liqsignals import features, liqmap, peers, readers
 from liqsignals.clock import DAY, dates_ns, parse_time
 from liqsignals.liqmap import REACH, STEP
+from liqsignals.peers import F8
 from liqsignals.sim.market import write_market
 from liqsignals.tape import Tape, asof, read_tape
 

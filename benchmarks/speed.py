@@ -15,9 +15,8 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
-from benchmarks import peers
 from benchmarks.report import Table, progress, show
-from liqsignals import flows, funding, liqmap, readers
+from liqsignals import flows, funding, liqmap, peers, readers
 from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, to_dates
 from liqsignals.signals import Signals
 from liqsignals.tape import Tape, read_tape

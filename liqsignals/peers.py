@@ -38,6 +38,8 @@ class Seeds:
 
 def interest_at_closes(tape: Tape) -> F8:
     """Open interest (base) as it stood at each bar's close, whenever it became known; NaN before the first."""
+    assert tape.bars is not None
+    assert tape.open_interest is not None
     row = np.searchsorted(tape.open_interest["event_time"], tape.bars["event_time"], side="right") - 1
     return np.where(row >= 0, tape.open_interest["base"][np.maximum(row, 0)], np.nan)
 
@@ -50,6 +52,7 @@ def pcdogyu(tape: Tape, buy_share: F8 | float = 0.5, funding: F8 | float = 0.0) 
     liquidation at 1 -+ (1/L - .5 %), the map smoothed by .274/.452/.274.
     """
     b = tape.bars
+    assert b is not None
     opened = np.nan_to_num(np.maximum(np.diff(interest_at_closes(tape) * b["close"], prepend=np.nan), 0.0))
     sign = np.sign(np.diff(b["close"], prepend=b["close"][:1]))
     share = np.clip(buy_share + 0.05 * sign - 20.0 * funding, 0.1, 0.9)
@@ -68,6 +71,7 @@ def liqmap_ts(tape: Tape) -> Seeds:
     standing split 'current' over the half-lives (its 'highLeverage' scores lower in the peers' study).
     """
     b = tape.bars
+    assert b is not None
     base = interest_at_closes(tape)
     growth = np.maximum(np.nan_to_num(np.diff(base, prepend=np.nan) / base), 0.0)
     usd = 0.5 * b["volume"] * b["close"] * np.clip(1.0 + 8.0 * growth, 1.0, 3.0)
@@ -84,6 +88,7 @@ def fold(tape: Tape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
     """Run a rule over a tape: USD swept by each (bar, side); of (snapshot, side, bucket) after the bars that `at`
     (ascending) names, and its first bucket; and, read at every bar, what stands within 5 % (bar, side)."""
     b = tape.bars
+    assert b is not None
     low, high, close = (np.ascontiguousarray(b[n]) for n in ("low", "high", "close"))
     first = int((np.log(low.min()) + seeds.distance.min()) / STEP) - 4
     size = int((np.log(high.max()) + seeds.distance.max()) / STEP) + 4 - first
