@@ -597,3 +597,75 @@ _SCORES = (
 def _two(values: list[float | None]) -> str:
     """`long / short`, with - where there is none."""
     return " / ".join("-" if v is None else f"{v:.3f}" for v in values)
+
+
+@app.command()
+def validate(
+    datadir: DataDir,
+    pair: Pair,
+    table: Annotated[
+        Path, typer.Option("--liquidations", "-l", help="Real liquidations: an hourly table, or recorded prints.")
+    ],
+    start: Annotated[str | None, typer.Option("--from", help="Use no hour before this time, with zone.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Use no hour that ends after this time, with zone.")] = None,
+    fit_until: Annotated[
+        str | None,
+        typer.Option(
+            "--fit-until",
+            help="Fit the baselines before this time and score from it on; where the calibration's data end, or at half, unless given.",
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Boosted trees, price range and two peers' rules, too.")
+    ] = True,
+    calibrated: CalibrationFile = None,
+    candles: Annotated[
+        str | None, typer.Option("--candles", help="Candle sizes to compare on the same hours: 5m,15m,1h.")
+    ] = None,
+    hourly: Annotated[
+        bool, typer.Option("--hourly-interest", help="Compare with one value of open interest an hour, too.")
+    ] = False,
+    hyperliquid: Annotated[
+        Path | None, typer.Option("--hyperliquid", help="Snapshots of true liquidation levels: .jsonl.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write tables and pictures: .html.")] = None,
+    unit: Unit = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    finest: Finest = "5m",
+) -> None:
+    """Score the map against real liquidations, beside baselines on the same hours, with intervals."""
+    # Imported here: the bot does without.
+    from liqsignals import validation, validation_report
+
+    readers.check_datadir(datadir)
+    since, until, fit = (None if t is None else parse_time(t) for t in (start, end, fit_until))
+    sizes = [duration_ns(size.strip()) for size in candles.split(",")] if candles else []
+    fitted = calibration.choose(calibrated).of(pair)
+    tape = _map_tape(datadir, pair, extras, exchange, finest)
+    told = liquidations.read(table, tape, unit=unit)
+    kept = np.ones(len(told.hours), bool)
+    kept &= told.hours >= since if since is not None else True
+    kept &= told.hours + HOUR <= until if until is not None else True
+    with ExitStack() as stack:
+        path = stack.enter_context(_written(report, (".html",))) if report is not None else None
+        stack.enter_context(errors.status("scoring"))
+        result = validation.validate(
+            tape, told.hours[kept], told.usd[:, kept], fitted, fit,
+            baselines=baselines, candles=sizes, hourly=hourly, hyperliquid=hyperliquid,
+        )  # fmt: skip
+        found = {"simulated": bool(_simulated(datadir)), "liquidations": list(told.notes), **result.found}
+        if path is not None:
+            validation_report.write_html(
+                result, path, f"{_simulated(datadir)}{pair}: the map against real liquidations"
+            )
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for note in (*told.notes, *validation_report.facts(found)):
+        console.print(f"{_simulated(datadir)}{note}", markup=False)
+    for part in validation_report.rich_tables(found):
+        console.print(part)
+    if report is not None:
+        console.print(f"{report}: tables and pictures")
