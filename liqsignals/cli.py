@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from liqsignals import __version__, calibration, features, kernels, liqmap, liquidations, readers, validation
+from liqsignals import __version__, calibration, features, kernels, liqmap, liquidations, readers
 from liqsignals.clock import (
     HOUR,
     MINUTE,
@@ -603,142 +603,76 @@ def _two(values: list[float | None]) -> str:
 def validate(
     datadir: DataDir,
     pair: Pair,
-    table: Annotated[Path, typer.Option("--liquidations", "-l", help="Hourly liquidations of the pair, or prints.")],
-    since: Annotated[
+    table: Annotated[
+        Path, typer.Option("--liquidations", "-l", help="Real liquidations: an hourly table, or recorded prints.")
+    ],
+    start: Annotated[str | None, typer.Option("--from", help="Use no hour before this time, with zone.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Use no hour that ends after this time, with zone.")] = None,
+    fit_until: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Score the hours from this time on, with zone; the table's second half unless given."
+            "--fit-until",
+            help="Fit the baselines before this time and score from it on; where the calibration's data end, or at half, unless given.",
         ),
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="Use nothing later than this time, with zone.")] = None,
-    refit: Annotated[
-        bool, typer.Option("--refit", help="Fit a calibration on the hours before --from instead of taking one.")
-    ] = False,
-    trees: Annotated[
-        bool, typer.Option("--trees/--no-trees", help="Boosted trees as a baseline (scikit-learn).")
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Boosted trees, price range and two peers' rules, too.")
     ] = True,
-    candles: Annotated[str, typer.Option("--candles", help="Coarser candles to fold as well: 15m,1h.")] = "",
-    hyperliquid: Annotated[
-        Path | None, typer.Option("--hyperliquid", help="Known levels of wallets, .jsonl, to compare the map with.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option("--report", help="Write a page with pictures: .html.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    unit: Unit = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit a calibration on the hours before --fit-until instead of taking one.")
+    ] = False,
     calibrated: CalibrationFile = None,
+    candles: Annotated[
+        str | None, typer.Option("--candles", help="Candle sizes to compare on the same hours: 5m,15m,1h.")
+    ] = None,
+    hourly: Annotated[
+        bool, typer.Option("--hourly-interest", help="Compare with one value of open interest an hour, too.")
+    ] = False,
+    hyperliquid: Annotated[
+        Path | None, typer.Option("--hyperliquid", help="Snapshots of true liquidation levels: .jsonl.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write tables and pictures: .html.")] = None,
+    unit: Unit = None,
     extras: Extras = None,
     exchange: Exchange = None,
     finest: Finest = "5m",
 ) -> None:
-    """Score the map against real liquidations, beside baselines on the same hours."""
+    """Score the map against real liquidations, beside baselines on the same hours, with intervals."""
+    # Imported here: the bot does without.
+    from liqsignals import validation
+    from liqsignals.report import validation as pages
+
     readers.check_datadir(datadir)
+    since, until, fit = (None if t is None else parse_time(t) for t in (start, end, fit_until))
+    sizes = [duration_ns(size.strip()) for size in candles.split(",")] if candles else []
+    fitted = calibration.choose(calibrated).of(pair)
     tape = _map_tape(datadir, pair, extras, exchange, finest)
     told = liquidations.read(table, tape, unit=unit)
-    last = parse_time(until) if until is not None else None
-    if last is not None:
-        kept = told.hours + HOUR <= last
-        told = liquidations.Liquidations(told.hours[kept], told.usd[:, kept])
-    cut = parse_time(since) if since is not None else None
-    fitted = calibration.choose(calibrated).of(pair)
+    kept = np.ones(len(told.hours), bool)
+    kept &= told.hours >= since if since is not None else True
+    kept &= told.hours + HOUR <= until if until is not None else True
     if refit:
-        if cut is None:
-            raise InputError("validate: --refit needs --from: the hours before it are those that it is fitted on")
-        before = told.hours < cut
-        market = calibration.Market(tape, told.hours[before], told.usd[:, before])
-        fitted = calibration.fit([market], table.name)
-    snapshots = None
-    if hyperliquid is not None:
-        try:
-            snapshots = [json.loads(line) for line in hyperliquid.read_text().splitlines()]
-        except (OSError, ValueError) as error:
-            raise InputError(f"--hyperliquid {hyperliquid}: cannot be read ({error})") from error
-    with errors.status("validating"):
-        found = validation.validate(
-            tape, told, fitted, cut, trees, tuple(c for c in candles.split(",") if c), snapshots
-        )
-    if report is not None:
-        from liqsignals.report.validation import write
-
-        with _written(report, (".html",)) as path:
-            write(found, path)
+        if fit is None:
+            raise InputError("validate: --refit needs --fit-until: it fits on the hours before that time")
+        before = kept & (told.hours < fit)
+        fitted = calibration.fit([calibration.Market(tape, told.hours[before], told.usd[:, before])], table.name)
+    with ExitStack() as stack:
+        path = stack.enter_context(_written(report, (".html",))) if report is not None else None
+        stack.enter_context(errors.status("scoring"))
+        result = validation.validate(
+            tape, told.hours[kept], told.usd[:, kept], fitted, fit,
+            baselines=baselines, candles=sizes, hourly=hourly, hyperliquid=hyperliquid,
+        )  # fmt: skip
+        found = {"simulated": bool(_simulated(datadir)), "liquidations": list(told.notes), **result.found}
+        if path is not None:
+            pages.write_html(result, path, f"{_simulated(datadir)}{pair}: the map against real liquidations")
     if as_json:
-        print(json.dumps(found.result, indent=2))
-    else:
-        print_validation(found.result)
-    if report is not None and not as_json:
-        print(f"{report}: reliability, months, baselines and the worst misses")
-
-
-def print_validation(result: dict[str, Any]) -> None:
-    """Print a validation for people."""
-    inside = _overlap(result)
-    first = next(iter(result["hour_score"].values()))
-    console.print(
-        f"{result['pair']}, {result['since']} to {result['until']}: {first['hours']} hours, coverage of the map "
-        f"{first['coverage']:.1%}; hours > 0.5 %: {first['moved'][0]} / {first['moved'][1]}; reaching prices not traded for 72 h: "
-        f"{result['new_prices_hours'][0]} / {result['new_prices_hours'][1]} (long / short)"
-    )
-    if inside:
-        console.print(f"[yellow]{inside}[/yellow]")
-    table = Table(title="hour score, long / short", title_justify="left")
-    for column in ("", "all hours", "> 0.5 %", "new prices", "R2 of log USD", "R2, > 0.5 %", "real / predicted"):
-        table.add_column(column)
-    for name, row in result["hour_score"].items():
-        keys = ("rank", "rank_moved", "rank_new_prices", "r2", "r2_moved", "dollars")
-        shown = [_two(row[k]) for k in keys]
-        # Scores of shape: these baselines do not speak in dollars.
-        table.add_row(name, *(shown[:3] + ["-"] * 3 if name == validation.RANGE else shown))
-    console.print(table)
-    table = Table(title="paired differences, [95 % over days]", title_justify="left")
-    for column in ("", "all hours", "> 0.5 %", "new prices", "R2 of log USD"):
-        table.add_column(column)
-    for name, row in result["paired"].items():
-        cells = []
-        for key in ("rank", "rank_moved", "rank_new_prices", "r2"):
-            cells.append("\n".join(_interval(row[f"{key}_{side}"]) for side in ("long", "short")))
-        table.add_row(name, *cells)
-    console.print(table)
-    table = Table(title="by month, long / short", title_justify="left")
-    for column in ("", "hours", "all hours", "> 0.5 %", "real / predicted"):
-        table.add_column(column)
-    for month, row in result["by_month"].items():
-        table.add_row(month, str(row["hours"]), _two(row["rank"]), _two(row["rank_moved"]), _two(row["dollars"]))
-    console.print(table)
-    level = result["level_score"]
-    console.print("level score")
-    console.print(
-        "  share of what was swept by age, long / short: "
-        + "; ".join(f"{age} {_two(share)}" for age, share in level["share_of_swept"].items())
-    )
-    old = _two(level["rank_of_mass_older_than_72_h_at_new_prices"])
-    console.print(f"  mass older than 72 h alone, in hours that reach new prices: {old}")
-    for name, value in level["lift_next_24_h"].items():
-        if name != "days":
-            console.print(f"  lift of the top tenth of levels, next 24 h, {name}: {_interval(value)} (blind: 1)")
-    for name, row in level.get("true_levels_5_to_15_pct", {}).items():
-        if isinstance(row, dict):
-            console.print(
-                f"  known levels at 5 .. 15 %, {name}: rank {_interval(row['rank'])}, lift of the top two bins "
-                f"{_interval(row['lift'])} (uniform: 0 and 1)"
-            )
-    for name, row in result.get("candles", {}).items():
-        console.print(f"  candles of {name}: all hours {_two(row['rank'])}, > 0.5 % {_two(row['rank_moved'])}")
-
-
-def _overlap(result: dict[str, Any]) -> str:
-    """A warning where the calibration saw the hours that it is scored on."""
-    span = result["calibration"].get("span")
-    if (
-        span
-        and parse_time(span[1]) > parse_time(result["since"])
-        and result["pair"] in result["calibration"].get("pairs", ())
-    ):
-        return (
-            f"the calibration was fitted on {span[0]} to {span[1]}, which overlaps: these scores are in sample. Out of sample: "
-            "--refit, or a calibration made with --until"
-        )
-    return ""
-
-
-def _interval(values: list[float | None]) -> str:
-    value, low, high = (math.nan if v is None else v for v in values)
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        print(json.dumps(found, indent=2))
+        return
+    for note in (*told.notes, *pages.facts(found)):
+        console.print(f"{_simulated(datadir)}{note}", markup=False)
+    for part in pages.rich_tables(found):
+        console.print(part)
+    if report is not None:
+        console.print(f"{report}: tables and pictures")

@@ -166,6 +166,8 @@ def read_stable(path: Path, load: Callable[[Path], pd.DataFrame], attempts: int 
             if signature(path) == before:
                 return frame
             problem = "it keeps changing while it is read"
+        except InputError:
+            raise  # its content is wrong, not its bytes
         except FileNotFoundError:
             problem = "it vanished while it was read"
         except PermissionError as error:

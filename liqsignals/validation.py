@@ -1,472 +1,731 @@
-"""`liqsignals validate`: how right the map was, beside what anybody could have done without it.
+"""`liqsignals validate`: a map against the liquidations that then happened, beside baselines on the same hours.
 
-Hour score: what the map swept in each hour (a nowcast given the hour's candles) against the real liquidations of the hour.
-Level score: whether old and far levels carry information, which the hour score alone does not tell (docs/decisions/010).
-Every number is computed on the same hours, those from `since` on; baselines that learn, learn before `since`.
+Three questions, each with 95 % intervals from a bootstrap of whole UTC days:
+
+- **hours** (scores.py): does what the map swept in an hour agree with what was liquidated in it, given the hour's path? Over all
+  hours, over those that moved, and over those that reach prices not traded for 72 h, where only far levels can know;
+- **ages**: how much of that comes from levels younger than 12 h, of 12 to 72 h, and older;
+- **levels**: do the tenth of the levels within 15 % that hold most mass hold more than a tenth of what is liquidated in the next
+  24 h? Real liquidations have hours and no prices: an hour's USD of a side is spread evenly over the levels that this hour
+  was the first to reach since the snapshot, and not placed where it reached none (it came from later positions).
+
+Baselines that have no scale of their own (range, peers, maps cut short) are scaled by one factor, real over predicted dollars of the
+hours before `fit_until`; boosted trees learn from those hours. Everything is scored from `fit_until` on. Trees, range and
+peers know open interest at once, the map only when it could be used live.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from liqsignals import calibration, liqmap, peers, scores
-from liqsignals.clock import DAY, HOUR, Int64Array, duration_ns, iso, parse_time
+from liqsignals.clock import DAY, HOUR, Int64Array, iso, parse_time, timeframe_name
 from liqsignals.errors import InputError
-from liqsignals.liquidations import Liquidations
-from liqsignals.records import Records
+from liqsignals.records import open_interest_lag
 from liqsignals.tape import Tape
 
 Float64Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-#: Ages of mass that the level score tells apart, h: younger than the first, than the second, ...
+#: Prices not traded for this long count as reached anew.
+ANEW = 72
+#: Ages (h) at which swept mass is split, and the length of a cohort: an age is right within one cohort.
 AGES = (3, 12, 72)
-_BLOCK = 3 * HOUR
-#: History that the age split starts from; older mass counts as older than the last of AGES anyway.
-_PAST = 60 * DAY
-MAP, TREES, BOTH = "liqsignals", "boosted trees", "trees + liqsignals"
-RANGE, CUT3, CUT12 = "range x open interest", "liqsignals, memory 3 h", "liqsignals, memory 12 h"
-PEER_A, PEER_B = "peer rule (a), pcdogyu v2", "peer rule (b), liqmap.ts"
-_METRICS = ("rank", "rank_moved", "r2", "r2_moved")
-_DRAWS = 500
+AGE_NAMES = ("< 3 h", "3 .. 12 h", "12 .. 72 h", "> 72 h")
+_COHORT = 3 * HOUR
+#: The fold by age starts at most this long before the first hour: by then nothing is left of what stood before.
+_BACK = 180 * DAY
+#: Distances of levels that are compared with true ones, and the least hours on either side of `fit_until`.
+FAR = (0.05, 0.15)
+LEAST_HOURS = 48
+STATISTICS = ("rank", "rank_moved", "rank_anew", "r2")
+_DRAWS = 300
 
 
 @dataclass(frozen=True)
-class Hours:
-    """The hours that are scored: their truth, their moves, and what the tape did in them."""
+class Case:
+    """One market's hours and what happened in them. Side 0 long, 1 short; USD."""
 
     tape: Tape
-    at: Int64Array
-    usd: Float64Array
+    hours: Int64Array
+    real: Float64Array
+    #: ln moves toward each side's levels (NaN without all the hour's candles), and hours that reach prices anew.
     moved: Float64Array
-    #: (2, n) True where the hour reached prices not traded for 72 h: below for longs, above for shorts.
-    fresh_prices: NDArray[np.bool_]
-    #: (n,) first bar, and one past the last.
-    first: Int64Array
-    last: Int64Array
-
-    def sum(self, per_bar: Float64Array) -> Float64Array:
-        """Sums over each hour's bars: (n, ...) of (bars, ...)."""
-        total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
-        return np.asarray(total[self.last] - total[self.first])
+    anew: Mask
+    #: Rows scored; the others, before them, are for fitting.
+    test: Mask
 
 
-def hours_of(tape: Tape, told: Liquidations) -> Hours:
-    """Line up a tape and real liquidations: the hours whose bars are all there, with 72 h of bars before them."""
-    assert tape.bars is not None
-    ends, n = tape.bars["event_time"], HOUR // tape.bar_ns
-    if n < 1:
-        raise InputError("validate needs candles of at most 1h")
-    first, last = (np.searchsorted(ends, told.hours + d, side="right") for d in (0, HOUR))
-    whole = (last - first == n) & (first >= 72 * n)
-    at, usd, first, last = told.hours[whole], told.usd[:, whole], first[whole], last[whole]
-    if len(at) == 0:
+def case(tape: Tape, hours: Int64Array, real: Float64Array, fit_until: int) -> Case:
+    """Line up hours, real liquidations (2, n) and candles; score from `fit_until` (ns) on."""
+    test = hours >= fit_until
+    if min(int(test.sum()), int((~test).sum())) < LEAST_HOURS:
         raise InputError(
-            f"no hour of the table has candles of {tape.pair} and 72 h before it: the table goes from {iso(int(told.hours[0]))} to "
-            f"{iso(int(told.hours[-1]))}, the candles from {iso(int(ends[0]))} to {iso(int(ends[-1]))}"
+            f"validate: {int((~test).sum())} hours before {iso(fit_until)} and {int(test.sum())} from it on; {LEAST_HOURS} are needed on "
+            "either side. Way out: another --fit-until, or a longer table"
         )
-    inside = first[:, None] + np.arange(n)
-    before = first[:, None] - 1 - np.arange(72 * n)
-    low, high = tape.bars["low"], tape.bars["high"]
-    fresh = np.stack([
-        low[inside].min(axis=1) < low[before].min(axis=1), high[inside].max(axis=1) > high[before].max(axis=1)
-    ])  # fmt: skip
-    return Hours(tape, at, usd, calibration.moves(tape, at), fresh, first, last)
+    moved = calibration.moves(tape, hours)
+    if not np.isfinite(moved[:, test]).any():
+        raise InputError(
+            f"validate: no candles of {tape.pair} in the hours to score, {iso(int(hours[test][0]))} .. "
+            f"{iso(int(hours[-1]))}. Way out: candles of that span (liqsignals download)"
+        )
+    return Case(tape, hours, real, moved, _anew(tape, hours), np.asarray(test))
 
 
-# --- predictions, each (2, n) USD
-
-
-def of_map(hours: Hours, parameters: liqmap.Parameters) -> Float64Array:
-    """The map's hours: liq_swept_*_usd summed; NaN without a warm and fresh map."""
-    return np.asarray(parameters.report_factor * calibration.sweeps(hours.tape, parameters, hours.at).sum(axis=2).T)
-
-
-def of_range(hours: Hours) -> Float64Array:
-    """Log range of the hour x open interest in USD at its start, the same for both sides."""
-    bars = hours.tape.bars
-    assert bars is not None
-    inside = hours.first[:, None] + np.arange(HOUR // hours.tape.bar_ns)
-    width = np.log(bars["high"][inside].max(axis=1) / bars["low"][inside].min(axis=1))
-    interest = peers.interest_at_closes(hours.tape)[hours.first - 1] * bars["close"][hours.first - 1]
-    return np.stack([width * interest] * 2)
-
-
-def of_peer(hours: Hours, rule: Callable[[Tape], peers.Seeds]) -> Float64Array:
-    """What another project's rule swept in each hour, USD."""
-    return hours.sum(peers.fold(hours.tape, rule(hours.tape), np.empty(0, np.int64))[0]).T
-
-
-def by_age(hours: Hours, parameters: liqmap.Parameters) -> Float64Array:
-    """USD that the map swept in each hour by age of the mass: (n, 2, len(AGES) + 1), feed USD.
-
-    The same fold with every class once for each block of 3 h in which its mass was entered, and once for all that is
-    older than 72 h: classes of equal hazards close alike, so that only the books differ, not what happens.
-    """
-    tape = hours.tape
+def _rows(tape: Tape, hours: Int64Array) -> tuple[Int64Array, Int64Array, Mask]:
+    """First and last + 1 bar of each hour, and whether all of them are there."""
     assert tape.bars is not None
-    assert tape.open_interest is not None
-    start = int(hours.at[0]) - _PAST
-    tape = replace(
-        tape, bars=tape.bars[tape.bars["event_time"] > start],
-        open_interest=tape.open_interest[tape.open_interest["event_time"] >= start],
-    )  # fmt: skip
+    ends = tape.bars["event_time"]
+    first, last = (np.searchsorted(ends, h, side="right").astype(np.int64) for h in (hours, hours + HOUR))
+    return first, last, np.asarray(last - first == HOUR // tape.bar_ns)
+
+
+def _by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Array:
+    """Sums of (bars, ...) over the bars of each hour; NaN for hours without all their bars."""
+    first, last, whole = _rows(tape, hours)
+    total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
+    out = np.asarray(total[last] - total[first])
+    out[~whole] = np.nan
+    return out
+
+
+def _before(column: Float64Array, tape: Tape, first: Int64Array, hours: int, how: str) -> Float64Array:
+    """Rolling minimum, maximum or sum over the `hours` that end where each hour begins; NaN where they are not all there."""
+    rolled = pd.Series(column).rolling(hours * (HOUR // tape.bar_ns)).agg(how).to_numpy()
+    return np.asarray(np.where(first > 0, rolled[np.maximum(first - 1, 0)], np.nan))
+
+
+def _anew(tape: Tape, hours: Int64Array) -> Mask:
+    """Hours (2, n) whose low (longs) or high (shorts) lies beyond all prices of the ANEW hours before them."""
+    assert tape.bars is not None
+    first, last, whole = _rows(tape, hours)
+    out = np.zeros((2, len(hours)), bool)
+    low, high = tape.bars["low"], tape.bars["high"]
+    lowest, highest = _before(low, tape, first, ANEW, "min"), _before(high, tape, first, ANEW, "max")
+    for i in np.flatnonzero(whole):
+        out[0, i] = low[first[i] : last[i]].min() < lowest[i]
+        out[1, i] = high[first[i] : last[i]].max() > highest[i]
+    return out
+
+
+# --- the map by age
+
+
+@dataclass(frozen=True)
+class Aged:
+    """A fold whose mass is kept apart by age (AGE_NAMES)."""
+
+    tape: Tape
+    #: Swept USD, (bars, 2, ages).
+    swept: Float64Array
+    #: Book at some instants: base units (2, ages, buckets) and the buckets' prices.
+    books: dict[int, tuple[Float64Array, Float64Array]]
+
+
+def fold_by_age(tape: Tape, parameters: liqmap.Parameters, at: Sequence[int] = ()) -> Aged:
+    """The map's fold with every class split into cohorts of _COHORT by the time of entry; their sum is the map.
+
+    `at`: instants (ns, multiples of _COHORT) at which to keep the book. Ages are taken by the cohort's start: mass of the running
+    cohort is "< 3 h", and so on.
+    """
     p = liqmap.plan(tape)
-    classes, slots = len(parameters.classes), AGES[-1] * HOUR // _BLOCK + 1
-    copies = slots + 1
-    one = liqmap.reach_of(parameters, tape.pair)
-    many = liqmap.Reach(*(
-        np.ascontiguousarray(np.concatenate([a] * copies, axis=1)) for a in (one.share, one.cum, one.near, one.count)
-    ))  # fmt: skip
-    fold = liqmap.Fold(p, replace(parameters, classes=parameters.classes * copies), many, None, np.empty(0))
-    swept = np.zeros((len(p.low), 2, len(AGES) + 1))
-    block = (p.closes_at - 1) // _BLOCK
-    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(block)]
-    entered = np.full(copies, -(1 << 40))
-    for first, last in pairwise(cuts):
-        slot = int(block[first] % slots)
+    reach = liqmap.reach_of(parameters, tape.pair)
+    kinds, slots = len(parameters.classes), AGES[-1] * HOUR // _COHORT
+    copies = slots + 1  # the last holds all that is older
+
+    def tiled(a: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(np.tile(a, (1, copies) + (1,) * (a.ndim - 2)))
+
+    wide = liqmap.Reach(tiled(reach.share), tiled(reach.cum), tiled(reach.near), tiled(reach.count))
+    many = replace(parameters, classes=parameters.classes * copies)
+    fold = liqmap.Fold(p, many, wide, None, np.empty(0))
+    mix = parameters.mix
+    n = len(p.low)
+    swept = np.zeros((n, 2, len(AGES) + 1))
+    books: dict[int, tuple[Float64Array, Float64Array]] = {}
+    wanted = set(at)
+    block = (p.closes_at - 1) // _COHORT
+    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), n]
+    born = np.full(copies, np.iinfo(np.int64).min // 2)
+    for start, stop in pairwise(cuts):
+        now = int(block[start])
+        slot = now % slots
         if fold.book is not None:
-            _retire(fold.book, classes, slot, slots)
-        entered[slot] = block[first]
-        fold.enter(np.concatenate([
-            parameters.mix[:-1] if copy == slot else np.zeros(classes) for copy in range(copies)
-        ]), float(parameters.mix[-1]))  # fmt: skip
-        fold.by_class, fold.by_class_from = np.zeros((last - first, 2, classes * copies)), first
-        fold.to(last)
-        age = np.digitize((block[first] - entered) * (_BLOCK // HOUR), AGES)
-        for copy in range(copies):
-            swept[first:last, :, age[copy]] += fold.by_class[:, :, copy * classes : (copy + 1) * classes].sum(axis=2)
-    # The hours name bars of the whole tape.
-    skipped = int(hours.first[0] - np.searchsorted(p.closes_at, hours.at[0], side="right"))
-    out = replace(hours, first=hours.first - skipped, last=hours.last - skipped).sum(swept)
-    return np.asarray(parameters.report_factor * out)
+            _retire(fold.book, slot * kinds, slots * kinds, kinds)
+        born[slot] = now
+        age = np.digitize((now - born) * (_COHORT // HOUR), AGES)
+        age[slots] = len(AGES)
+        entering = np.zeros(kinds * copies)
+        entering[slot * kinds : (slot + 1) * kinds] = mix[:-1]
+        # What enters is the running cohort's; hazards and the remainder are everybody's.
+        fold.enter(entering, float(mix[-1]))
+        fold.by_class, fold.by_class_from = np.zeros((stop - start, 2, kinds * copies)), start
+        fold.to(stop)
+        cohorts = fold.by_class.reshape(stop - start, 2, copies, kinds).sum(axis=3)
+        for k in range(len(AGES) + 1):
+            swept[start:stop, :, k] = cohorts[:, :, age == k].sum(axis=2)
+        end = (now + 1) * _COHORT
+        if end in wanted and fold.book is not None:
+            b = fold.book
+            held = (b.mass * b.scale[:, :, None]).reshape(2, copies, kinds, -1).sum(axis=2)
+            books[end] = np.stack([held[:, age == k].sum(axis=1) for k in range(len(AGES) + 1)], axis=1), b.price.copy()
+    return Aged(tape, swept, books)
 
 
-def _retire(book: liqmap.Book, classes: int, slot: int, old: int) -> None:
-    """Move what stands in a slot to the old copy of its class, and empty the slot."""
-    a, z = slice(slot * classes, (slot + 1) * classes), slice(old * classes, (old + 1) * classes)
-    ratio = book.scale[:, a] / book.scale[:, z]
-    book.mass[:, z] += book.mass[:, a] * ratio[:, :, None]
-    book.total[:, z] += book.total[:, a] * ratio
-    book.mass[:, a], book.total[:, a], book.scale[:, a] = 0.0, 0.0, 1.0
+def _retire(book: liqmap.Book, old: int, pool: int, kinds: int) -> None:
+    """Move the cohort whose slot comes round again into the pool of the oldest."""
+    for side in range(2):
+        for k in range(kinds):
+            a, z = old + k, pool + k
+            factor = book.scale[side, a] / book.scale[side, z]
+            book.mass[side, z] += book.mass[side, a] * factor
+            book.total[side, z] += book.total[side, a] * factor
+            book.mass[side, a], book.total[side, a], book.scale[side, a] = 0.0, 0.0, 1.0
 
 
-def tree_features(hours: Hours) -> Float64Array:
-    """What boosted trees get of each hour: 26 features of price, volume and open interest, the hour's own included."""
-    bars, interest = hours.tape.bars, hours.tape.open_interest
-    assert bars is not None
-    assert interest is not None
-    n = HOUR // hours.tape.bar_ns
-    inside = hours.first[:, None] + np.arange(n)
-    before = hours.first - 1
-    low, high, close, volume = (bars[name] for name in ("low", "high", "close", "volume"))
-    opened, ended = bars["open"][hours.first], close[inside[:, -1]]
-    bottom, top, wide = low[inside].min(axis=1), high[inside].max(axis=1), np.log(high[inside] / low[inside])
-    steps = np.diff(np.log(close[np.concatenate([before[:, None], inside], axis=1)]), axis=1)
-    traded = np.log(volume[inside].sum(axis=1) + 1e-9)
-
-    def held(at: Int64Array) -> Float64Array:
-        # As it was measured, whenever it became known: the baseline may know more than a bot did.
-        row = np.searchsorted(interest["event_time"], at, side="right") - 1
-        return np.where(row >= 0, np.log(interest["base"][np.maximum(row, 0)]), np.nan)
-
-    past = [hours.first[:, None] - 1 - np.arange(h * n) for h in (3, 12, 24, 72)]
-    now = held(hours.at)
-    return np.column_stack([
-        np.log(top / bottom), np.log(opened / bottom), np.log(top / opened), np.log(ended / opened),
-        wide.max(axis=1), wide.sum(axis=1), np.sqrt((steps**2).sum(axis=1)),
-        np.maximum(-steps, 0).sum(axis=1), np.maximum(steps, 0).sum(axis=1),
-        traded, np.log(volume[inside].max(axis=1) + 1e-9), np.log(volume[past[0][:, :n]].sum(axis=1) + 1e-9),
-        traded - np.log(volume[past[2]].sum(axis=1) / 24 + 1e-9),
-        *(np.log(bottom / low[rows].min(axis=1)) for rows in past),
-        *(np.log(top / high[rows].max(axis=1)) for rows in past),
-        now, held(hours.at + HOUR) - now, now - held(hours.at - HOUR), now - held(hours.at - DAY),
-        np.log(top / close[before]),
-    ])  # fmt: skip
+# --- baselines
 
 
-def of_trees(features: Float64Array, hours: Hours, learn: NDArray[np.bool_]) -> Float64Array:
-    """Boosted trees on ln(USD), one for each side, the mean of four seeds, fitted on the hours `learn`."""
+def _interest_at(tape: Tape, at: Int64Array) -> Float64Array:
+    """Open interest (base) by its snapshot, whenever it became known; NaN before the first."""
+    assert tape.open_interest is not None
+    row = np.searchsorted(tape.open_interest["event_time"], at, side="right") - 1
+    return np.where(row >= 0, tape.open_interest["base"][np.maximum(row, 0)], np.nan)
+
+
+def features(tape: Tape, hours: Int64Array) -> tuple[list[str], Float64Array]:
+    """What trees see of an hour: 28 features of price, volume and open interest, all of the hour itself and before; (n, 28)."""
+    assert tape.bars is not None
+    first, _, whole = _rows(tape, hours)
+    n = HOUR // tape.bar_ns
+    rows = np.minimum(first[:, None] + np.arange(n), len(tape.bars) - 1)
+    low, high, close, volume = (tape.bars[name] for name in ("low", "high", "close", "volume"))
+    opened = tape.bars["open"][rows[:, 0]]
+    lows, highs, closes = low[rows].min(axis=1), high[rows].max(axis=1), close[rows[:, -1]]
+    steps = np.diff(np.log(np.concatenate([tape.bars["open"][:1], close])))
+    span = np.log(high / low)
+    traded = volume[rows].sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = {
+            "range": np.log(highs / lows), "down": np.log(opened / lows), "up": np.log(highs / opened),
+            "return": np.log(closes / opened), "volume": np.log(traded), "widest_bar": span[rows].max(axis=1),
+            "volatility": np.log(np.sqrt((steps[rows] ** 2).sum(axis=1)) + 1e-6),
+            "largest_volume": np.log(volume[rows].max(axis=1)), "ranges": span[rows].sum(axis=1),
+            "falls": np.maximum(-steps, 0.0)[rows].sum(axis=1), "rises": np.maximum(steps, 0.0)[rows].sum(axis=1),
+        }  # fmt: skip
+        for h in (3, 12, 24, 72):
+            out[f"below_{h}h"] = np.log(lows / _before(low, tape, first, h, "min"))
+            out[f"above_{h}h"] = np.log(highs / _before(high, tape, first, h, "max"))
+        out["volume_to_day"] = np.log(traded / (_before(volume, tape, first, 24, "sum") / 24))
+        out["volume_before"] = np.log(_before(volume, tape, first, 1, "sum"))
+        for name, begin, end in (("oi_change", 0, 1), ("oi_change_before", -1, 0), ("oi_change_day", -24, 0)):
+            out[name] = np.log(_interest_at(tape, hours + end * HOUR) / _interest_at(tape, hours + begin * HOUR))
+        out["oi"] = np.log(_interest_at(tape, hours))
+    table = np.stack(list(out.values()), axis=1)
+    table[~whole] = np.nan
+    table[~np.isfinite(table)] = np.nan
+    return list(out), table
+
+
+def _trees(c: Case, table: Float64Array, seeds: int = 3) -> Float64Array:
+    """Boosted trees fitted on the hours before the test: USD (2, n), NaN where not scored."""
     try:
         from sklearn.ensemble import HistGradientBoostingRegressor
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise InputError(
-            "the trees need scikit-learn. Way out: pip install 'liqsignals[truth]', or --no-trees"
+            "validate's boosted trees need scikit-learn. Way out: pip install 'liqsignals[truth]', or --no-baselines"
         ) from error
-    out = np.zeros((2, len(hours.at)))
-    for side in range(2):
-        target = np.log(hours.usd[side] + scores.FLOOR)
-        for seed in range(4):
-            model = HistGradientBoostingRegressor(
-                max_iter=300, learning_rate=0.04, max_leaf_nodes=12, min_samples_leaf=20, l2_regularization=5.0,
-                max_features=0.5, random_state=seed,
-            )  # fmt: skip
-            out[side] += model.fit(features[learn], target[learn]).predict(features) / 4.0
-    return np.asarray(np.maximum(np.exp(out) - scores.FLOOR, 0.0))
+    out = np.full(c.real.shape, np.nan)
+    with threadpool_limits(limits=1):  # threads cost more than they save on some thousand rows
+        for side in range(2):
+            target = np.log(c.real[side] + scores.FLOOR)
+            guesses = []
+            for seed in range(seeds):
+                model = HistGradientBoostingRegressor(
+                    max_iter=300, learning_rate=0.04, max_leaf_nodes=12, min_samples_leaf=20, l2_regularization=5.0,
+                    max_features=0.5, random_state=seed,
+                )  # fmt: skip
+                model.fit(table[~c.test], target[~c.test])
+                guesses.append(model.predict(table[c.test]))
+            out[side, c.test] = np.maximum(np.exp(np.mean(guesses, axis=0)) - scores.FLOOR, 0.0)
+    return out
+
+
+def _scaled(c: Case, predicted: Float64Array) -> Float64Array:
+    """One factor for both sides: real over predicted dollars of the hours before the test."""
+    told = np.isfinite(predicted) & ~c.test
+    factor = scores.dollar_ratio(predicted[told], c.real[told])
+    return predicted * (factor if np.isfinite(factor) else 1.0)
+
+
+def _peer(c: Case, rule: Callable[[Tape], peers.Seeds]) -> Float64Array:
+    swept = peers.fold(c.tape, rule(c.tape), np.empty(0, np.int64))[0]
+    return _scaled(c, _by_hour(swept, c.tape, c.hours).T)
+
+
+def predictions(c: Case, parameters: liqmap.Parameters, aged: Aged, baselines: bool = True) -> dict[str, Float64Array]:
+    """USD (2, n) by model; the map first."""
+    own = parameters.report_factor * calibration.sweeps(c.tape, parameters, c.hours).sum(axis=2).T
+    out = {"map": own}
+    by_age = _by_hour(aged.swept, aged.tape, c.hours).transpose(1, 0, 2)
+    by_age[~np.isfinite(own)] = np.nan
+    out["map, 12 h memory"] = _scaled(c, by_age[:, :, :2].sum(axis=2))
+    out["map, 3 h memory"] = _scaled(c, by_age[:, :, 0])
+    if not baselines:
+        return out
+    assert c.tape.bars is not None
+    first, _, whole = _rows(c.tape, c.hours)
+    names, table = features(c.tape, c.hours)
+    usd = _interest_at(c.tape, c.hours) * c.tape.bars["open"][np.minimum(first, len(c.tape.bars) - 1)]
+    out["range x open interest"] = _scaled(
+        c, np.stack([table[:, names.index("range")] * np.where(whole, usd, np.nan)] * 2)
+    )
+    out["peer's rule: pcdogyu"] = _peer(c, peers.pcdogyu)
+    out["peer's rule: liqmap.ts"] = _peer(c, peers.liqmap_ts)
+    out["trees"] = _trees(c, table)
+    with_map = np.log(np.nan_to_num(own) + scores.FLOOR).T
+    out["trees with map"] = _trees(c, np.concatenate([table, with_map], axis=1))
+    return out
 
 
 # --- scores
 
 
-def _vector(predicted: Float64Array, hours: Hours, rows: Int64Array | NDArray[np.bool_]) -> Float64Array:
-    """_METRICS of long, then short, and the rank correlation in hours that reached prices not traded for 72 h."""
-    score = scores.hour_score(predicted[:, rows], hours.usd[:, rows], hours.moved[:, rows])
-    new = [hours.fresh_prices[side][rows] for side in range(2)]
-    guess = np.nan_to_num(predicted[:, rows])
-    reached = [scores.spearman(guess[side, new[side]], hours.usd[side, rows][new[side]]) for side in range(2)]
-    return np.array([v for name in _METRICS for v in getattr(score, name)] + reached)
-
-
-NAMES = tuple(f"{metric}_{side}" for metric in (*_METRICS, "rank_new_prices") for side in ("long", "short"))
-
-
-def paired(one: Float64Array, other: Float64Array, hours: Hours, scored: NDArray[np.bool_]) -> dict[str, Any]:
-    """Score of `one` less score of `other` on the same hours, with its 95 % interval over days."""
-    rows = np.flatnonzero(scored)
-
-    def difference(chosen: Int64Array) -> Float64Array:
-        return _vector(one, hours, rows[chosen]) - _vector(other, hours, rows[chosen])
-
-    value = difference(np.arange(len(rows)))
-    low, high = scores.bootstrap(difference, hours.at[rows], _DRAWS)
-    return {n: [_plain(v), _plain(lo), _plain(hi)] for n, v, lo, hi in zip(NAMES, value, low, high, strict=True)}
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def lifts(hours: Hours, parameters: liqmap.Parameters, scored: NDArray[np.bool_]) -> dict[str, Any]:
-    """Real liquidations in the top tenth of levels, of the next 24 h, over what a blind choice would hold.
-
-    At each UTC midnight the side's buckets within 15 % are ranked by estimated USD (and by 1 / distance). Of the next 24 h only
-    buckets that the price newly reaches can show liquidations; an hour's real USD is spread evenly over those that it
-    reached first. Lift = share of the real USD in top-tenth buckets / share of the reached buckets that are top-tenth.
-    """
-    bars = hours.tape.bars
-    assert bars is not None
-    fold = liqmap.Fold.of(hours.tape, parameters)
-    rows = np.flatnonzero(scored)
-    midnights = np.unique(hours.at[rows] // DAY * DAY)
-    found: dict[str, list[tuple[float, float, float, float]]] = {MAP: [], "1 / distance": []}
-    for midnight in midnights:
-        bar = int(np.searchsorted(bars["event_time"], midnight, side="right"))
-        chosen = rows[(hours.at[rows] >= midnight) & (hours.at[rows] < midnight + DAY)]
-        if bar == 0 or bars["event_time"][bar - 1] != midnight or len(chosen) < 24:
-            continue
-        fold.to(bar)
-        if fold.book is None:
-            continue
-        close, usd = float(bars["close"][bar - 1]), fold.book.levels() * fold.book.price
-        for side in range(2):
-            price = fold.book.price
-            near = (price > close) & (price <= close * 1.15) if side else (price < close) & (price >= close * 0.85)
-            at = np.flatnonzero(near) if side else np.flatnonzero(near)[::-1]
-            ladder, real, reached = price[at], np.zeros(len(at)), 0
-            for i in chosen:
-                part = bars[hours.first[i] : hours.last[i]]
-                now = int((ladder <= part["high"].max()).sum() if side else (ladder >= part["low"].min()).sum())
-                if now > reached:
-                    real[reached:now] += hours.usd[side, i] / (now - reached)
-                    reached = now
-            if reached == 0:
-                continue
-            tenth = max(round(len(at) / 10), 1)
-            for name, guess in ((MAP, usd[side, at]), ("1 / distance", 1.0 / np.abs(ladder / close - 1.0))):
-                top = np.zeros(len(at), bool)
-                top[np.argsort(-guess, kind="stable")[:tenth]] = True
-                found[name].append((real[:reached][top[:reached]].sum(), real.sum(), top[:reached].sum(), reached))
-    out = {}
-    for name, parts in found.items():
-        table = np.array(parts, np.float64).reshape(-1, 4)
-
-        def lift(chosen: Int64Array, table: Float64Array = table) -> Float64Array:
-            hit, real, top, reached = table[chosen].sum(axis=0)
-            return np.array([(hit / real) / (top / reached) if real > 0 and top > 0 else np.nan])
-
-        if len(table):
-            days = np.arange(len(table)) * DAY
-            low, high = scores.bootstrap(lift, days, _DRAWS)[:, 0]
-            out[name] = [_plain(lift(np.arange(len(table)))[0]), _plain(low), _plain(high)]
-    return {"days": len(midnights), **out}
-
-
-def true_levels(tape: Tape, parameters: liqmap.Parameters, snapshots: list[dict[str, Any]]) -> dict[str, Any]:
-    """Known levels (Hyperliquid's top wallets) at 5 .. 15 % against the map: rank correlation and lift of the top two of the
-    bins of 1.2 %, means over snapshots and sides with intervals over days; the same of 1 / distance (uniform: 0 and 1)."""
-    coin = tape.pair.split("/")[0]
-    fold = liqmap.Fold.of(tape, parameters)
-    found: dict[str, list[tuple[float, float]]] = {MAP: [], "1 / distance": []}
-    when = []
-    for snapshot in snapshots:
-        book = snapshot["data"].get(coin)
-        at = parse_time(snapshot["lastUpdated"])
-        bar = int(np.searchsorted(fold.plan.closes_at, at, side="right"))
-        if book is None or bar == 0 or at - fold.plan.closes_at[bar - 1] > HOUR:
-            continue
-        fold.to(bar)
-        if fold.book is None:
-            continue
-        price = float(book["currentPrice"])
-        edges = price * (0.7 + 0.012 * np.arange(51))
-        distance = (edges[1:] + edges[:-1]) / 2.0 / price - 1.0
-        levels = fold.book.levels() * fold.book.price
-        for side, key in enumerate(("longLiquidations", "shortLiquidations")):
-            sign = 1.0 if side else -1.0
-            inside = (sign * distance >= 0.05) & (sign * distance <= 0.15)
-            true = np.histogram([r["price"] for r in book[key]], edges, weights=[r["value"] for r in book[key]])[0][
-                inside
-            ]
-            if true.sum() <= 0.0:
-                continue
-            guess = np.histogram(fold.book.price, edges, weights=levels[side])[0][inside]
-            when.append(at)
-            for name, estimate in ((MAP, guess), ("1 / distance", 1.0 / np.abs(distance[inside]))):
-                top = np.argsort(-estimate, kind="stable")[:2]
-                found[name].append((scores.spearman(estimate, true), true[top].sum() / true.sum() * len(true) / 2.0))
-    out: dict[str, Any] = {"snapshots": len(snapshots), "sides": len(when)}
-    for name, parts in found.items():
-        table = np.array(parts, np.float64).reshape(-1, 2)
-        if len(table):
-            low, high = scores.bootstrap(lambda rows, t=table: np.nanmean(t[rows], axis=0), np.array(when), _DRAWS)  # type: ignore[misc]
-            mean = np.nanmean(table, axis=0)
-            out[name] = {
-                "rank": [_plain(v) for v in (mean[0], low[0], high[0])],
-                "lift": [_plain(v) for v in (mean[1], low[1], high[1])],
-            }
+def statistics(c: Case, predicted: Float64Array, rows: Int64Array) -> Float64Array:
+    """STATISTICS (4, 2) over some rows."""
+    out = np.empty((len(STATISTICS), 2))
+    for side in range(2):
+        guess, real = predicted[side, rows], c.real[side, rows]
+        moved, anew = c.moved[side, rows] > scores.MOVED, c.anew[side, rows]
+        out[:, side] = (
+            scores.spearman(guess, real), scores.spearman(guess[moved], real[moved]),
+            scores.spearman(guess[anew], real[anew]), scores.log_r2(guess, real),
+        )  # fmt: skip
     return out
 
 
-def coarser(tape: Tape, timeframe: str) -> Tape:
-    """The tape with its bars merged to a longer timeframe, whole ones only."""
+def _intervals(
+    c: Case, filled: dict[str, Float64Array], pairs: Sequence[tuple[str, str]], draws: int = _DRAWS
+) -> dict[str, Any]:
+    """Each model's STATISTICS and each pair's differences, with intervals, from the same draws of days."""
+    rows = np.flatnonzero(c.test).astype(np.int64)
+
+    def all_of(at: Int64Array) -> Float64Array:
+        told = {name: statistics(c, p, at) for name, p in filled.items()}
+        return np.stack([*told.values(), *[told[a] - told[b] for a, b in pairs]]).ravel()
+
+    shape = (len(filled) + len(pairs), len(STATISTICS), 2)
+    value = all_of(rows).reshape(shape)
+    low, high = scores.bootstrap(lambda at: all_of(rows[at]), c.hours[rows], draws).reshape(2, *shape)
+    names = [*filled, *[f"{a} - {b}" for a, b in pairs]]
+    return {
+        name: {s: _value(value[i, k], low[i, k], high[i, k]) for k, s in enumerate(STATISTICS)}
+        for i, name in enumerate(names)
+    }
+
+
+def _number(x: float) -> float | None:
+    return float(x) if np.isfinite(x) else None
+
+
+def _value(value: Float64Array, low: Float64Array, high: Float64Array) -> dict[str, list[float | None]]:
+    return {"value": [_number(v) for v in value], "low": [_number(v) for v in low], "high": [_number(v) for v in high]}
+
+
+def by_model(c: Case, models: dict[str, Float64Array]) -> dict[str, Any]:
+    """Hour scores of every model, and paired differences: map - each other, trees with map - trees."""
+    filled = {name: np.nan_to_num(p) for name, p in models.items()}
+    pairs = [("map", name) for name in models if name != "map"]
+    if "trees with map" in models:
+        pairs.append(("trees with map", "trees"))
+    told = _intervals(c, filled, pairs)
+    months = scores.by_month(c.hours)
+    out: dict[str, Any] = {"models": {}, "paired": {f"{a} - {b}": told[f"{a} - {b}"] for a, b in pairs}}
+    for name, p in models.items():
+        whole = scores.hour_score(p[:, c.test], c.real[:, c.test], c.moved[:, c.test]).as_dict()
+        whole["intervals"] = told[name]
+        whole["rank_anew"] = told[name]["rank_anew"]["value"]
+        whole["months"] = {
+            month: scores.hour_score(p[:, m & c.test], c.real[:, m & c.test], c.moved[:, m & c.test]).as_dict()
+            for month, m in months.items()
+            if (m & c.test).any()
+        }
+        out["models"][name] = whole
+    return out
+
+
+def by_age(c: Case, aged: Aged, covered: Mask) -> dict[str, Any]:
+    """Rank correlations of what was swept of each age, over the same hours, and each age's share of it."""
+    swept = np.nan_to_num(_by_hour(aged.swept, aged.tape, c.hours)).transpose(1, 0, 2)
+    swept = np.where(covered[None, :, None], swept, 0.0)
+    kinds = {
+        "< 12 h": swept[:, :, :2].sum(axis=2), "12 .. 72 h": swept[:, :, 2], "> 72 h": swept[:, :, 3],
+        "all ages": swept.sum(axis=2), "< 72 h": swept[:, :, :3].sum(axis=2),
+    }  # fmt: skip
+    pairs = [("all ages", "< 12 h"), ("all ages", "< 72 h")]
+    told = _intervals(c, kinds, pairs)
+    total = kinds["all ages"]
+    share = {
+        name: {
+            "share": [_number(_ratio(s[side, c.test].sum(), total[side, c.test].sum())) for side in range(2)],
+            "share_anew": [
+                _number(_ratio(s[side, c.test & c.anew[side]].sum(), total[side, c.test & c.anew[side]].sum()))
+                for side in range(2)
+            ],
+        }
+        for name, s in kinds.items()
+    }
+    ages = {name: {**share[name], **told[name]} for name in kinds}
+    return {"ages": ages, "paired": {f"{a} - {b}": told[f"{a} - {b}"] for a, b in pairs}}
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a) / float(b) if b > 0.0 else float("nan")
+
+
+# --- levels
+
+_RANKINGS = ("map", "map, 12 h memory", "mass > 72 h", "nearest")
+
+
+def instants(c: Case) -> list[int]:
+    """One a UTC day, at 00:00, with all of the next 24 h scored."""
+    start, end = int(c.hours[c.test][0]), int(c.hours[-1]) + HOUR
+    return list(range(-(-start // DAY) * DAY, end - DAY + 1, DAY))
+
+
+def _lift(weight: Float64Array, ranking: Float64Array) -> float:
+    """Share of `weight` in the tenth of the levels that rank highest, over their share of the levels."""
+    n = len(ranking) // 10
+    if n == 0 or not weight.sum() > 0.0:
+        return float("nan")
+    top = np.argsort(-ranking, kind="stable")[:n]
+    return float(weight[top].sum() / weight.sum() * len(ranking) / n)
+
+
+def level_lift(c: Case, aged: Aged) -> dict[str, Any]:
+    """Lift of the top tenth of the levels within 15 %, on what is swept and on what is liquidated in the next 24 h.
+
+    Rankings: the map's mass, its mass younger than 12 h, its mass older than 72 h, and nearness. `swept`: how much more often price
+    reaches such a level than any; `liquidated`: USD placed there over an even spread; `among_swept`: the same among only
+    the levels that price did reach (nearness, which tells whether price comes, is then of no use).
+    """
+    assert c.tape.bars is not None
+    ends = c.tape.bars["event_time"]
+    at, rows = [], []
+    for instant in instants(c):
+        if instant not in aged.books:
+            continue
+        held, price = aged.books[instant]
+        i = int(np.searchsorted(ends, instant, side="right")) - 1
+        if ends[i] != instant:
+            continue
+        close = float(c.tape.bars["close"][i])
+        last = int(np.searchsorted(ends, instant + DAY, side="right"))
+        inside = np.flatnonzero((c.hours >= instant) & (c.hours < instant + DAY))
+        row = np.full((3, len(_RANKINGS), 2), np.nan)
+        for side in range(2):
+            near = (
+                ((price < close) & (price >= close * 0.85))
+                if side == 0
+                else ((price > close) & (price <= close * 1.15))
+            )
+            levels, usd = price[near], held[side][:, near] * price[near]
+            placed, reached = _placed(c, side, inside, levels), _reached(c, side, i + 1, last, levels)
+            ranking = {
+                "map": usd.sum(axis=0), "map, 12 h memory": usd[:2].sum(axis=0), "mass > 72 h": usd[3],
+                "nearest": -np.abs(np.log(levels / close)),
+            }  # fmt: skip
+            for r, name in enumerate(_RANKINGS):
+                row[0, r, side] = _lift(reached.astype(np.float64), ranking[name])
+                row[1, r, side] = _lift(placed, ranking[name])
+                row[2, r, side] = _lift(placed[reached], ranking[name][reached])
+        at.append(instant)
+        rows.append(row)
+    if not rows:
+        return {"snapshots": 0}
+    table = np.array(rows)
+    return {
+        "snapshots": len(at),
+        **_mean_lifts(np.array(at, np.int64), table, ("swept", "liquidated", "among_swept"), _RANKINGS),
+    }
+
+
+def _mean_lifts(at: Int64Array, table: Float64Array, kinds: Sequence[str], rankings: Sequence[str]) -> dict[str, Any]:
+    """Means of (snapshots, kinds, rankings, sides) and of the first ranking less each other, with day-block intervals."""
+    paired = np.concatenate([table, table[:, :, :1] - table[:, :, 1:]], axis=2)
+    names = [*rankings, *[f"{rankings[0]} - {r}" for r in rankings[1:]]]
+
+    def mean(rows: Int64Array) -> Float64Array:
+        part = paired[rows]
+        there = np.isfinite(part)
+        count = there.sum(axis=0)
+        return np.asarray(
+            np.where(count > 0, np.where(there, part, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+        ).ravel()
+
+    value = mean(np.arange(len(at))).reshape(paired.shape[1:])
+    low, high = scores.bootstrap(mean, at, _DRAWS).reshape(2, *paired.shape[1:])
+    return {
+        kind: {name: _value(value[k, r], low[k, r], high[k, r]) for r, name in enumerate(names)}
+        for k, kind in enumerate(kinds)
+    }
+
+
+def _reached(c: Case, side: int, first: int, last: int, levels: Float64Array) -> Mask:
+    assert c.tape.bars is not None
+    bars = c.tape.bars[first:last]
+    if len(bars) == 0:
+        return np.zeros(len(levels), bool)
+    return np.asarray(levels >= bars["low"].min() if side == 0 else levels <= bars["high"].max())
+
+
+def _placed(c: Case, side: int, inside: NDArray[np.intp], levels: Float64Array) -> Float64Array:
+    """The hours' real USD on the snapshot's levels: each hour's spread evenly over those that it is the first to reach.
+
+    An hour that reaches no level anew is not placed: what it liquidates was opened after the snapshot.
+    """
+    assert c.tape.bars is not None
+    first, last, whole = _rows(c.tape, c.hours[inside])
+    out, stands = np.zeros(len(levels)), np.ones(len(levels), bool)
+    for h, a, z, there in zip(inside, first, last, whole, strict=True):
+        if not there:
+            continue
+        bars = c.tape.bars[a:z]
+        hit = stands & ((levels >= bars["low"].min()) if side == 0 else (levels <= bars["high"].max()))
+        if hit.any():
+            out[hit] += c.real[side, h] / hit.sum()
+            stands &= ~hit
+    return out
+
+
+# --- candle sizes
+
+
+def coarser(tape: Tape, bar_ns: int) -> Tape:
+    """The same market in longer candles, complete ones only."""
     assert tape.bars is not None
-    length = duration_ns(timeframe)
-    if length % tape.bar_ns:
-        raise InputError(f"--candles {timeframe}: not a multiple of the candles that are there")
-    group = (tape.bars["event_time"] - 1) // length
-    first = np.flatnonzero(np.diff(group, prepend=group[:1] - 1))
-    last = np.append(first[1:], len(group)) - 1
-    out = tape.bars[last].copy()
-    out["open"] = tape.bars["open"][first]
-    out["high"], out["low"] = (f.reduceat(tape.bars[n], first) for f, n in ((np.maximum, "high"), (np.minimum, "low")))
-    out["volume"] = np.add.reduceat(tape.bars["volume"], first)
-    return replace(tape, bars=out[last - first + 1 == length // tape.bar_ns], bar_ns=length)
+    b, k = tape.bars, bar_ns // tape.bar_ns
+    if bar_ns % tape.bar_ns or HOUR % bar_ns:
+        raise InputError(
+            f"--candles {timeframe_name(bar_ns)}: must be a multiple of the candles on disk ({timeframe_name(tape.bar_ns)}) that "
+            "divides an hour"
+        )
+    if k == 1:
+        return tape
+    group = (b["event_time"] - 1) // bar_ns
+    start = np.flatnonzero(np.diff(group, prepend=group[:1] - 1))
+    stop = np.append(start[1:], len(b))
+    out = b[stop - 1].copy()
+    out["open"] = b["open"][start]
+    out["low"], out["high"] = np.minimum.reduceat(b["low"], start), np.maximum.reduceat(b["high"], start)
+    out["volume"] = np.add.reduceat(b["volume"], start)
+    return replace(tape, bars=out[stop - start == k], bar_ns=bar_ns)
 
 
 def hourly_interest(tape: Tape) -> Tape:
-    """The tape with one value of open interest an hour, known two hours after it was taken."""
+    """The same market with one value of open interest an hour, known as late as hourly values are."""
     assert tape.open_interest is not None
-    kept: Records = tape.open_interest[tape.open_interest["event_time"] % HOUR == 0].copy()
-    kept["known_at"] = kept["event_time"] + 2 * HOUR
+    kept = tape.open_interest[tape.open_interest["event_time"] % HOUR == 0].copy()
+    kept["known_at"] = kept["event_time"] + open_interest_lag(HOUR)
     return replace(tape, open_interest=kept, period_ns=HOUR)
+
+
+def by_candle(c: Case, parameters: liqmap.Parameters, sizes: Sequence[int], hourly: bool) -> dict[str, Any]:
+    """The map's scores by candle size, and hourly open interest where asked, on the same hours; less the candles on disk."""
+    tapes = {timeframe_name(c.tape.bar_ns): c.tape}
+    for size in sizes:
+        tapes.setdefault(timeframe_name(size), coarser(c.tape, size))
+    if hourly:
+        tapes.update({f"{name}, hourly interest": hourly_interest(tape) for name, tape in list(tapes.items())})
+    told = {
+        name: np.nan_to_num(parameters.report_factor * calibration.sweeps(tape, parameters, c.hours).sum(axis=2).T)
+        for name, tape in tapes.items()
+    }
+    base = next(iter(tapes))
+    pairs = [(name, base) for name in told if name != base]
+    found = _intervals(c, told, pairs)
+    dollars = {
+        name: [_number(scores.dollar_ratio(p[s, c.test], c.real[s, c.test])) for s in range(2)]
+        for name, p in told.items()
+    }
+    return {
+        "sizes": {name: {**found[name], "dollars": dollars[name]} for name in told},
+        "paired": {f"{a} - {b}": found[f"{a} - {b}"] for a, b in pairs},
+    }
+
+
+# --- true levels
+
+_FAR_RANKINGS = ("map", "uniform", "1 / distance", "map, 12 h memory", "mass > 72 h")
+
+
+def true_levels(path: Path, coin: str) -> list[tuple[int, float, list[list[tuple[float, float]]]]]:
+    """Snapshots of true liquidation prices: (ns, price now, [longs, shorts] as (price, USD)). The format of
+    shared/data/hyperliquid: one JSON object a line, `lastUpdated` in UTC."""
+    out: list[tuple[int, float, list[list[tuple[float, float]]]]] = []
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise InputError(
+            f"--hyperliquid {path}: cannot be read ({error.strerror}). Way out: name an existing file"
+        ) from error
+    for n, line in enumerate(lines):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if coin not in row["data"]:
+                continue
+            of = row["data"][coin]
+            levels = [
+                [(float(x["price"]), float(x["value"])) for x in of[side]]
+                for side in ("longLiquidations", "shortLiquidations")
+            ]
+            out.append((parse_time(row["lastUpdated"]), float(of["currentPrice"]), levels))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"--hyperliquid {path}: row {n} is no snapshot of levels ({error!r}). Way out: remove it"
+            ) from error
+    if not out:
+        raise InputError(f"--hyperliquid {path} holds no levels of {coin}. Way out: leave the option out")
+    return sorted(out, key=lambda s: s[0])
+
+
+#: The snapshots' own grid: 50 bins within 30 %.
+_BIN = 0.6 / 50
+
+
+def against_true(
+    c: Case, aged: Aged, snapshots: Sequence[tuple[int, float, list[list[tuple[float, float]]]]]
+) -> dict[str, Any]:
+    """The map's mass at 5 .. 15 % from the price beside true levels, in bins of 1.2 %, both sides together.
+
+    `rank`: rank correlation over the bins (uniform: 0); `lift`: share of the true USD in the top fifth of the bins over
+    a fifth (a tenth of 16 bins would be one or two). Books are those at the last multiple of 3 h.
+    """
+    at, rows = [], []
+    for when, now, levels in snapshots:
+        book = aged.books.get(when // _COHORT * _COHORT)
+        if book is None:
+            continue
+        held, price = book
+        edges = np.arange(round(FAR[0] / _BIN), int(FAR[1] / _BIN) + 1) * _BIN
+        true, mass, distance = [], [], []
+        for side in range(2):
+            sign = -1.0 if side == 0 else 1.0
+            away = sign * (price / now - 1.0)
+            told = np.array([(sign * (p / now - 1.0), usd) for p, usd in levels[side]]).reshape(-1, 2)
+            for a, z in pairwise(edges):
+                true.append(told[(told[:, 0] >= a) & (told[:, 0] < z), 1].sum())
+                cells = (away >= a) & (away < z)
+                mass.append((held[side][:, cells] * price[cells]).sum(axis=1))
+                distance.append(0.5 * (a + z))
+        weight, by_age_ = np.array(true), np.array(mass)
+        rankings = (
+            by_age_.sum(axis=1), np.zeros(len(weight)), 1.0 / np.array(distance), by_age_[:, :2].sum(axis=1), by_age_[:, 3],
+        )  # fmt: skip
+        row = np.full((2, len(_FAR_RANKINGS), 1), np.nan)
+        for r, ranking in enumerate(rankings):
+            even = bool((ranking == ranking[0]).all())
+            row[0, r, 0] = 0.0 if even else scores.spearman(ranking, weight)
+            top = np.argsort(-ranking, kind="stable")[: max(len(weight) // 5, 1)]
+            if weight.sum() > 0.0:
+                row[1, r, 0] = 1.0 if even else weight[top].sum() / weight.sum() * len(weight) / len(top)
+        at.append(when)
+        rows.append(row)
+    if not rows:
+        return {"snapshots": 0}
+    return {
+        "snapshots": len(at),
+        **_mean_lifts(np.array(at, np.int64), np.array(rows), ("rank", "lift"), _FAR_RANKINGS),
+    }
+
+
+# --- the whole
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Everything that was found, as plain data, and what the report draws."""
+    """All that `liqsignals validate` found: plain data, and what the pictures need."""
 
-    result: dict[str, Any]
-    hours: Hours
-    scored: NDArray[np.bool_]
-    predictions: dict[str, Float64Array]
+    found: dict[str, Any]
+    case: Case
+    models: dict[str, Float64Array]
+
+
+def trained_until(fitted: calibration.Fitted, pair: str) -> int | None:
+    """End (ns) of the hours that a calibration was fitted on, None where it saw nothing of the pair."""
+    told = fitted.provenance
+    if not told.get("span") or pair not in told.get("pairs", [pair]):
+        return None
+    return parse_time(told["span"][1])
+
+
+def split(hours: Int64Array, seen_until: int | None) -> int:
+    """Where scoring begins unless it is said: after all that the calibration saw, else after the first half of the hours."""
+    if seen_until is not None and hours[0] + LEAST_HOURS * HOUR <= seen_until <= hours[-1] - LEAST_HOURS * HOUR:
+        return seen_until
+    return int(hours[len(hours) // 2]) // DAY * DAY
 
 
 def validate(
     tape: Tape,
-    told: Liquidations,
+    hours: Int64Array,
+    real: Float64Array,
     fitted: calibration.Fitted,
-    since: int | None = None,
-    trees: bool = True,
-    candles: tuple[str, ...] = (),
-    snapshots: list[dict[str, Any]] | None = None,
+    fit_until: int | None = None,
+    *,
+    baselines: bool = True,
+    candles: Sequence[int] = (),
+    hourly: bool = False,
+    hyperliquid: Path | None = None,
 ) -> Validation:
-    """Score the map and its baselines on the hours of a table from `since` on (ns; default: its second half).
+    """Score a calibrated map on one market's hours (n,) with their real liquidations (2, n) USD.
 
-    `candles` names coarser timeframes to fold as well, each also with one value of open interest an hour. Raises
-    InputError where no hour can be scored or a package for the trees is missing.
+    `fit_until` (ns): trees learn before it, everything is scored from it on. `found` is JSON-able; NaN is None.
     """
-    hours = hours_of(tape, told)
-    parameters = fitted.parameters
-    cut = since if since is not None else int(hours.at[len(hours.at) // 2])
-    scored, learn = hours.at >= cut, hours.at < cut
-    if scored.sum() < 24:
-        raise InputError(f"validate: {int(scored.sum())} hours since {iso(cut)}; at least 24 are needed")
-    whole = of_map(hours, parameters)
-    ages = by_age(hours, parameters).transpose(1, 0, 2)
-    predictions = {
-        MAP: whole,
-        RANGE: of_range(hours),
-        CUT3: ages[:, :, :1].sum(axis=2),
-        CUT12: ages[:, :, :2].sum(axis=2),
-        PEER_A: of_peer(hours, peers.pcdogyu),
-        PEER_B: of_peer(hours, peers.liqmap_ts),
-    }
-    if trees and learn.sum() >= 300:
-        features = tree_features(hours)
-        predictions[TREES] = of_trees(features, hours, learn)
-        column = np.log(np.nan_to_num(whole).T + scores.FLOOR)
-        predictions[BOTH] = of_trees(np.column_stack([features, column]), hours, learn)
-    result: dict[str, Any] = {
+    if len(hours) == 0:
+        raise InputError("validate: no hours of liquidations in the span. Way out: another --from or --to")
+    parameters, seen = fitted.parameters, trained_until(fitted, tape.pair)
+    c = case(tape, hours, real, split(hours, seen) if fit_until is None else fit_until)
+    truth = true_levels(hyperliquid, tape.pair.split("/")[0]) if hyperliquid is not None else []
+    assert tape.bars is not None
+    assert tape.open_interest is not None
+    since = int(hours[0]) - _BACK
+    recent = replace(
+        tape, bars=tape.bars[tape.bars["event_time"] > since],
+        open_interest=tape.open_interest[tape.open_interest["event_time"] >= since],
+    )  # fmt: skip
+    aged = fold_by_age(recent, parameters, [*instants(c), *(when // _COHORT * _COHORT for when, _, _ in truth)])
+    models = predictions(c, parameters, aged, baselines)
+    covered: Mask = np.asarray(np.isfinite(models["map"]).all(axis=0))
+    found: dict[str, Any] = {
         "pair": tape.pair,
-        "since": iso(cut),
-        "until": iso(int(hours.at[-1]) + HOUR),
-        "calibration": {
-            "score": parameters.score,
-            "report_factor": parameters.report_factor,
-            **dict(fitted.provenance),
-        },
-        "learned_on_hours": int(learn.sum()),
-        "hour_score": {},
-        "by_month": {},
-        "paired": {},
+        "scored": [iso(int(hours[c.test][0])), iso(int(hours[-1]) + HOUR)],
+        "fitted_until": iso(int(hours[~c.test][-1]) + HOUR),
+        "calibration_saw_until": None if seen is None else iso(seen),
+        # Only where the calibration saw none of the scored hours is this a test.
+        "in_sample": bool(seen is not None and seen > int(hours[c.test][0])),
+        "hours": int(c.test.sum()),
+        "hours_moved": [int((c.moved[s, c.test] > scores.MOVED).sum()) for s in range(2)],
+        "hours_anew": [int(c.anew[s][c.test].sum()) for s in range(2)],
+        "coverage": float(covered[c.test].mean()),
+        **by_model(c, models),
+        "by_age": by_age(c, aged, covered),
+        "levels": level_lift(c, aged),
     }
-    for name, predicted in predictions.items():
-        score = scores.hour_score(predicted[:, scored], hours.usd[:, scored], hours.moved[:, scored]).as_dict()
-        new = _vector(predicted, hours, scored)[-2:]
-        result["hour_score"][name] = {**score, "rank_new_prices": [_plain(v) for v in new]}
-    result["new_prices_hours"] = hours.fresh_prices[:, scored].sum(axis=1).tolist()
-    for month, rows in scores.by_month(hours.at).items():
-        rows = rows & scored
-        if rows.any():
-            monthly = scores.hour_score(whole[:, rows], hours.usd[:, rows], hours.moved[:, rows])
-            result["by_month"][month] = monthly.as_dict()
-    for one, other in ((MAP, name) for name in predictions if name not in (MAP, BOTH)):
-        result["paired"][f"{one} - {other}"] = paired(predictions[one], predictions[other], hours, scored)
-    if BOTH in predictions:
-        result["paired"][f"{BOTH} - {TREES}"] = paired(predictions[BOTH], predictions[TREES], hours, scored)
-    share = ages[:, scored].sum(axis=1) / ages[:, scored].sum(axis=(1, 2))[:, None]
-    old = ages[:, :, 3]
-    result["level_score"] = {
-        "share_of_swept": {
-            name: [float(v) for v in share[:, k]]
-            for k, name in enumerate(("< 3 h", "3 .. 12 h", "12 .. 72 h", "> 72 h"))
-        },
-        "rank_of_mass_older_than_72_h_at_new_prices": [
-            _plain(
-                scores.spearman(old[s][scored & hours.fresh_prices[s]], hours.usd[s][scored & hours.fresh_prices[s]])
-            )
-            for s in range(2)
-        ],
-        "lift_next_24_h": lifts(hours, parameters, scored),
-    }
-    if snapshots is not None:
-        result["level_score"]["true_levels_5_to_15_pct"] = true_levels(tape, parameters, snapshots)
-    if candles:
-        result["candles"] = _resolutions(hours, parameters, scored, candles)
-    return Validation(result, hours, scored, predictions)
-
-
-def _resolutions(
-    hours: Hours, parameters: liqmap.Parameters, scored: NDArray[np.bool_], candles: tuple[str, ...]
-) -> dict[str, Any]:
-    out = {}
-    for timeframe in candles:
-        for suffix, tape in (("", hours.tape), (", hourly open interest", hourly_interest(hours.tape))):
-            tape = coarser(tape, timeframe)
-            swept = calibration.sweeps(tape, parameters, hours.at).sum(axis=2).T * parameters.report_factor
-            score = scores.hour_score(swept[:, scored], hours.usd[:, scored], hours.moved[:, scored])
-            out[f"{timeframe}{suffix}"] = score.as_dict()
-    return out
+    if candles or hourly:
+        found["by_candle"] = by_candle(c, parameters, candles, hourly)
+    if truth:
+        found["true_levels"] = against_true(c, aged, truth)
+    return Validation(found, c, models)
