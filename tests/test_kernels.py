@@ -84,18 +84,20 @@ def assert_equals_oracle(tape: Tape, parameters: Parameters) -> None:
     assert interest is not None
     columns = features.compute(tape, bars["known_at"], bars["close"], tape.bar_ns, parameters)
     read = 0
+    turned = 0.0
     for i in range(len(bars)):
         oracle.step()
         fold.to(i + 1)
         assert (fold.book is not None) == oracle.running
         if fold.book is None:
             continue
-        unit = oracle.interest[oracle.known][2]
+        # Where more is turned over than is open, what stands and what is born are differences of turnovers.
+        turned = max(turned, parameters.theta * float(bars["volume"][i]))
+        interest_now = oracle.interest[oracle.known][2]
+        unit = max(interest_now, turned)
         for side in range(2):
             for name, column in NAMED.items():
-                # Born is gross less net opening, each of the size of the turnover, which may exceed what is open.
-                size = max(unit, parameters.theta * float(bars["volume"][i]))
-                size *= bars["close"][i] if name == "swept_usd" else 1.0
+                size = unit * (bars["close"][i] if name == "swept_usd" else 1.0)
                 assert_close(fold.flows[i, side, column], oracle.flows[side][name], size, f"bar {i}: {name}")
             assert_close(fold.book.stock[side, 0], oracle.remainder[side], unit, f"bar {i}: remainder")
             assert_close(fold.book.stock[side, 1], oracle.unknown[side], unit, f"bar {i}: unknown")
@@ -105,7 +107,7 @@ def assert_equals_oracle(tape: Tape, parameters: Parameters) -> None:
         if columns["liq_fresh"][i] == 1.0:
             read += 1
             usd = unit * bars["close"][i]
-            for name, wanted_value in oracle.read(float(bars["close"][i]), unit).items():
+            for name, wanted_value in oracle.read(float(bars["close"][i]), interest_now).items():
                 found_value = columns[name][i]
                 if np.isnan(wanted_value):
                     assert np.isnan(found_value), f"bar {i}: {name}"
