@@ -66,7 +66,8 @@ class Signals:
         self.exchange = exchange or readers.exchange_of(datadir)
         self.extras = extras or datadir / "liqsignals"
         self.finest = finest
-        self.calibration = calibrated or calibration.default()
+        #: The prior, unless given: from_config gives the configured one, or the one that ships.
+        self.calibration = calibrated or calibration.uncalibrated()
         self._markets: dict[str, _Market | None] = {}
 
     @classmethod

@@ -40,7 +40,10 @@ def middle(low: float, high: float) -> dict[int, float]:
 def walk(bar: dict[str, float], longest: int) -> list[tuple[float, float, float]]:
     """Steps of a bar's path of at most `longest` buckets: from, to, share of the path's length."""
     turns = ["open", "low", "high", "close"] if bar["close"] >= bar["open"] else ["open", "high", "low", "close"]
-    corners = [bar[name] for name in turns]
+    corners = [bar[turns[0]]]
+    for a, z in pairwise(turns):
+        # Each leg: three quarters of its way, half of it back, and on to its end.
+        corners += [bar[a] ** (1 - f) * bar[z] ** f for f in (0.75, 0.25)] + [bar[z]]
     lengths = [abs(math.log(z) - math.log(a)) for a, z in pairwise(corners)]
     out = []
     for (a, z), length in zip(pairwise(corners), lengths, strict=True):

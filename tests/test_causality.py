@@ -267,7 +267,7 @@ def test_all_columns_take_part() -> None:
     tape = as_tape(made)
     tape.funding["bybit"] = tape.funding["binance"].copy()
     at, closes = decisions(made.candles)
-    out = compute(tape, at, closes, FIVE)
+    out = features.compute(tape, at, closes, FIVE, liqmap.Parameters(score=0.9))
     assert [name for name in NAMES if not np.isfinite(out[name]).any()] == []
     assert liqmap.BANDS.tolist() == [0.01, 0.02, 0.05, 0.10]
 

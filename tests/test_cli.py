@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import PAIR, Market, assert_same_bits, make_market, write_datadir
 
-from liqsignals import Signals, cli
+from liqsignals import Signals, calibration, cli
 from liqsignals.clock import to_dates
 from liqsignals.features import NAMES
 
@@ -62,7 +62,7 @@ def test_features_are_the_strategys_columns(
     table["date"] = pd.to_datetime(table["date"], utc=True)
     assert (table["date"] == market.candles["date"]).all()
     if suffix != ".csv":
-        assert_same_bits(table, Signals(datadir).attach(market.candles, PAIR, "5m"))
+        assert_same_bits(table, Signals(datadir, calibrated=calibration.default()).attach(market.candles, PAIR, "5m"))
     assert list(tmp_path.iterdir()) == [out], "no temporary file stays"
 
 
@@ -83,7 +83,7 @@ def test_map_tells_the_moment(liqsignals, datadir: Path, market: Market) -> None
     said = liqsignals("map", "--datadir", datadir, "--pair", PAIR, "--at", "2026-01-07T12:03:00+00:00", "--json")
     head = json.loads(said.out)
     assert head["at"] == "2026-01-07T12:00:00Z", "the last candle closed at or before"
-    columns = Signals(datadir).attach(market.candles, PAIR, "5m")
+    columns = Signals(datadir, calibrated=calibration.default()).attach(market.candles, PAIR, "5m")
     row = columns[columns["date"] == pd.Timestamp("2026-01-07T11:55:00Z")].iloc[0]
     assert head["price"] == row["close"]
     assert all(head[n] == row[n] or (head[n] is None and np.isnan(row[n])) for n in NAMES)
@@ -109,7 +109,7 @@ def test_levels_over_time(liqsignals, datadir: Path, market: Market, tmp_path: P
     assert (levels.loc[levels["long_base"] > 0, "price"] < at[levels["long_base"] > 0]).all()
     assert (levels.loc[levels["short_base"] > 0, "price"] > at[levels["short_base"] > 0]).all()
     # The same mass as the columns that a strategy sees.
-    columns = Signals(datadir).attach(market.candles, PAIR, "5m")
+    columns = Signals(datadir, calibrated=calibration.default()).attach(market.candles, PAIR, "5m")
     when = pd.Timestamp("2026-01-08T00:00:00Z")
     row = columns[columns["date"] == when - pd.Timedelta("5min")].iloc[0]
     near = levels[(levels["date"] == when) & (levels["price"] <= row["close"] * 1.02)]
