@@ -267,7 +267,8 @@ def test_all_columns_take_part() -> None:
     tape = as_tape(made)
     tape.funding["bybit"] = tape.funding["binance"].copy()
     at, closes = decisions(made.candles)
-    out = compute(tape, at, closes, FIVE)
+    # Only a calibration has a score.
+    out = features.compute(tape, at, closes, FIVE, replace(NARROW, score=0.88))
     assert [name for name in NAMES if not np.isfinite(out[name]).any()] == []
     assert liqmap.BANDS.tolist() == [0.01, 0.02, 0.05, 0.10]
 
