@@ -187,19 +187,20 @@ def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
     return _Stack(np.concatenate(rows), np.concatenate(real), np.concatenate(hours))
 
 
-def _check(markets: Sequence[Market], parameters: liqmap.Parameters) -> None:
-    """Refuse what cannot identify a mix."""
+def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> str:
+    """What these markets lack to identify a mix; empty where nothing."""
     for m in markets:
         there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
         moved = [int((moves(m.tape, m.hours[there])[side] > scores.MOVED).sum()) for side in range(2)]
         some = [int((m.usd[side, there] > scores.FLOOR).sum()) for side in range(2)]
         if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
-            raise InputError(
+            return (
                 f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map ({LEAST_HOURS} are "
                 f"needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} with long "
                 f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each). Way out: a longer table, or candles "
                 "and open interest that reach back 14 days before it (liqsignals download)"
             )
+    return ""
 
 
 def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Parameters, NDArray[np.bool_], _Stack]:
@@ -230,7 +231,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     """Fit one mix to the markets' liquidations, with intervals and scores out of sample.
 
     The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
-    newest HOLDOUT of them) over the others. Intervals are the 5 % and 95 % of _DRAWS resamplings of whole days, on the map of the
+    newest HOLDOUT of them) over the others; there are none where too few hours come before it. Intervals are the 5 % and 95 % of _DRAWS resamplings of whole days, on the map of the
     fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
     """
     try:
@@ -238,17 +239,19 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     except ImportError as error:
         raise InputError("calibrate needs scipy. Way out: pip install 'liqsignals[truth]'") from error
     prior = liqmap.Parameters()
-    _check(markets, prior)
+    lacking = _lacks(markets, prior)
+    if lacking:
+        raise InputError(lacking)
     hours = np.sort(np.concatenate([m.hours for m in markets]))
     cut = holdout_from if holdout_from is not None else int(hours[int(len(hours) * (1.0 - HOLDOUT))])
     before = [Market(m.tape, m.hours[m.hours < cut], m.usd[:, m.hours < cut]) for m in markets]
-    _check(before, prior)
-    trial, _, _ = _fit(before, prior)
     held_out = {}
-    for m in markets:
-        after = m.hours >= cut
-        predicted = trial.report_factor * sweeps(m.tape, trial, m.hours[after]).sum(axis=2).T
-        held_out[m.tape.pair] = scores.hour_score(predicted, m.usd[:, after], moves(m.tape, m.hours[after]))
+    if not _lacks(before, prior):
+        trial, _, _ = _fit(before, prior)
+        for m in markets:
+            after = m.hours >= cut
+            predicted = trial.report_factor * sweeps(m.tape, trial, m.hours[after]).sum(axis=2).T
+            held_out[m.tape.pair] = scores.hour_score(predicted, m.usd[:, after], moves(m.tape, m.hours[after]))
     parameters, told, stack = _fit(markets, prior)
     off = np.log(standing_of(parameters)) - np.log(standing_of(prior))
     days = np.unique(stack.hours // DAY)
@@ -263,7 +266,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         replace(c, doubt=(float(lo), float(hi))) if sure else c
         for c, sure, lo, hi in zip(parameters.classes, told, *factors, strict=True)
     )
-    score = float(np.mean([np.mean(s.rank) for s in held_out.values()]))
+    score = float(np.mean([np.mean(s.rank) for s in held_out.values()])) if held_out else None
     provenance = {
         "source": source,
         "pairs": sorted(m.tape.pair for m in markets),

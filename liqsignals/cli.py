@@ -579,8 +579,14 @@ def print_fitted(name: str, fitted: calibration.Fitted) -> None:
         )
     console.print(table)
     scored = dict(fitted.provenance["out_of_sample"])
+    since = scored.pop("from")
     console.print(
-        f"  fitted on {fitted.provenance['hours']} hours; scored on those since {scored.pop('from')}, fitted before:"
+        f"  fitted on {fitted.provenance['hours']} hours; "
+        + (
+            f"scored on those since {since}, fitted before:"
+            if scored
+            else "not scored: too few hours before the held-out ones"
+        )
     )
     for pair, score in scored.items():
         console.print(f"  {pair}, long / short: " + "; ".join(f"{what} {_two(score[key])}" for what, key in _SCORES))
