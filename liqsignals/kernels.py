@@ -313,7 +313,6 @@ def step_side(
     reopened = 0.0
     if known[i]:
         net = change[i] + pending[side]
-        reopened = max(net, 0.0)
         pending[side] = 0.0
     if gross > 0.0:
         # Classes that the bar's range cannot reach are entered once, evenly over it.
@@ -331,6 +330,11 @@ def step_side(
         stands += total[side, k] * scale[side, k]
     capped = max(closed - stands, 0.0)
     closed -= capped
+    # More was swept than had stood before the bar: what its own turnover opened. That is not opened anew.
+    if known[i]:
+        reopened = max(net - capped, 0.0)
+    else:
+        pending[side] -= capped
     if closed > 0.0:
         close_out(mass, scale, total, stock, hazard, stock_hazard, side, closed, scratch)
     if reopened > 0.0:

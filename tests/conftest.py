@@ -3,14 +3,16 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numba
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 
-from liqsignals import records
+from liqsignals import kernels, liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, parse_time, to_dates
 from liqsignals.liqmap import LeverageClass, Parameters
 from liqsignals.tape import Tape
@@ -110,6 +112,18 @@ def make_market(
         }
     )
     return Market(candles, interest, funding, flows)
+
+
+def uncompiled(monkeypatch: pytest.MonkeyPatch, line: str = "", other: str = "") -> ModuleType:
+    """A copy of the kernels as plain Python functions, put in the library's place, `line` changed to `other`."""
+    source = Path(kernels.__file__).read_text()
+    assert source.count(line) == 1 or not line
+    module = ModuleType("uncompiled_kernels")
+    with monkeypatch.context() as patch:
+        patch.setattr(numba, "njit", lambda **options: lambda function: function)
+        exec(compile(source.replace(line, other) if line else source, "uncompiled_kernels", "exec"), module.__dict__)
+    monkeypatch.setattr(liqmap, "kernels", module)
+    return module
 
 
 def ns(dates: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ and the table of distances (`Reach`).
 
 import math
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 from liqsignals.liqmap import Parameters, Reach
@@ -34,6 +35,19 @@ def middle(low: float, high: float) -> dict[int, float]:
     buckets = spread(low, high)
     at = math.floor((math.log(low) + math.log(high)) / 2 / STEP)
     return {at if len(buckets) > 1 else next(iter(buckets)): 1.0}
+
+
+def walk(bar: dict[str, float], longest: int) -> list[tuple[float, float, float]]:
+    """Steps of a bar's path of at most `longest` buckets: from, to, share of the path's length."""
+    turns = ["open", "low", "high", "close"] if bar["close"] >= bar["open"] else ["open", "high", "low", "close"]
+    corners = [bar[name] for name in turns]
+    lengths = [abs(math.log(z) - math.log(a)) for a, z in pairwise(corners)]
+    out = []
+    for (a, z), length in zip(pairwise(corners), lengths, strict=True):
+        n = math.floor(length / STEP / max(longest, 1)) + 1
+        stops = [a, *(math.exp(math.log(a) + j / n * (math.log(z) - math.log(a))) for j in range(1, n)), z]
+        out += [(x, y, length / n / math.fsum(lengths)) for x, y in pairwise(stops)]
+    return out
 
 
 def shares_closed(stands: list[float], rates: list[float], amount: float) -> list[float]:
@@ -73,6 +87,9 @@ class Oracle:
                     held.reverse()
                 self.distances[side, k] = {near + j: s for j, s in enumerate(held)}
         self.farthest = max(d for ds in self.distances.values() for d in ds)
+        self.doubt = [c.doubt for c in parameters.classes]
+        self.by_class: list[list[float]] = [[], []]
+        self.steps: list[list[tuple[float, float, dict[int, float], float]]] = [[], []]
         self.running = False
         self.next = 0
         self.known = -1  # row of the newest open interest known
@@ -88,7 +105,7 @@ class Oracle:
         self.flows: list[dict[str, float]] = [defaultdict(float), defaultdict(float)]
 
     def step(self) -> None:
-        """One bar: start where there is no book or a hole in the bars, else sweep, open and close, insert."""
+        """One bar: start where there is no book or a hole in the bars, else walk, close, insert."""
         i = self.next
         bar = self.bars[i]
         previous = self.known
@@ -105,18 +122,45 @@ class Oracle:
         self.next += 1
 
     def side(self, side: int, i: int, previous: int) -> dict[str, float]:
+        """Walk the bar's path, then close, then insert the growth of open interest."""
         bar = self.bars[i]
-        flow: dict[str, float] = {}
-        hit = [
-            key
-            for key in self.book
-            if key[0] == side and (centre(key[2]) >= bar["low"] if side == LONG else centre(key[2]) <= bar["high"])
-        ]
-        flow["swept_usd"] = math.fsum(self.book[key] * centre(key[2]) for key in hit)
-        flow["swept"] = math.fsum(self.book.pop(key) for key in hit)
+        turnover = self.theta * bar["volume"]
+        flow: dict[str, float] = {"born": 0.0, "swept": 0.0, "swept_usd": 0.0}
+        self.by_class[side] = [0.0] * len(self.mix)
+        #: Per step: where it ran, the levels as they stood before it, and the USD that it swept.
+        self.steps[side] = []
+        wide, nearest = (
+            len(spread(bar["low"], bar["high"])),
+            min(d for (s, _), ds in self.distances.items() if s == side for d in ds),
+        )
+        near = [k for k in range(len(self.mix)) if min(self.distances[side, k]) < wide]
+        far = [k for k in range(len(self.mix)) if k not in near]
+        gross = 0.0
+        pieces = walk(bar, nearest - 1) if wide > nearest else [(bar["low"], bar["high"], 0.0)]
+        for a, z, part in pieces:
+            before = self.usd(side)
+            swept, usd = self.sweep(side, min(a, z) if side == LONG else max(a, z))
+            self.steps[side].append((a, z, before, usd))
+            flow["swept"] += swept
+            flow["swept_usd"] += usd
+            if part > 0.0 and turnover > 0.0:
+                # What all classes enter in this step; only the near ones stand before the next step.
+                alive = self.levels_of(side, near, min(a, z), max(a, z), z)
+                entered = (
+                    part
+                    * turnover
+                    / (self.remainder_mix + math.fsum(self.mix[k] for k in far) + math.fsum(alive.values()))
+                )
+                self.stand(alive, entered)
+                gross += entered
+        if wide <= nearest:
+            gross = turnover
+        self.stand(self.levels_of(side, far, bar["low"], bar["high"], bar["close"]), gross)
+        self.remainder[side] += gross * self.remainder_mix
+        flow["born"] += max(gross - turnover, 0.0)
         self.pending[side] += flow["swept"]
 
-        turnover, net = self.theta * bar["volume"], 0.0
+        net = 0.0
         if self.known > previous:
             net = self.interest[self.known][2] - self.interest[previous][2] + self.pending[side]
             self.pending[side] = 0.0
@@ -127,7 +171,12 @@ class Oracle:
         wanted = turnover + max(-net, 0.0)
         flow["closed"] = min(wanted, math.fsum(stands))
         flow["capped"] = wanted - flow["closed"]
-        turnover = max(turnover - flow["capped"], 0.0)
+        # More was swept than had stood before the bar: what its own turnover opened. That is not opened anew.
+        opened = 0.0
+        if self.known > previous:
+            opened = max(net - flow["capped"], 0.0)
+        else:
+            self.pending[side] -= flow["capped"]
         share = shares_closed(stands, [*self.hazards, self.remainder_hazard, 1.0], flow["closed"])
         for key in self.book:
             if key[0] == side:
@@ -135,15 +184,43 @@ class Oracle:
         self.remainder[side] *= 1.0 - share[-2]
         self.unknown[side] *= 1.0 - share[-1]
 
-        flow["born"] = 0.0
-        if net > 0.0:
+        if opened > 0.0:
             begin, end = self.interest[previous][0], self.interest[self.known][0]
-            entered = [j for j in range(self.started, i + 1) if begin < self.bars[j]["known_at"] <= end] or [i]
-            flow["born"] += self.open(side, i, entered, net)
-        if turnover > 0.0:
-            flow["born"] += self.open(side, i, [i], turnover)
-        flow["opened"] = max(net, 0.0) + turnover
+            entered_in = [j for j in range(self.started, i + 1) if begin < self.bars[j]["known_at"] <= end] or [i]
+            flow["born"] += self.open(side, i, entered_in, opened)
+        flow["opened"] = opened + turnover
         return flow
+
+    def sweep(self, side: int, price: float) -> tuple[float, float]:
+        """Liquidate every level that `price` reaches: base units and USD."""
+        hit = [
+            key
+            for key in self.book
+            if key[0] == side and (centre(key[2]) >= price if side == LONG else centre(key[2]) <= price)
+        ]
+        for key in hit:
+            self.by_class[side][key[1]] += self.book[key] * centre(key[2])
+        usd = math.fsum(self.book[key] * centre(key[2]) for key in hit)
+        return math.fsum(self.book.pop(key) for key in hit), usd
+
+    def levels_of(
+        self, side: int, classes: list[int], low: float, high: float, reached: float
+    ) -> dict[tuple[int, int, int], float]:
+        """Levels of one unit of entries over low .. high that a price of `reached` has not reached."""
+        alive: dict[tuple[int, int, int], float] = defaultdict(float)
+        for k in classes:
+            # A class 8 times as wide as the range is entered at the range's middle.
+            wide = len(self.distances[side, k]) >= 8 * len(spread(low, high))
+            for entry, weight in (middle if wide else spread)(low, high).items():
+                for distance, share in self.distances[side, k].items():
+                    at = entry - distance if side == LONG else entry + distance
+                    if centre(at) < reached if side == LONG else centre(at) > reached:
+                        alive[side, k, at] += weight * self.mix[k] * share
+        return alive
+
+    def stand(self, levels: dict[tuple[int, int, int], float], amount: float) -> None:
+        for key, share in levels.items():
+            self.book[key] = self.book.get(key, 0.0) + amount * share
 
     def open(self, side: int, now: int, entered: list[int], net: float) -> float:
         """Stand `net` at the levels that the price has not reached since the entries; returns what was born dead."""
@@ -157,17 +234,10 @@ class Oracle:
             else:
                 reached = max([self.bars[j]["close"], *(b["high"] for b in since)])
             low, high = self.bars[j]["low"], self.bars[j]["high"]
-            for k, mix in enumerate(self.mix):
-                # A class 8 times as wide as the bar's range is entered at the range's middle.
-                wide = len(self.distances[side, k]) >= 8 * len(spread(low, high))
-                for entry, weight in (middle if wide else spread)(low, high).items():
-                    for distance, share in self.distances[side, k].items():
-                        at = entry - distance if side == LONG else entry + distance
-                        if centre(at) < reached if side == LONG else centre(at) > reached:
-                            alive[side, k, at] += part * weight * mix * share
+            for key, share in self.levels_of(side, list(range(len(self.mix))), low, high, reached).items():
+                alive[key] += part * share
         gross = net / (self.remainder_mix + math.fsum(alive.values()))
-        for key, share in alive.items():
-            self.book[key] = self.book.get(key, 0.0) + gross * share
+        self.stand(alive, gross)
         self.remainder[side] += gross * self.remainder_mix
         return gross - net
 
@@ -212,22 +282,37 @@ class Oracle:
                     for b, u in usd.items()
                     if (close < centre(b) <= far if side == SHORT else far <= centre(b) < close)
                 )
-            found = self.nearest_cluster(side, usd, close, max(0.005 * interest * close, 3 * self.typical[side]))
-            out[f"liq_{where}_price"], out[f"liq_{where}_usd"] = found
-            out[f"liq_{where}_distance"] = abs(found[0] / close - 1)
+            price, mass, window = self.nearest_cluster(
+                side, usd, close, max(0.002 * interest * close, 1.5 * self.typical[side])
+            )
+            out[f"liq_{where}_price"], out[f"liq_{where}_usd"] = price, mass
+            out[f"liq_{where}_distance"] = abs(price / close - 1)
+            for end, name_of in enumerate(("low", "high")):
+                out[f"liq_{where}_usd_{name_of}"] = (
+                    math.nan
+                    if not window
+                    else math.fsum(
+                        m * centre(b) * self.doubt[k][end]
+                        for (s, k, b), m in self.book.items()
+                        if s == side and b in window
+                    )
+                )
             out[f"liq_remainder_{name}"] = (self.remainder[side] + self.unknown[side]) / interest
         e = 0.001 * interest * close
         out["liq_imbalance"] = math.log((out["liq_short_usd_5pct"] + e) / (out["liq_long_usd_5pct"] + e))
         return out
 
-    def nearest_cluster(self, side: int, usd: dict[int, float], close: float, least: float) -> tuple[float, float]:
-        """First local maximum of the smoothed map within 15 % whose mass within +- 5 cells is at least `least`."""
+    def nearest_cluster(
+        self, side: int, usd: dict[int, float], close: float, least: float
+    ) -> tuple[float, float, list[int]]:
+        """First local maximum of the smoothed map within 15 % whose mass within +- 5 cells is at least `least`:
+        price, USD, its buckets."""
         far = close * (1.15 if side == SHORT else 0.85)
         inside = {
             b: u for b, u in usd.items() if (close < centre(b) <= far if side == SHORT else far <= centre(b) < close)
         }
         if not inside:
-            return math.nan, math.nan
+            return math.nan, math.nan, []
         span = range(min(inside) - 6, max(inside) + 7)
         # Only cells between the close and the far end can hold a maximum.
         valid = [b for b in span if (close < centre(b) <= far if side == SHORT else far <= centre(b) < close)]
@@ -239,5 +324,5 @@ class Oracle:
             window = [c for c in range(b - 5, b + 6) if c in inside]
             mass = math.fsum(inside[c] for c in window)
             if mass >= least:
-                return math.fsum(inside[c] * centre(c) for c in window) / mass, mass
-        return math.nan, math.nan
+                return math.fsum(inside[c] * centre(c) for c in window) / mass, mass, window
+        return math.nan, math.nan, []

@@ -27,9 +27,11 @@ from conftest import (
     make_market,
     ns,
     resampled,
+    uncompiled,
     write,
     write_datadir,
 )
+from oracle import spread, walk
 
 import liqsignals
 from liqsignals import features, kernels, liqmap, records
@@ -165,31 +167,56 @@ def standing(fold: Fold) -> np.ndarray:
     return fold.book.levels()
 
 
-@pytest.mark.parametrize("timeframe", ["5m", "15m", "1h"])
-def test_swept_columns_are_the_maps_before_each_step_and_the_path(timeframe: str) -> None:
-    """No volume, no range model: the map as it stood before each bar, and that bar's low and high."""
+def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No volume, no range model: the map as it stood before each step of each bar's path, and where that step ran."""
     parameters = replace(NARROW, report_factor=0.25)
-    tape = as_tape(market())
+    made = replace(market(), candles=market().candles[:192], interest=market().interest[:192])
+    tape = as_tape(made)
     assert tape.bars is not None
-    candles = resampled(market().candles, timeframe)
-    out = compute(tape, candles, timeframe, parameters=parameters)
-    fold = Fold(plan(tape), parameters, reach_of(parameters, PAIR), None, np.empty(0))
-    swept = np.zeros((ROWS, 2))
-    for i in range(ROWS):
-        if fold.book is not None:
-            map_before, price = standing(fold), fold.book.price
-            swept[i, 0] = (map_before[0] * price)[price >= tape.bars["low"][i]].sum()
-            swept[i, 1] = (map_before[1] * price)[price <= tape.bars["high"][i]].sum()
+    reach = reach_of(parameters, PAIR)
+    frames = {timeframe: resampled(made.candles, timeframe) for timeframe in ("5m", "15m", "1h")}
+    columns = {name: compute(tape, frame, name, parameters=parameters) for name, frame in frames.items()}
+
+    module = uncompiled(monkeypatch)
+    honest, maps = module.sweep, []
+
+    def watched(mass: np.ndarray, scale: np.ndarray, total: np.ndarray, edge: np.ndarray, *rest: Any) -> None:
+        price, side = rest[0], rest[1]
+        maps.append((side, price, (mass[side] * scale[side][:, None]).sum(axis=0) * price))
+        honest(mass, scale, total, edge, *rest)
+
+    monkeypatch.setattr(module, "sweep", watched)
+    fold = Fold(plan(tape), parameters, reach, None, np.empty(0))
+    swept = np.zeros((192, 2))
+    steps_of_walks = 0
+    for i in range(192):
+        maps.clear()
         fold.to(i + 1)
-    per_candle = swept.reshape(len(candles), -1, 2).sum(axis=1)
-    fresh = out["liq_fresh"] == 1
-    assert fresh.sum() > len(candles) - 5
-    for side, name in enumerate(("long", "short")):
-        assert (per_candle[:, side] > 0).sum() > len(candles) // 5
-        # The kernel adds in another order.
-        np.testing.assert_allclose(
-            out[f"liq_swept_{name}_usd"][fresh], 0.25 * per_candle[fresh, side], rtol=1e-9, atol=1e-3
-        )
+        if not maps:
+            continue
+        bar = {name: float(tape.bars[name][i]) for name in ("open", "high", "low", "close")}
+        for side in range(2):
+            nearest = int(reach.near[side].min())
+            steps = [(bar["low"], bar["high"], 0.0)]
+            if len(spread(bar["low"], bar["high"])) > nearest:
+                steps = walk(bar, nearest - 1)
+                steps_of_walks += len(steps)
+            before = [(price, usd) for s, price, usd in maps if s == side]
+            assert len(before) == len(steps)
+            for (price, usd), (a, z, _) in zip(before, steps, strict=True):
+                reached = price >= min(a, z) if side == kernels.LONG else price <= max(a, z)
+                swept[i, side] += usd[reached].sum()
+    assert steps_of_walks > 100
+    for timeframe, out in columns.items():
+        per_candle = swept.reshape(len(frames[timeframe]), -1, 2).sum(axis=1)
+        fresh = out["liq_fresh"] == 1
+        assert fresh.sum() > len(per_candle) - 5
+        for side, name in enumerate(("long", "short")):
+            assert (per_candle[:, side] > 0).sum() > len(per_candle) // 5
+            # The kernel adds in another order.
+            np.testing.assert_allclose(
+                out[f"liq_swept_{name}_usd"][fresh], 0.25 * per_candle[fresh, side], rtol=1e-9, atol=1e-3
+            )
 
 
 def test_levels_are_read_after_the_candles_own_bars() -> None:

@@ -124,7 +124,7 @@ def test_a_memo_of_another_past_is_not_used() -> None:
     assert tape.bars is not None
     assert tape.open_interest is not None
     others: list[Tape] = []
-    for name in ("low", "high", "close", "volume"):
+    for name in ("open", "low", "high", "close", "volume"):
         bars = tape.bars.copy()
         bars[name][20] *= 0.999 if name == "low" else 1.001
         others.append(replace(tape, bars=bars))
