@@ -206,6 +206,7 @@ def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> str:
 def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Parameters, NDArray[np.bool_], _Stack]:
     """Parameters (report factor included), classes with evidence, and the stack of the fitted map."""
     parameters, start = prior, np.log(standing_of(prior))
+    free = np.zeros(len(start), bool)
     for _ in range(ROUNDS):
         stack = _stack(markets, parameters)
         now = np.log(standing_of(parameters))
@@ -218,7 +219,7 @@ def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Pa
         usd = sweeps(m.tape, parameters, m.hours).sum(axis=2).T
         there = np.isfinite(usd)
         real, swept = real + float(m.usd[there].sum()), swept + float(usd[there].sum())
-    return replace(parameters, report_factor=real / swept), _told(stack), stack
+    return replace(parameters, report_factor=real / swept), free, stack
 
 
 def _told(stack: _Stack) -> NDArray[np.bool_]:
@@ -266,7 +267,9 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         replace(c, doubt=(float(lo), float(hi))) if sure else c
         for c, sure, lo, hi in zip(parameters.classes, told, *factors, strict=True)
     )
-    score = float(np.mean([np.mean(s.rank) for s in held_out.values()])) if held_out else None
+    mean = float(np.mean([np.mean(s.rank) for s in held_out.values()])) if held_out else np.nan
+    # No hours held out, or hours in which nothing varied: not scored.
+    score = mean if np.isfinite(mean) else None
     provenance = {
         "source": source,
         "pairs": sorted(m.tape.pair for m in markets),

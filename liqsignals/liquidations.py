@@ -178,7 +178,11 @@ def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
     try:
         dates = pd.to_datetime(text, utc=True, format="ISO8601")
     except ValueError as error:
-        raise InputError(f"{path}: column '{name}' holds something that is no time ({error})") from error
+        # pandas goes on for lines about formats.
+        told = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: column '{name}' holds something that is no time ({told}). Way out: mend it"
+        ) from error
     return np.asarray(dates.dt.as_unit("ns").astype("int64"), np.int64), name
 
 

@@ -154,7 +154,7 @@ def fold_by_age(tape: Tape, parameters: liqmap.Parameters, at: Sequence[int] = (
     wanted = set(at)
     block = (p.closes_at - 1) // _COHORT
     cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), n]
-    born = np.full(copies, np.iinfo(np.int64).min // 2)
+    born = np.full(copies, -(10**9))
     for start, stop in pairwise(cuts):
         now = int(block[start])
         slot = now % slots
@@ -696,6 +696,8 @@ def validate(
     """
     if len(hours) == 0:
         raise InputError("validate: no hours of liquidations in the span. Way out: another --from or --to")
+    for size in candles:  # refused before the work, not after it
+        coarser(tape, size)
     parameters, seen = fitted.parameters, trained_until(fitted, tape.pair)
     c = case(tape, hours, real, split(hours, seen) if fit_until is None else fit_until)
     truth = true_levels(hyperliquid, tape.pair.split("/")[0]) if hyperliquid is not None else []
