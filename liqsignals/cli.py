@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from rich.table import Table
 
 from liqsignals import __version__, features, kernels, liqmap, readers
 from liqsignals.clock import (
+    DAY,
     MINUTE,
     duration_ns,
     iso,
@@ -505,3 +507,36 @@ def demo(
     run_backtest(
         Run(out / "binance", None, pairs, strategies, "5m", True, Path("config.json"), Path("user_data"), True)
     )
+
+
+@app.command()
+def doctor(
+    datadir: DataDir = Path("user_data/data/binance"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Also ask the exchanges what research could not tell.")] = False,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Judge ages at this time, with zone; now unless given.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", help="Holes that ended longer ago are listed, but are no problem.", min=1)
+    ] = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    config: Annotated[Path | None, typer.Option("--config", help="freqtrade configuration to check.")] = None,
+) -> None:
+    """Name every hole, stale series and unit that cannot be right. Exit code: 0 healthy, 1 problems, 2 cannot run."""
+    from liqsignals import doctor as checks
+
+    now = parse_time(at) if at is not None else time.time_ns()
+    since = 0 if days is None else now - days * DAY
+    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since)
+    if live:
+        from liqsignals import firstcontact
+
+        firstcontact.add_to(report)
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        for line in checks.lines(report):
+            print(line)
+    raise typer.Exit(0 if report["healthy"] else 1)

@@ -1,0 +1,352 @@
+"""What is wrong with the data, before a bot trades on them: `liqsignals doctor`.
+
+`examine` reads a data directory and its extras and changes nothing. Its report is plain data: what each series covers,
+every hole, what is too old, which instant the rows of open interest name on each day, units that cannot be right, the
+disk, the configuration. `problems` repeats, in words, what needs a hand; it is empty where all is well.
+
+A hole is half-open: `from` is the first time that is missing, `to` the next one that is there. For candles both are
+opens, for open interest labels as the file writes them, for funding settlements, for flows days.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from liqsignals import labels, liqmap, readers, records
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, iso, parse_time
+from liqsignals.errors import InputError
+from liqsignals.signals import Signals
+
+#: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
+LIVE_ROWS = 499
+#: Settlements lie at most this far apart; the half hour is for jitter.
+FUNDING_GAP = 8 * HOUR + 30 * MINUTE
+#: A candle is downloaded after it closed, so the newest file may lack one.
+LATE_BARS = 2
+#: A bot writes little, but a full disk tears what it writes.
+DISK_FREE = 1 << 30
+#: Two successive snapshots whose ratio is this near to 2 or 1/2 have changed from one side to both, or back.
+DOUBLED = 0.1
+#: Hours that fall by so much must liquidate more longs than shorts (research: sides are mistaken by every second library).
+FALL = 0.03
+
+
+@dataclass(frozen=True)
+class Series:
+    """One file's times and what they must look like."""
+
+    name: str
+    path: Path
+    #: Times of the rows, ascending and unique, int64 ns.
+    times: Int64Array
+    #: Distance at which the next row is due, ns.
+    step: int
+    #: Greatest distance that is no hole, ns.
+    widest: int
+    #: First instant at which the newest row could be used; age is counted from here.
+    newest: int
+    #: Age beyond which a feature is stale, None for what no feature reads.
+    max_age: int | None
+
+
+def holes(series: Series) -> list[dict[str, Any]]:
+    """Every hole of a series: `series`, `from`, `to` (half-open) and the number of rows `missing`."""
+    gap = np.diff(series.times)
+    return [
+        {
+            "series": series.name,
+            "from": iso(series.times[i] + series.step),
+            "to": iso(series.times[i + 1]),
+            "missing": int(round(gap[i] / series.step)) - 1,
+        }
+        for i in np.flatnonzero(gap > series.widest)
+    ]
+
+
+def examine(
+    datadir: Path,
+    *,
+    now: int,
+    exchange: str | None = None,
+    extras: Path | None = None,
+    config: Path | None = None,
+    since: int = 0,
+) -> dict[str, Any]:
+    """The report on a data directory at `now` (int64 ns). Raises InputError where there is no data directory.
+
+    Every hole is listed; those that ended before `since` are no problem any more (nobody keeps the rows).
+    """
+    readers.check_datadir(datadir)
+    readers.check_extras(extras)
+    exchange = exchange or readers.exchange_of(datadir)
+    readers.check_exchange(exchange)
+    extras = extras or datadir / "liqsignals"
+    problems: list[str] = []
+    report: dict[str, Any] = {
+        "datadir": str(datadir), "exchange": exchange, "at": iso(now), "healthy": False, "problems": problems,
+        "holes": [], "series": [], "labels": [], "units": [],
+    }  # fmt: skip
+
+    def told(check: Callable[[], Any]) -> Any:
+        try:
+            return check()
+        except InputError as error:
+            problems.append(str(error))
+            return None
+
+    pairs = readers.pairs_in(datadir)
+    if not pairs:
+        problems.append(
+            f"{datadir / 'futures'} holds no candles. Way out: {readers.download_command(exchange, 'BTC/USDT:USDT')}"
+        )
+    for path in sorted((datadir / "futures").iterdir()):
+        series = told(lambda path=path: _file_series(path))
+        if series is not None:
+            _add(report, series, now, since)
+    for pair in pairs:
+        told(lambda pair=pair: _pair_checks(report, datadir, pair, exchange, extras))
+    for path in sorted((extras / "flows").glob("*.csv")):
+        series = told(lambda path=path: _flow_series(path))
+        if series is not None:
+            _add(report, series, now, since)
+    report["disk"] = _disk(datadir, problems)
+    report["config"] = _config(config, datadir, problems)
+    report["calibration"] = calibration_in_use()
+    report["healthy"] = not problems
+    return report
+
+
+def calibration_in_use() -> str:
+    """Which leverage mix the map uses, in one line."""
+    factor = liqmap.Parameters().report_factor
+    return f"the default mix (from the literature, not fitted to liquidations), report factor {factor:g}"
+
+
+def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
+    found = holes(series)
+    recent = [h for h in found if parse_time(h["to"]) >= since]
+    report["holes"] += found
+    age = now - series.newest
+    first, last = int(series.times[0]), int(series.times[-1])
+    stale = series.max_age is not None and age > series.max_age
+    report["series"].append({
+        "series": series.name, "rows": len(series.times), "from": iso(first), "to": iso(last),
+        "coverage": round(len(series.times) / (len(series.times) + sum(h["missing"] for h in found)), 6),
+        "age_h": round(age / HOUR, 2), "max_age_h": None if series.max_age is None else round(series.max_age / HOUR, 2),
+        "stale": stale,
+    })  # fmt: skip
+    if recent:
+        rows = sum(h["missing"] for h in recent)
+        report["problems"].append(
+            f"{series.name}: {rows} rows missing in {len(recent)} holes, the first {recent[0]['from']}"
+        )
+    if stale:
+        assert series.max_age is not None
+        bridged = "" if age > LIVE_ROWS * series.step else "; a bot that starts now fetches what is missing"
+        report["problems"].append(
+            f"{series.name}: the newest row is {age / HOUR:.1f} h old, {series.max_age / HOUR:.1f} h are allowed{bridged}. "
+            "Way out: download, or leave `liqsignals record` running"
+        )
+    if last > now + MINUTE:
+        report["problems"].append(
+            f"{series.name}: the newest row is of {iso(last)}, which is after now ({iso(now)}). Way out: set this machine's "
+            "clock (timedatectl), then download again"
+        )
+
+
+def _file_series(path: Path) -> Series | None:
+    """What one of freqtrade's files covers, None for a file that is not one of them or is empty."""
+    match = re.fullmatch(r"(.+)-(\d+[mhdw])-(futures|mark|index|premiumIndex|funding_rate|open_interest)", path.stem)
+    if match is None or path.suffix not in (".feather", ".parquet"):
+        return None
+    timeframe, kind = match[2], match[3]
+    column = {"funding_rate": "funding_rate", "open_interest": "open_interest_amount"}.get(kind, "close")
+    frame = readers.read_table(path, (column,))
+    if kind == "funding_rate":
+        frame = frame.dropna(subset=[column])
+    elif kind == "open_interest":
+        # A row of zero or NaN is a hole, as the reader takes it.
+        frame = frame[pd.to_numeric(frame[column], errors="coerce") > 0]
+    times = np.unique(dates_ns(frame["date"], str(path)))
+    if len(times) == 0:
+        return None
+    step = duration_ns(timeframe)
+    if kind == "funding_rate":
+        widest, max_age, newest = FUNDING_GAP, _funding_max_age(times), int(times[-1])
+        step = max_age // 2
+    elif kind == "open_interest":
+        widest, max_age, newest = step, records.open_interest_max_age(step), int(times[-1])
+    else:
+        widest, max_age, newest = step, LATE_BARS * step, int(times[-1]) + step
+    used = kind in ("funding_rate", "open_interest") or (kind == "futures" and _is_folded(path))
+    return Series(path.stem, path, times, step, widest, newest, max_age if used else None)
+
+
+def _is_folded(path: Path) -> bool:
+    """Whether a file of candles is the one that the map folds."""
+    pair = path.stem.split("-")[0]
+    choices = [p for p in path.parent.glob(f"{pair}-*-futures.*") if p.stem.split("-")[1] in ("5m", "15m", "30m", "1h")]
+    return path == min(choices, key=lambda p: duration_ns(p.stem.split("-")[1]), default=None)
+
+
+def _funding_max_age(times: Int64Array) -> int:
+    hours = int(np.round(np.diff(times[-2:])[0] / HOUR)) if len(times) > 1 else 8
+    return 2 * HOUR * (hours if hours in (1, 2, 4, 8) else 8)
+
+
+def _flow_series(path: Path) -> Series | None:
+    flow = readers.flows(path)
+    if len(flow) == 0:
+        return None
+    ends = flow["event_time"]
+    return Series(f"flows/{path.stem}", path, ends - DAY, DAY, DAY, int(ends[-1]), records.FLOW_MAX_AGE)
+
+
+def _pair_checks(report: dict[str, Any], datadir: Path, pair: str, exchange: str, extras: Path) -> None:
+    """Label convention by day and jumps of open interest; what the readers refuse becomes a problem."""
+    candles = readers.candle_file(datadir, pair, "5m")
+    bars, bar_ns = np.empty(0, records.BAR), 5 * MINUTE
+    if candles:
+        timeframe, path = candles
+        bar_ns = duration_ns(timeframe)
+        bars = readers.bars(readers.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path))
+    funding = readers.funding_file(datadir, pair)
+    if funding is not None:
+        readers.funding(readers.read_table(funding, ("funding_rate",)), str(funding))
+    interest = readers.open_interest_file(datadir, pair)
+    if interest is None:
+        report["problems"].append(
+            f"{pair}: no open interest; its liq_* columns are NaN. Way out: {readers.download_command(exchange, pair)}"
+        )
+        return
+    timeframe, path = interest
+    period = duration_ns(timeframe)
+    frame = readers.read_table(path, ("open_interest_amount",))
+    read, _ = readers.open_interest(frame, timeframe, bars, bar_ns, exchange, str(path))
+    report["labels"] += _labels(path.stem, frame, period, bars, bar_ns, exchange, str(path))
+    for row in jumps(read["base"]):
+        at = iso(read["event_time"][row])
+        ratio = read["base"][row] / read["base"][row - 1]
+        message = (
+            f"{path.stem}: open interest goes by x{ratio:.2f} from one snapshot to the next at {at}; one side may have "
+            "become both, or coins contracts. Way out: compare with the exchange's page before you trade on it"
+        )
+        report["units"].append({"series": path.stem, "at": at, "ratio": round(float(ratio), 4), "problem": message})
+        report["problems"].append(message)
+
+
+def jumps(base: NDArray[np.float64]) -> Int64Array:
+    """Rows at which open interest is about twice, or half, the snapshot before."""
+    octave = np.abs(np.log2(base[1:] / base[:-1]))
+    return np.asarray(np.flatnonzero(np.abs(octave - 1.0) < np.log2(1.0 + DOUBLED)) + 1, np.int64)
+
+
+def _labels(
+    name: str, frame: pd.DataFrame, period: int, bars: records.Records, bar_ns: int, exchange: str, what: str
+) -> list[dict[str, str]]:
+    """Runs of UTC days that are read by one label convention: `series`, `from`, `to` (last day), `convention`."""
+    label = dates_ns(frame["date"], what)
+    amount = frame["open_interest_amount"].to_numpy(np.float64)
+    keep = amount > 0
+    label, amount = label[keep], amount[keep]
+    order = np.argsort(label, kind="stable")
+    label, amount = label[order], amount[order]
+    twins = label[1:][np.diff(label) == 0]
+    opened = bars["event_time"] - bar_ns
+    days, kinds, told = labels.conventions(label, amount, period, opened, bar_ns, bars["volume"], exchange, twins)
+    edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1), len(days)]
+    last = label[-1] if len(label) else 0
+    return [
+        {
+            "series": name,
+            "from": iso(days[a])[:10],
+            "to": iso(days[b] - 1 if b < len(days) else last)[:10],
+            "convention": "start of period" if kinds[a] == labels.START else "end of period",
+            "evidence": "open interest moves with the volume of the bars"
+            if told is not None
+            else "vendor's documentation",
+        }
+        for a, b in zip(edges, edges[1:], strict=False)
+        if a < b
+    ]
+
+
+def side_check(bars: records.Records, bar_ns: int, hour: Int64Array, long_usd: Any, short_usd: Any) -> tuple[int, int]:
+    """Hours that fell by FALL or more and have liquidations, and how many of them liquidated more shorts than longs.
+
+    `hour` are the opens of the hours, `long_usd` and `short_usd` what was liquidated in each.
+    """
+    opened = bars["event_time"] - bar_ns
+    bin_ = opened // HOUR
+    first = np.flatnonzero(np.diff(bin_, prepend=-1))
+    last = np.append(first[1:], len(bin_)) - 1
+    change = bars["close"][last] / bars["open"][first] - 1.0
+    fell = bin_[first][change <= -FALL] * HOUR
+    at = np.isin(hour, fell) & (np.asarray(long_usd) + np.asarray(short_usd) > 0)
+    return int(at.sum()), int((np.asarray(long_usd)[at] < np.asarray(short_usd)[at]).sum())
+
+
+def _disk(datadir: Path, problems: list[str]) -> dict[str, Any]:
+    usage = shutil.disk_usage(datadir)
+    if usage.free < DISK_FREE:
+        problems.append(
+            f"{datadir}: {usage.free / 2**20:.0f} MiB free on the disk; {DISK_FREE / 2**20:.0f} are wanted. Way out: make room"
+        )
+    return {"free_gib": round(usage.free / 2**30, 1), "total_gib": round(usage.total / 2**30, 1)}
+
+
+def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str, Any] | None:
+    """What liqsignals would make of a freqtrade configuration, None where none was named."""
+    if config is None:
+        return None
+    if not config.is_file():
+        raise InputError(f"there is no configuration {config}. Way out: name freqtrade's config.json")
+    try:
+        read = json.loads(config.read_text())
+        if not isinstance(read, dict):
+            raise ValueError("it is no object")
+    except (ValueError, UnicodeDecodeError) as error:
+        problems.append(f"{config}: this is not JSON that can be read ({error}). Way out: mend it")
+        return {"file": str(config)}
+    try:
+        signals = Signals.from_config({"datadir": str(datadir), **read})
+    except InputError as error:
+        problems.append(f"{config}: {error}")
+        return {"file": str(config)}
+    return {
+        "file": str(config),
+        "datadir": str(signals.datadir),
+        "extras": str(signals.extras),
+        "finest": signals.finest,
+    }
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """The report for people, a line at a time."""
+    yield f"{report['datadir']} ({report['exchange']}) at {report['at']}"
+    for s in report["series"]:
+        allowed = "" if s["max_age_h"] is None else f" of {s['max_age_h']:g} h allowed"
+        yield (
+            f"  {s['series']}: {s['from']} .. {s['to']}, {s['rows']} rows, {s['coverage']:.3%} covered, "
+            f"age {s['age_h']:g} h{allowed}{', STALE' if s['stale'] else ''}"
+        )
+    for h in report["holes"]:
+        yield f"  hole {h['series']}: {h['from']} .. {h['to']} ({h['missing']} rows)"
+    for run in report["labels"]:
+        yield f"  labels {run['series']}: {run['convention']} {run['from']} .. {run['to']} ({run['evidence']})"
+    for check in report["units"]:
+        if "problem" not in check:
+            yield f"  units {check['series']}: {check['found']}"
+    for check in report.get("live", []):
+        yield f"  live {check['check']}: {'ok' if check['ok'] else 'PROBLEM'}: {check['found']}. {check['means']}"
+    yield f"  disk: {report['disk']['free_gib']} GiB free; calibration: {report['calibration']}"
+    yield "healthy" if report["healthy"] else f"{len(report['problems'])} problems:"
+    yield from (f"  - {problem}" for problem in report["problems"])
