@@ -8,6 +8,7 @@ A hole is half-open: `from` is the first time that is missing, `to` the next one
 opens, for open interest labels as the file writes them, for funding settlements, for flows days.
 """
 
+import itertools
 import json
 import re
 import shutil
@@ -274,7 +275,7 @@ def _labels(
             if told is not None
             else "vendor's documentation",
         }
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in itertools.pairwise(edges)
         if a < b
     ]
 

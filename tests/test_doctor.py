@@ -41,7 +41,8 @@ def healthy(tmp_path: Path, market: Market, **options: object) -> dict:
 def test_a_whole_market_is_healthy(tmp_path: Path, market: Market) -> None:
     report = healthy(tmp_path, market)
     assert report["problems"] == []
-    assert report["healthy"] and report["holes"] == []
+    assert report["healthy"]
+    assert report["holes"] == []
     assert {s["coverage"] for s in report["series"]} == {1.0}
 
 
@@ -69,7 +70,8 @@ def test_a_missing_row_is_a_hole(tmp_path: Path, market: Market, what: str, attr
     assert sum(h["missing"] for h in report["holes"]) == len(rows)
     first = report["holes"][0]
     assert first["from"] == iso(ns(frame["date"])[rows[0]])
-    assert not report["healthy"] and "rows missing" in report["problems"][0]
+    assert not report["healthy"]
+    assert "rows missing" in report["problems"][0]
     assert doctor.examine(datadir, now=end_of(market), since=end_of(market))["healthy"]
 
 
@@ -166,7 +168,8 @@ def test_the_exit_code_is_for_a_monitor(
     assert stop.value.code == code
     out, err = capsys.readouterr()
     if case == "nowhere":
-        assert out == "" and "Way out" in err
+        assert out == ""
+        assert "Way out" in err
     else:
         report = json.loads(out)
         assert report["healthy"] is (code == 0)
@@ -177,4 +180,6 @@ def test_people_read_lines(tmp_path: Path, market: Market) -> None:
     datadir = write_datadir(tmp_path, market, flows=False)
     write(datadir, "5m-futures", market.candles.drop(index=[100]))
     text = "\n".join(doctor.lines(doctor.examine(datadir, now=end_of(market))))
-    assert "hole BTC_USDT_USDT-5m-futures" in text and "1 problems:" in text and PAIR.split("/")[0] in text
+    assert "hole BTC_USDT_USDT-5m-futures" in text
+    assert "1 problems:" in text
+    assert PAIR.split("/")[0] in text
