@@ -81,22 +81,22 @@ def sweep_temporary(folder: Path) -> None:
 
 
 def append(folder: Path, rows: Records) -> int:
-    """Add rows to a series; the number of rows that were new or changed.
+    """Add rows to a series; how many times had no row before.
 
     Rows with one `event_time` (and, for events, the same content) are one row: what is stored last counts, with the
     earliest `known_at`.
     """
-    changed = 0
+    added = 0
     for month, part in _months(rows):
         path = folder / f"{month}.parquet"
         old = _read(path, rows.dtype) if path.exists() else rows[:0]
         both = unique(np.concatenate([old, part]))
-        if len(both) == len(old) and (both == old).all():
+        if both.tobytes() == old.tobytes():
             continue
-        changed += len(both) - len(old) if len(both) > len(old) else len(part)
+        added += len(both) - len(old)
         with replaced(path) as temporary:
             pq.write_table(pa.table({n: both[n] for n in both.dtype.names or ()}), temporary, compression="zstd")
-    return changed
+    return added
 
 
 def unique(rows: Records) -> Records:
@@ -110,10 +110,9 @@ def unique(rows: Records) -> Records:
         new[1:] |= key[order][1:] != key[order][:-1]
     if len(rows) == 0:
         return ordered
-    out = ordered[np.append(new[1:], True)].copy()
+    out: Records = ordered[np.append(new[1:], True)].copy()
     out["known_at"] = np.minimum.reduceat(ordered["known_at"], np.flatnonzero(new))
-    kept: Records = rows[keep]
-    return kept
+    return out
 
 
 def _keys(rows: Records) -> list[np.ndarray]:
