@@ -1,0 +1,11 @@
+"""Where data come from: one module a provider, which declares it and parses what it sends.
+
+To add a provider copy one of these files (docs/add-a-provider.md) and name it in PROVIDERS.
+"""
+
+from liqsignals.sources import binance
+from liqsignals.sources.spec import Limits, Parse, ParseError, Provider, Series
+
+PROVIDERS: tuple[Provider, ...] = (binance.REST, binance.ARCHIVE)
+
+__all__ = ["PROVIDERS", "Limits", "Parse", "ParseError", "Provider", "Series"]
