@@ -540,3 +540,37 @@ def doctor(
         for line in checks.lines(report):
             print(line)
     raise typer.Exit(0 if report["healthy"] else 1)
+
+
+BaseUrl = Annotated[
+    list[str] | None, typer.Option("--base-url", help="Use another address for a feed: name=url; may be repeated.")
+]
+
+
+@app.command("record")
+def record_command(
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")],
+    datadir: DataDir = Path("user_data/data/binance"),
+    exchanges: Annotated[
+        str, typer.Option("--exchanges", help="Exchanges, separated by spaces.")
+    ] = "binance bybit okx",
+    extras: Extras = None,
+    base_url: BaseUrl = None,
+    prints_only: Annotated[bool, typer.Option("--prints-only", help="Only liquidation prints, no polls.")] = False,
+) -> None:
+    """Record what no archive keeps, until Ctrl-C: liquidation prints, predicted funding, and history up to now."""
+    from liqsignals import record
+    from liqsignals.sources import feeds
+
+    readers.check_datadir(datadir)
+    names = pairs.replace(",", " ").split()
+    for pair in names:
+        readers.check_pair(datadir, pair)
+
+    def tell(text: str) -> None:
+        print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
+
+    record.record(
+        extras or datadir / "liqsignals", names, exchanges.replace(",", " ").split(), feeds.override(base_url or []),
+        tell=tell, poll=not prints_only,
+    )  # fmt: skip

@@ -96,9 +96,9 @@ def examine(
         "holes": [], "series": [], "labels": [], "units": [],
     }  # fmt: skip
 
-    def told(check: Callable[[], Any]) -> Any:
+    def told(check: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return check()
+            return check(*arguments)
         except InputError as error:
             problems.append(str(error))
             return None
@@ -109,13 +109,13 @@ def examine(
             f"{datadir / 'futures'} holds no candles. Way out: {readers.download_command(exchange, 'BTC/USDT:USDT')}"
         )
     for path in sorted((datadir / "futures").iterdir()):
-        series = told(lambda path=path: _file_series(path))
+        series = told(_file_series, path)
         if series is not None:
             _add(report, series, now, since)
     for pair in pairs:
-        told(lambda pair=pair: _pair_checks(report, datadir, pair, exchange, extras))
+        told(_pair_checks, report, datadir, pair, exchange, extras)
     for path in sorted((extras / "flows").glob("*.csv")):
-        series = told(lambda path=path: _flow_series(path))
+        series = told(_flow_series, path)
         if series is not None:
             _add(report, series, now, since)
     report["disk"] = _disk(datadir, problems)

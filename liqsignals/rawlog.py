@@ -59,16 +59,24 @@ class RawLog:
     _lines: list[bytes] = field(default_factory=list)
     _size: int = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes that wait in memory."""
+        return self._size
+
     def add(self, received_at: int, raw: bytes) -> None:
         """Take a line; full members are written at once."""
         day = received_at // DAY
-        if self._size >= MEMBER or (self._lines and day != self._day):
-            self.flush()
-        if day != self._day:
-            self._day, self._path = day, None
-        line = encode(received_at, raw)
-        self._lines.append(line)
-        self._size += len(line)
+        try:
+            if self._size >= MEMBER or (self._lines and day != self._day):
+                self.flush()
+        finally:
+            # A disk that is full keeps no line from being held.
+            if day != self._day and not self._lines:
+                self._day, self._path = day, None
+            line = encode(received_at, raw)
+            self._lines.append(line)
+            self._size += len(line)
 
     def flush(self) -> None:
         """Write what was added. Raises InputError where the disk does not take it; the lines are kept and tried again."""

@@ -24,6 +24,8 @@ OiValue        as OpenInterest         as OpenInterest                          
 Taker          close of the bar        event_time + 1 min                            -
 Ratio          as OpenInterest         event_time + 2 periods (as OpenInterest)      -
 Liquidated     end of the interval     event_time + one interval, at most 1 h        -
+Predicted      the exchange's time     its arrival                                   -
+               of the estimate
 =============  ======================  ============================================  ================
 
 The kinds below the line are not on the tape; the extras hold them (store.py). A recorder's `known_at` is the instant
@@ -68,6 +70,9 @@ TAKER = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("buy_base", "buy_quote",
 RATIO = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("top_account", "top_position", "account", "taker")]])
 #: Sums of an interval as vendors tell them, USD; NaN where a vendor has no row.
 LIQUIDATED = np.dtype([*_STAMPS, ("long_usd", np.float64), ("short_usd", np.float64)])
+
+#: Running estimate of the next settlement: `rate` as a fraction per its interval, `next_at` (ns) the settlement.
+PREDICTED = np.dtype([*_STAMPS, ("rate", np.float64), ("next_at", np.int64)])
 
 LIQUIDATION_LAG = 1_000_000_000
 TAKER_LAG = MINUTE

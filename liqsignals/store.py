@@ -1,6 +1,6 @@
 """The extras: records that freqtrade's files cannot hold, as parquet, one file a month.
 
-`<extras>/<kind>/<source>/<PAIR>-<period>/2026-02.parquet`, columns as the kind's dtype in records.py (times int64 ns
+`<extras>/<kind>/<source>/<PAIR>-<period>/2026-02.parquet` (and `parts/<ns>.parquet` beside it, a recorder's newest), columns as the kind's dtype in records.py (times int64 ns
 UTC). One process writes a folder tree (`writer`), any number read: a file is replaced in one step, never edited, so that a
 reader sees the old one or the new one. Files depend on the rows alone, not on the order or number of `append` calls.
 """
@@ -77,7 +77,9 @@ def writer(extras: Path, who: str) -> Iterator[None]:
 def sweep_temporary(folder: Path) -> None:
     """Remove what a killed writer left half-written. Only the holder of the lock may call it."""
     for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        # Parts are a recorder's, which has a lock of its own.
+        if path.parent.name != "parts":
+            path.unlink(missing_ok=True)
 
 
 def append(folder: Path, rows: Records) -> int:
@@ -87,20 +89,32 @@ def append(folder: Path, rows: Records) -> int:
     earliest `known_at`.
     """
     added = 0
-    for month, part in _months(rows):
-        path = folder / f"{month}.parquet"
-        old = _read(path, rows.dtype) if path.exists() else rows[:0]
-        both = unique(np.concatenate([old, part]))
-        if both.tobytes() == old.tobytes():
-            continue
-        added += len(both) - len(old)
-        with replaced(path) as temporary:
-            pq.write_table(pa.table({n: both[n] for n in both.dtype.names or ()}), temporary, compression="zstd")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        # A recorder folds its parts into the months that a download fills: one of them at a time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for month, part in _months(rows):
+            path = folder / f"{month}.parquet"
+            old = _read(path, rows.dtype) if path.exists() else rows[:0]
+            both = unique(np.concatenate([old, part]))
+            if both.tobytes() == old.tobytes():
+                continue
+            added += len(both) - len(old)
+            write(path, both)
     return added
 
 
+def write(path: Path, rows: Records) -> None:
+    """Write records as one parquet file, in one step."""
+    with replaced(path) as temporary:
+        pq.write_table(pa.table({n: rows[n] for n in rows.dtype.names or ()}), temporary, compression="zstd")
+
+
 def unique(rows: Records) -> Records:
-    """Rows in time order, each event once; of two the later one in `rows` counts, with the earlier `known_at`."""
+    """Rows in time order, each event once; of two the later one in `rows` counts, with the earlier `known_at`.
+
+    Where the later one does not tell a number (NaN), the earlier one's stays.
+    """
     keys = _keys(rows)
     order = np.lexsort((np.arange(len(rows)), *reversed(keys)))
     ordered = rows[order]
@@ -112,6 +126,10 @@ def unique(rows: Records) -> Records:
         return ordered
     out: Records = ordered[np.append(new[1:], True)].copy()
     out["known_at"] = np.minimum.reduceat(ordered["known_at"], np.flatnonzero(new))
+    group = np.cumsum(new) - 1
+    for name in (n for n in rows.dtype.names or () if rows.dtype[n].kind == "f" and len(out) < len(rows)):
+        told = np.isfinite(ordered[name])
+        out[name][group[told]] = ordered[name][told]
     return out
 
 
@@ -132,14 +150,35 @@ def read(folder: Path, dtype: np.dtype[np.void], start: int | None = None, stop:
     """
     first = iso(start)[:7] if start is not None else ""
     last = iso(stop)[:7] if stop is not None else "9999"
-    parts = [_read(p, dtype) for p in sorted(folder.glob("*.parquet")) if first <= p.stem <= last]
-    rows = np.concatenate(parts) if parts else np.empty(0, dtype)
+    # Parts first: one that vanishes meanwhile has been folded into a month, which is read after it.
+    recorded = _parts(folder, dtype)
+    months = [_read(p, dtype) for p in sorted(folder.glob("*.parquet")) if first <= p.stem <= last]
+    rows = np.concatenate([*months, *recorded]) if months or recorded else np.empty(0, dtype)
+    if recorded:
+        rows = unique(rows)
     keep = np.ones(len(rows), bool)
     if start is not None:
         keep &= rows["event_time"] >= start
     if stop is not None:
         keep &= rows["event_time"] < stop
     return rows[keep]
+
+
+def _parts(folder: Path, dtype: np.dtype[np.void]) -> list[Records]:
+    """What a recorder has published since it last folded its parts into months, oldest first."""
+    out = []
+    for path in sorted((folder / "parts").glob("*.parquet")):
+        try:
+            out.append(_read(path, dtype))
+        except InputError:
+            if path.exists():
+                raise
+    return out
+
+
+def read_file(path: Path, dtype: np.dtype[np.void]) -> Records:
+    """Rows of one parquet file of the extras. Raises InputError."""
+    return _read(path, dtype)
 
 
 def _read(path: Path, dtype: np.dtype[np.void]) -> Records:

@@ -68,7 +68,7 @@ def test_days_rotate(tmp_path: Path) -> None:
     log.add(T + DAY, b"after")
     log.flush()
     first, second = rawlog.files(tmp_path)
-    assert [list(rawlog.read(p))[0][1] for p in (first, second)] == [b"before", b"after"]
+    assert [next(iter(rawlog.read(p)))[1] for p in (first, second)] == [b"before", b"after"]
     assert first.parent.name < second.parent.name
     assert rawlog.files(tmp_path, since=T + DAY) == [second]
 
