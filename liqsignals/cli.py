@@ -509,6 +509,11 @@ def demo(
     )
 
 
+BaseUrl = Annotated[
+    list[str] | None, typer.Option("--base-url", help="Use another address for a feed: name=url; may be repeated.")
+]
+
+
 @app.command()
 def doctor(
     datadir: DataDir = Path("user_data/data/binance"),
@@ -523,6 +528,7 @@ def doctor(
     extras: Extras = None,
     exchange: Exchange = None,
     config: Annotated[Path | None, typer.Option("--config", help="freqtrade configuration to check.")] = None,
+    base_url: BaseUrl = None,
 ) -> None:
     """Name every hole, stale series and unit that cannot be right. Exit code: 0 healthy, 1 problems, 2 cannot run."""
     from liqsignals import doctor as checks
@@ -532,19 +538,15 @@ def doctor(
     report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since)
     if live:
         from liqsignals import firstcontact
+        from liqsignals.sources import feeds
 
-        firstcontact.add_to(report)
+        firstcontact.add_to(report, feeds.override(base_url or [], firstcontact.URLS))
     if as_json:
         print(json.dumps(report, indent=2))
     else:
         for line in checks.lines(report):
             print(line)
     raise typer.Exit(0 if report["healthy"] else 1)
-
-
-BaseUrl = Annotated[
-    list[str] | None, typer.Option("--base-url", help="Use another address for a feed: name=url; may be repeated.")
-]
 
 
 @app.command("record")

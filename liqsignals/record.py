@@ -373,10 +373,10 @@ class Recorder:
                     tasks.create_task(self._every(self.rhythm.publish, self._publish_and_fold))
                     tasks.create_task(self._every(self.rhythm.report, self._report))
             except BaseExceptionGroup as group:
-                inputs = group.subgroup(InputError)
-                while isinstance(inputs, BaseExceptionGroup):
-                    inputs = inputs.exceptions[0]
-                raise inputs or group from None
+                error: BaseException = group
+                while isinstance(error, BaseExceptionGroup):
+                    error = (error.subgroup(InputError) or error).exceptions[0]
+                raise error from None
             finally:
                 # Also when cancelled: a user's Ctrl-C loses nothing.
                 await asyncio.shield(self.publish())

@@ -187,9 +187,9 @@ def _bybit(pair: str, symbol: str) -> list[Poll]:
     return [Poll("bybit", (bars,), 300.0, 5.0), Poll("bybit", (predicted,), 60.0, 20.0)]
 
 
-def override(given: Sequence[str]) -> dict[str, str]:
-    """URLS with `name=url` replacements. Raises InputError for a name that is not there."""
-    urls = dict(URLS)
+def override(given: Sequence[str], known: Mapping[str, str] = URLS) -> dict[str, str]:
+    """`known` with `name=url` replacements. Raises InputError for a name that is not there."""
+    urls = dict(known)
     for text in given:
         name, _, url = text.partition("=")
         if name not in urls or not url:
