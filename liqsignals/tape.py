@@ -120,18 +120,20 @@ def read_tape(
         known = bars if bars is not None else _empty(records.BAR)
         interest, told = readers.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
     # What a recorder has kept since (`liqsignals record`) follows where the files end.
-    if bar_ns == duration_ns("5m"):
-        bars = append(bars, _recorded(extras, "bar", exchange, pair, "5m", records.BAR))
-    if period_ns == duration_ns("5m"):
-        interest = append(interest, _recorded_interest(extras, exchange, pair, period_ns))
+    since = _recorded(extras, "bar", exchange, pair, "5m", records.BAR)
+    if since is not None and bar_ns == duration_ns("5m"):
+        bars = append(bars, since)
+    since = _recorded_interest(extras, exchange, pair, period_ns)
+    if since is not None and period_ns == duration_ns("5m"):
+        interest = append(interest, since)
     funding = {}
     for venue, folder in {**readers.venue_dirs(extras), exchange: datadir}.items():
         path_or_none = readers.funding_file(folder, pair)
         if path_or_none:
             funding[venue] = readers.funding(readers.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
-    settled = append(funding.get(exchange), _recorded(extras, "funding", exchange, pair, "events", records.FUNDING))
-    if settled is not None:
-        funding[exchange] = settled
+    since = _recorded(extras, "funding", exchange, pair, "events", records.FUNDING)
+    if since is not None:
+        funding[exchange] = since if funding.get(exchange) is None else append(funding[exchange], since)  # type: ignore[assignment]
     # The venue traded on comes first; without it the others have nothing to be compared with.
     own = funding.pop(exchange, None)
     funding = {} if own is None else {exchange: own, **funding}
