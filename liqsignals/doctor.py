@@ -5,7 +5,8 @@ every hole, what is too old, which instant the rows of open interest name on eac
 disk, the configuration. `problems` repeats, in words, what needs a hand; it is empty where all is well.
 
 A hole is half-open: `from` is the first time that is missing, `to` the next one that is there. For candles both are
-opens, for open interest labels as the file writes them, for funding settlements, for flows days.
+opens, for open interest the instants of the snapshots, for funding settlements, for flows days. What a recorder has kept
+(record.py) counts as what the files hold does; for its streams a hole is a time in which nobody can say what happened.
 """
 
 import itertools
@@ -13,7 +14,8 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from liqsignals import labels, liqmap, readers, records
+from liqsignals import labels, liqmap, rawlog, readers, record, records, store
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, iso, parse_time
 from liqsignals.errors import InputError
 from liqsignals.signals import Signals
+from liqsignals.tape import read_tape
 
 #: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
 LIVE_ROWS = 499
@@ -36,6 +39,12 @@ LATE_BARS = 2
 DISK_FREE = 1 << 30
 #: Two successive snapshots whose ratio is this near to 2 or 1/2 have changed from one side to both, or back.
 DOUBLED = 0.1
+#: Days of a stream's signs of life that are read.
+STREAM_DAYS = 30
+#: A stream that is shorter away was only connecting again; it is counted and not listed.
+BLINK = MINUTE
+#: A recorder that is this long without a sign of life has stopped.
+RECORDER_AGE = 10 * MINUTE
 #: Hours that fall by so much must liquidate more longs than shorts (research: sides are mistaken by every second library).
 FALL = 0.03
 
@@ -93,7 +102,7 @@ def examine(
     problems: list[str] = []
     report: dict[str, Any] = {
         "datadir": str(datadir), "exchange": exchange, "at": iso(now), "healthy": False, "problems": problems,
-        "holes": [], "series": [], "labels": [], "units": [],
+        "holes": [], "series": [], "streams": [], "labels": [], "units": [],
     }  # fmt: skip
 
     def told(check: Callable[..., Any], *arguments: Any) -> Any:
@@ -111,9 +120,16 @@ def examine(
     for path in sorted((datadir / "futures").iterdir()):
         series = told(_file_series, path)
         if series is not None:
+            pair = next(
+                (p for p in pairs if store.series_dir(extras, "", "", p, "").name[:-1] == path.stem.split("-")[0]), None
+            )
+            if pair is not None and series.max_age is not None:
+                series = told(_with_recorded, series, datadir, pair, exchange, extras) or series
             _add(report, series, now, since)
     for pair in pairs:
         told(_pair_checks, report, datadir, pair, exchange, extras)
+        told(_sides, report, datadir, pair, extras)
+    _streams(report, extras, now, max(since, now - STREAM_DAYS * DAY))
     for path in sorted((extras / "flows").glob("*.csv")):
         series = told(_flow_series, path)
         if series is not None:
@@ -189,6 +205,25 @@ def _file_series(path: Path) -> Series | None:
         widest, max_age, newest = step, LATE_BARS * step, int(times[-1]) + step
     used = kind in ("funding_rate", "open_interest") or (kind == "futures" and _is_folded(path))
     return Series(path.stem, path, times, step, widest, newest, max_age if used else None)
+
+
+def _with_recorded(series: Series, datadir: Path, pair: str, exchange: str, extras: Path) -> Series:
+    """A series with what a recorder has kept; open interest by its snapshots instead of its labels."""
+    tape = read_tape(datadir, pair, extras=extras, exchange=exchange)
+    kind = series.path.stem.rsplit("-", 1)[-1]
+    if kind == "open_interest" and tape.open_interest is not None and tape.period_ns == series.step:
+        times = tape.open_interest["event_time"]
+    elif kind == "futures" and tape.bars is not None:
+        times = tape.bars["event_time"] - series.step
+    elif kind == "funding_rate" and exchange in tape.funding:
+        times = tape.funding[exchange]["event_time"]
+    else:
+        return series
+    # The reader leaves out a funding file's first row, which is there nevertheless.
+    times = times if kind == "open_interest" else np.union1d(times, series.times)
+    if len(times) == 0:
+        return series
+    return replace(series, times=times, newest=int(times[-1]) + (series.step if kind == "futures" else 0))
 
 
 def _is_folded(path: Path) -> bool:
@@ -295,6 +330,72 @@ def side_check(bars: records.Records, bar_ns: int, hour: Int64Array, long_usd: A
     return int(at.sum()), int((np.asarray(long_usd)[at] < np.asarray(short_usd)[at]).sum())
 
 
+def _sides(report: dict[str, Any], datadir: Path, pair: str, extras: Path) -> None:
+    """Each venue's liquidations against the price: falls liquidate longs."""
+    candles = readers.candle_file(datadir, pair, "5m")
+    if candles is None:
+        return
+    timeframe, path = candles
+    what = ("open", "high", "low", "close", "volume")
+    bars = readers.bars(readers.read_table(path, what), timeframe, str(path))
+    stem = path.stem.split("-")[0]
+    for kind, dtype in (("liquidation", records.LIQUIDATION), ("liquidated", records.LIQUIDATED)):
+        for folder in sorted(extras.glob(f"{kind}/*/{stem}-*")):
+            rows = store.read(folder, dtype)
+            # Sums are stamped with the end of their interval, prints with their time.
+            hour = (rows["event_time"] - (1 if kind == "liquidated" else 0)) // HOUR * HOUR
+            hours, where = np.unique(hour, return_inverse=True)
+            if kind == "liquidation":
+                usd = np.nan_to_num(rows["usd"])
+                long_usd = np.bincount(where, usd * (rows["side"] == records.LONG), len(hours))
+                short_usd = np.bincount(where, usd * (rows["side"] == records.SHORT), len(hours))
+            else:
+                long_usd = np.bincount(where, np.nan_to_num(rows["long_usd"]), len(hours))
+                short_usd = np.bincount(where, np.nan_to_num(rows["short_usd"]), len(hours))
+            fell, wrong = side_check(bars, duration_ns(timeframe), hours, long_usd, short_usd)
+            name = str(folder.relative_to(extras))
+            found = f"{fell} hours fell by {FALL:.0%} or more; longs were more than shorts in {fell - wrong}"
+            check = {"series": name, "found": found}
+            if wrong > fell / 2:
+                check["problem"] = (
+                    f"{name}: {found}. Its sides are mistaken. Way out: do not use this venue's liquidations; report it"
+                )
+                report["problems"].append(check["problem"])
+            report["units"].append(check)
+
+
+def _streams(report: dict[str, Any], extras: Path, now: int, since: int) -> None:
+    """When the recorder's streams were alive; what lies between is unknown."""
+    for folder in sorted((extras / "raw").glob("*")):
+        if not rawlog.files(folder, record.ALIVE, since):
+            continue
+        for channel in sorted({p.name.split(".")[0] for p in rawlog.files(folder, None, since)} & {"liquidations"}):
+            spans = record.coverage(extras, folder.name, channel, since)
+            if not spans:
+                continue
+            name = f"{folder.name} {channel} (stream)"
+            gaps = [(a.stop, b.start) for a, b in pairwise(spans) if b.start > a.stop]
+            alive = sum(span.stop - span.start for span in spans)
+            age = now - spans[-1].stop
+            report["streams"].append({
+                "series": name, "from": iso(spans[0].start), "to": iso(spans[-1].stop),
+                "coverage": round(alive / (spans[-1].stop - spans[0].start), 6), "interruptions": len(gaps),
+                "age_h": round(age / HOUR, 2), "max_age_h": round(RECORDER_AGE / HOUR, 2), "stale": age > RECORDER_AGE,
+            })  # fmt: skip
+            long = [(a, b) for a, b in gaps if b - a >= BLINK]
+            report["holes"] += [{"series": name, "from": iso(a), "to": iso(b), "missing": None} for a, b in long]
+            if long:
+                total = sum(b - a for a, b in long) / HOUR
+                report["problems"].append(
+                    f"{name}: unknown for {total:.2f} h in {len(long)} holes, the first {iso(long[0][0])}; nobody keeps what was "
+                    "liquidated then. Way out: count these hours as missing, not as quiet"
+                )
+            if age > RECORDER_AGE:
+                report["problems"].append(
+                    f"{name}: the recorder gave its last sign of life {age / HOUR:.1f} h ago. Way out: start `liqsignals record`"
+                )
+
+
 def _disk(datadir: Path, problems: list[str]) -> dict[str, Any]:
     usage = shutil.disk_usage(datadir)
     if usage.free < DISK_FREE:
@@ -339,8 +440,11 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             f"  {s['series']}: {s['from']} .. {s['to']}, {s['rows']} rows, {s['coverage']:.3%} covered, "
             f"age {s['age_h']:g} h{allowed}{', STALE' if s['stale'] else ''}"
         )
+    for s in report["streams"]:
+        yield f"  {s['series']}: {s['from']} .. {s['to']}, alive {s['coverage']:.3%}, {s['interruptions']} interruptions"
     for h in report["holes"]:
-        yield f"  hole {h['series']}: {h['from']} .. {h['to']} ({h['missing']} rows)"
+        rows = "" if h["missing"] is None else f" ({h['missing']} rows)"
+        yield f"  hole {h['series']}: {h['from']} .. {h['to']}{rows}"
     for run in report["labels"]:
         yield f"  labels {run['series']}: {run['convention']} {run['from']} .. {run['to']} ({run['evidence']})"
     for check in report["units"]:

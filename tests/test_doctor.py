@@ -1,6 +1,7 @@
 """`liqsignals doctor`: every hole named, every unit that cannot be right, and the exit code."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from conftest import (
     write_datadir,
 )
 
-from liqsignals import cli, doctor, records
+from liqsignals import cli, doctor, rawlog, records, store
 from liqsignals.clock import DAY, HOUR, iso, parse_time
 
 
@@ -183,3 +184,60 @@ def test_people_read_lines(tmp_path: Path, market: Market) -> None:
     assert "hole BTC_USDT_USDT-5m-futures" in text
     assert "1 problems:" in text
     assert PAIR.split("/")[0] in text
+
+
+def test_a_venue_whose_sides_are_mistaken_is_named(tmp_path: Path, market: Market) -> None:
+    fallen = market.candles.copy()
+    late = np.arange(len(fallen)) >= 606
+    fallen.loc[late, ["open", "high", "low", "close"]] *= 0.95
+    # The bar in which it fell joins the two levels.
+    fallen.loc[606, "open"] = fallen.loc[605, "close"]
+    fallen.loc[606, "high"] = max(fallen.loc[606, ["open", "high"]])
+    datadir = write_datadir(tmp_path, replace(market, candles=fallen), flows=False)
+    at = np.array([int(ns(fallen["date"])[606]) + n for n in range(4)])
+    for venue, sides in (("binance", [0, 0, 0, 1]), ("bybit", [1, 1, 1, 0])):
+        rows = records.records(
+            records.LIQUIDATION, at, at + DAY, side=np.array(sides), price=np.full(4, 1e4), base=np.ones(4), usd=np.full(4, 1e4)
+        )  # fmt: skip
+        store.append(store.series_dir(datadir / "liqsignals", "liquidation", venue, PAIR, "events"), rows)
+    report = doctor.examine(datadir, now=end_of(market))
+    found = {check["series"].split("/")[1]: check for check in report["units"]}
+    assert "problem" not in found["binance"]
+    assert "Its sides are mistaken" in found["bybit"]["problem"]
+    assert report["problems"] == [found["bybit"]["problem"]]
+
+
+def test_the_times_in_which_a_stream_was_dead_are_holes(tmp_path: Path, market: Market) -> None:
+    datadir = write_datadir(tmp_path, market, flows=False)
+    folder = datadir / "liqsignals" / "raw" / "binance"
+    alive, prints = rawlog.RawLog(folder, "alive"), rawlog.RawLog(folder, "liquidations")
+    now = end_of(market)
+    for start, stop in ((now - 6 * HOUR, now - 4 * HOUR), (now - 4 * HOUR + 10**9, now - 3 * HOUR), (now - HOUR, now)):
+        for at in (start + 10**9, stop):
+            line = {"stream": "liquidations", "event": "alive", "since": start, "until": at}
+            alive.add(at, json.dumps(line).encode())
+    prints.add(now - 5 * HOUR, b"{}")
+    alive.flush()
+    prints.flush()
+    report = doctor.examine(datadir, now=now)
+    assert [(h["from"], h["to"]) for h in report["holes"]] == [(iso(now - 3 * HOUR), iso(now - HOUR))]
+    (stream,) = report["streams"]
+    assert stream["interruptions"] == 2
+    assert not stream["stale"]
+    assert doctor.examine(datadir, now=now + HOUR)["streams"][0]["stale"]
+
+
+def test_what_was_recorded_counts(tmp_path: Path, market: Market) -> None:
+    datadir = write_datadir(tmp_path, market, flows=False)
+    write(datadir, "5m-futures", market.candles.iloc[:-3])
+    later = end_of(market)
+    assert doctor.examine(datadir, now=later)["series"][1]["stale"]
+    rest = market.candles.iloc[-5:]
+    closed = ns(rest["date"]) + FIVE
+    bars = records.records(
+        records.BAR, closed, closed, **{n: rest[n] for n in ("open", "high", "low", "close", "volume")}
+    )
+    store.append(store.series_dir(datadir / "liqsignals", "bar", "binance", PAIR, "5m"), bars)
+    report = doctor.examine(datadir, now=later)
+    assert report["problems"] == []
+    assert report["healthy"]
