@@ -29,7 +29,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from liqsignals import rawlog, records, store
-from liqsignals.clock import DAY, MINUTE, SECOND, duration_ns, iso
+from liqsignals.clock import DAY, MINUTE, SECOND, iso
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.sources import PROVIDERS, Limits, ParseError, Provider, feeds, streams
@@ -216,7 +216,7 @@ class Recorder:
         elif source.kind and len(found):
             key = (provider, source.channel)
             newest = self._newest.get(key, 0)
-            fresh = found[found["event_time"] > newest] if source.most else found
+            fresh = found[found["event_time"] > newest] if source.page_ns else found
             self._newest[key] = max(newest, int(found["event_time"][-1]))
             if len(fresh):
                 yield store.series_dir(self.extras, source.kind, provider, source.pair, source.period), fresh
@@ -233,7 +233,7 @@ class Recorder:
             since = 0
         for poll in self.polls:
             for request in poll.requests:
-                if request.most:
+                if request.page_ns:
                     folder = store.series_dir(self.extras, request.kind, poll.provider, request.pair, request.period)
                     rows = store.read(folder, request.dtype)
                     if len(rows):
@@ -337,24 +337,27 @@ class Recorder:
         """Make a poll's requests in its rhythm; at once when the recorder starts."""
         while True:
             for request in poll.requests:
-                params = dict(request.params)
-                if request.most:
-                    params["limit"] = str(self._rows(poll, request))
-                try:
-                    reply = await get.get(request.path, params)
+                for path, params in self._pages(poll, request):
+                    try:
+                        reply = await get.get(path, params)
+                    except InputError as error:
+                        self._say(f"poll {poll.provider} {request.channel}", str(error), every=600.0)
+                        break
                     self.take(poll.provider, request.channel, reply.received_at, reply.body)
-                except InputError as error:
-                    self._say(f"poll {poll.provider} {request.channel}", str(error), every=600.0)
             await self.publish()
             now = time.time()
             due = (now - poll.after) // poll.every * poll.every + poll.every + poll.after
             await asyncio.sleep(due - now)
 
-    def _rows(self, poll: Poll, request: Request) -> int:
-        """Rows to ask for: what is missing since the newest one, and two more."""
-        newest = self._newest.get((poll.provider, request.channel), 0)
-        missing = (time.time_ns() - newest) // duration_ns(request.period) + 2
-        return int(min(request.most, missing))
+    def _pages(self, poll: Poll, request: Request) -> Iterable[tuple[str, Mapping[str, str | int]]]:
+        """What to ask for: the pages since the newest row that is here, one where there is none."""
+        now = time.time_ns()
+        if not request.page_ns:
+            return [request.ask(now, now)]
+        start = self._newest.get((poll.provider, request.channel), now - request.page_ns)
+        if request.reach_ns is not None:
+            start = max(start, now - request.reach_ns)
+        return [request.ask(a, min(a + request.page_ns, now)) for a in range(start, now, request.page_ns)]
 
     async def run(self) -> None:
         """Record until cancelled, then write and publish what was taken."""
@@ -442,7 +445,7 @@ def fold_parts(extras: Path, before: int) -> None:
 #: Records of each kind that a recorder publishes.
 DTYPES = {
     "liquidation": records.LIQUIDATION, "predicted": records.PREDICTED, "open_interest": records.OI_VALUE,
-    "ratio": records.RATIO, "bar": records.BAR, "funding": records.FUNDING,
+    "ratio": records.RATIO, "bar": records.BAR, "funding": records.FUNDING, "taker": records.TAKER,
 }  # fmt: skip
 
 

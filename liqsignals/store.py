@@ -24,10 +24,18 @@ from liqsignals.records import Records
 
 def series_dir(extras: Path, kind: str, source: str, pair: str, period: str) -> Path:
     """Folder of one series; `period` is freqtrade's notation, or `events` where rows come as they happen."""
-    name = pair
+    return extras / kind / source / f"{stem(pair)}-{period}"
+
+
+def stem(pair: str) -> str:
+    """A pair in a file's name, as freqtrade writes it.
+
+    >>> stem("BTC/USDT:USDT")
+    'BTC_USDT_USDT'
+    """
     for char in "/ .@$+:":
-        name = name.replace(char, "_")
-    return extras / kind / source / f"{name}-{period}"
+        pair = pair.replace(char, "_")
+    return pair
 
 
 @contextmanager
@@ -86,7 +94,7 @@ def append(folder: Path, rows: Records) -> int:
     """Add rows to a series; how many times had no row before.
 
     Rows with one `event_time` (and, for events, the same content) are one row: what is stored last counts, with the
-    earliest `known_at`.
+    earliest `known_at`; what it leaves NaN stays as it was.
     """
     added = 0
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,9 +119,9 @@ def write(path: Path, rows: Records) -> None:
 
 
 def unique(rows: Records) -> Records:
-    """Rows in time order, each event once; of two the later one in `rows` counts, with the earlier `known_at`.
+    """Rows in time order, each event once: of two the later one in `rows` counts, with the earlier `known_at`.
 
-    Where the later one does not tell a number (NaN), the earlier one's stays.
+    A NaN takes nothing away: a number that an earlier one told stays.
     """
     keys = _keys(rows)
     order = np.lexsort((np.arange(len(rows)), *reversed(keys)))
@@ -125,11 +133,12 @@ def unique(rows: Records) -> Records:
     if len(rows) == 0:
         return ordered
     out: Records = ordered[np.append(new[1:], True)].copy()
-    out["known_at"] = np.minimum.reduceat(ordered["known_at"], np.flatnonzero(new))
-    group = np.cumsum(new) - 1
-    for name in (n for n in rows.dtype.names or () if rows.dtype[n].kind == "f" and len(out) < len(rows)):
-        told = np.isfinite(ordered[name])
-        out[name][group[told]] = ordered[name][told]
+    first = np.flatnonzero(new)
+    out["known_at"] = np.minimum.reduceat(ordered["known_at"], first)
+    for name in ordered.dtype.names or ():
+        if ordered.dtype[name].kind == "f" and np.isnan(out[name]).any():
+            told = np.maximum.reduceat(np.where(np.isnan(ordered[name]), -1, np.arange(len(ordered))), first)
+            out[name] = np.where(told >= 0, ordered[name][told], np.nan)
     return out
 
 

@@ -29,7 +29,7 @@ def test_the_command_ends_when_told_and_says_what_it_did(tmp_path: Path) -> None
         async with feed.websocket(handler) as url:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "liqsignals", "record", "-d", str(tmp_path / "binance"), "--pairs", feed.PAIR,
-                "--exchanges", "binance", "--prints-only", "--base-url", f"binance-stream={url}",
+                "--exchanges", "binance", "--prints-only", "--url", f"binance-stream={url}",
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
             said, _ = await process.communicate()

@@ -3,9 +3,9 @@
 To add a provider copy one of these files (docs/add-a-provider.md) and name it in PROVIDERS.
 """
 
-from liqsignals.sources import binance
+from liqsignals.sources import binance, bybit, okx
 from liqsignals.sources.spec import Limits, Parse, ParseError, Provider, Series
 
-PROVIDERS: tuple[Provider, ...] = (binance.REST, binance.ARCHIVE)
+PROVIDERS: tuple[Provider, ...] = (binance.REST, binance.ARCHIVE, bybit.PROVIDER, okx.PROVIDER)
 
 __all__ = ["PROVIDERS", "Limits", "Parse", "ParseError", "Provider", "Series"]

@@ -15,6 +15,7 @@ from liqsignals.sources import decode
 from liqsignals.sources.spec import Limits, ParseError, Provider, Series
 
 PERIOD = 5 * MINUTE
+MS = 1_000_000
 #: From this UTC day on, labels name the start of a period, not its end (binance-public-data issue 491).
 FLIP = parse_time("2026-06-25T00:00:00Z")
 
@@ -72,13 +73,13 @@ def parse_metrics_ratios(raw: bytes, received_at: int) -> Records:
         name: _ratio(decode.column(table, k, "metrics"), METRICS[k])
         for k, name in ((4, "top_account"), (5, "top_position"), (6, "account"), (7, "taker"))
     }
-    return _once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **columns), "metrics")
+    return once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **columns), "metrics")
 
 
 def _interest(at: Int64Array, base: decode.Float64Array, usd: decode.Float64Array, what: str) -> Records:
     known = at + records.open_interest_lag(PERIOD)
     rows = records.records(records.OI_VALUE, at, known, base=base, usd=np.where(usd > 0, usd, np.nan))
-    return _once(rows[rows["base"] > 0], what)
+    return once(rows[rows["base"] > 0], what)
 
 
 def _ratio(values: list[object], what: str) -> decode.Float64Array:
@@ -86,7 +87,7 @@ def _ratio(values: list[object], what: str) -> decode.Float64Array:
     return np.where(out > 0, out, np.nan)
 
 
-def _once(rows: Records, what: str) -> Records:
+def once(rows: Records, what: str) -> Records:
     """Rows in time order, repeats read once; two that contradict each other are refused."""
     rows = rows[np.argsort(rows["event_time"], kind="stable")]
     if len(rows) < 2:
@@ -114,7 +115,7 @@ def _taker(table: list[list[object]], received_at: int, what: str) -> Records:
     rows = records.records(records.TAKER, end[keep], end[keep] + records.TAKER_LAG, **values)
     if (rows["buy_base"] > rows["base"] * (1 + 1e-9)).any():
         raise ParseError(f"{what}: takers bought more than was traded; the columns are not what they are taken for")
-    return _once(rows, what)
+    return once(rows, what)
 
 
 def parse_klines_archive(raw: bytes, received_at: int) -> Records:
@@ -152,7 +153,7 @@ def parse_ratio(raw: bytes, received_at: int, *, column: str, start: bool = True
         records.RATIO, at, at + records.open_interest_lag(PERIOD),
         **(told | {column: _ratio(decode.column(table, field, field), field)}),
     )  # fmt: skip
-    return _once(rows, field)
+    return once(rows, field)
 
 
 def parse_funding(raw: bytes, received_at: int) -> Records:
@@ -203,7 +204,21 @@ def parse_funding_archive(raw: bytes, received_at: int) -> Records:
     rows = records.records(
         records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate[told], interval_h=hours[told]
     )
-    return _once(rows, what)
+    return once(rows, what)
+
+
+def _ask(path: str, interval: str, limit: int, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    """Both ends always: with one, these endpoints count from now."""
+    return path, {
+        "symbol": symbol(pair), interval: "5m", "limit": limit, "startTime": (start - PERIOD) // MS, "endTime": stop // MS,
+    }  # fmt: skip
+
+
+def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    """One settlement more than asked for, which tells the first one's interval."""
+    return "/fapi/v1/fundingRate", {
+        "symbol": symbol(pair), "limit": 1000, "startTime": (start - 9 * HOUR) // MS, "endTime": stop // MS,
+    }  # fmt: skip
 
 
 _LATE = "two periods: freqtrade drops or delays the newest row by one (docs/decisions/005)"
@@ -226,6 +241,7 @@ REST = Provider(
             "coins and USDT, one-sided", "the same", "start of the period since 2026-06-25, its end before",
             records.open_interest_lag(PERIOD), _LATE, "30 days",
             ((FLIP, partial(parse_open_interest, start=False)), (None, parse_open_interest)),
+            partial(_ask, "/futures/data/openInterestHist", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
         ),
         *[
             Series(
@@ -233,6 +249,7 @@ REST = Provider(
                 "longs per short (taker: bought per sold)", "the same", "start of the period since 2026-06-25, its end before",
                 records.open_interest_lag(PERIOD), _LATE, "30 days",
                 ((FLIP, partial(parse_ratio, column=column, start=False)), (None, partial(parse_ratio, column=column))),
+                partial(_ask, f"/futures/data/{path}", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
             )
             for column, path in _RATIO_PATHS.items()
         ],
@@ -240,11 +257,12 @@ REST = Provider(
             "taker", "taker", "/fapi/v1/klines?symbol&interval&limit&startTime&endTime", "coins and quote units", "the same",
             "start of the bar", records.TAKER_LAG, "the bar is answered when it has closed; a minute to poll it",
             "since listing", ((None, parse_klines),),
+            partial(_ask, "/fapi/v1/klines", "interval", 1000), 998 * PERIOD, None, PERIOD,
         ),
         Series(
             "funding", "funding", "/fapi/v1/fundingRate?symbol&limit&startTime&endTime", "fraction per interval", "the same",
             "settlement, some ms late", records.FUNDING_LAG, "the endpoint's own delay is seconds", "since listing",
-            ((None, parse_funding),),
+            ((None, parse_funding),), _ask_funding, 900 * HOUR,
         ),
     ),
 )  # fmt: skip

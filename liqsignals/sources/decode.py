@@ -58,7 +58,10 @@ def _int(text: str) -> int | float:
 
 def rows(raw: bytes, what: str, *path: str) -> list[Any]:
     """The list at `path` inside a JSON answer."""
-    found = answer(raw, what)
+    return _list_at(answer(raw, what), what, path)
+
+
+def _list_at(found: Any, what: str, path: Sequence[str]) -> list[Any]:
     for key in path:
         if not isinstance(found, dict) or key not in found:
             raise ParseError(f"{what}: no field '{key}' in {shown(found)}")
@@ -66,6 +69,14 @@ def rows(raw: bytes, what: str, *path: str) -> list[Any]:
     if not isinstance(found, list):
         raise ParseError(f"{what}: a list was expected, not {shown(found)}")
     return found
+
+
+def checked_rows(raw: bytes, what: str, code: str, good: tuple[object, ...], said: str, *path: str) -> list[Any]:
+    """As `rows`, of an answer that tells in the field `code` whether it is one, and in `said` why not."""
+    found = answer(raw, what)
+    if isinstance(found, dict) and code in found and found[code] not in good:
+        raise ParseError(f"{what}: the provider answers with an error: {shown(found[code])}, {shown(found.get(said))}")
+    return _list_at(found, what, path)
 
 
 def column(table: Sequence[Any], key: str | int, what: str, default: Any = KeyError) -> list[Any]:

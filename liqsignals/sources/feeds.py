@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from liqsignals import records
+from liqsignals.clock import MINUTE
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import binance, streams
+from liqsignals.sources import binance, bybit, okx, streams
+from liqsignals.sources.spec import Series
 
-#: Where each feed is unless told otherwise (`--base-url name=url`).
+#: Where each feed is unless told otherwise (`--url name=url`).
 URLS = {
     "binance": "https://fapi.binance.com",
     "bybit": "https://api.bybit.com",
@@ -45,21 +47,26 @@ class Stream:
     quiet: float = 6 * 3600.0
 
 
+#: `ask(start, stop)` (ns): path and parameters of one page.
+Page = Callable[[int, int], tuple[str, Mapping[str, str | int]]]
+
+
 @dataclass(frozen=True)
 class Request:
-    """One GET whose answer is kept raw and, where `kind` is set, published as records."""
+    """A GET whose answer is kept raw and, where `kind` is set, published as records."""
 
     channel: str
-    path: str
+    ask: Page
     parse: Callable[[bytes, int], Any]
-    params: tuple[tuple[str, str], ...] = ()
-    #: Series that it feeds: `<kind>/<provider>/<pair>-<period>`.
+    #: Series that it feeds: `<kind>/<provider>/<pair>-<period>`, rows of `dtype`.
     kind: str = ""
     pair: str = ""
     period: str = "5m"
-    #: Rows that one request can bring; the recorder asks for what it lacks, by the parameter `limit`.
-    most: int = 0
     dtype: Any = None
+    #: Time that one page may cover, ns; 0 where an answer is of the moment. Missed pages are asked for later.
+    page_ns: int = 0
+    #: How far back there is anything, ns.
+    reach_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,16 +77,6 @@ class Poll:
     requests: tuple[Request, ...]
     every: float
     after: float = 0.0
-
-
-def okx_symbol(pair: str) -> str:
-    """OKX's name of a pair.
-
-    >>> okx_symbol("BTC/USDT:USDT")
-    'BTC-USDT-SWAP'
-    """
-    base, _, rest = pair.partition("/")
-    return f"{base}-{rest.partition(':')[0]}-SWAP"
 
 
 def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Mapping[str, str]) -> list[Stream]:
@@ -100,91 +97,81 @@ def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Ma
         hello = (json.dumps({"op": "subscribe", "args": [{"channel": "liquidation-orders", "instType": "SWAP"}]}),)
         # The recorder fills in the contracts (`with_contracts`) before it publishes.
         parse = partial(streams.parse_okx, contracts={})
-        okx = {okx_symbol(pair): pair for pair in pairs}
-        out.append(Stream("okx", "liquidations", urls["okx-stream"], parse, okx, hello, "ping", quiet=3600.0))
+        named = {okx.symbol(pair): pair for pair in pairs}
+        out.append(Stream("okx", "liquidations", urls["okx-stream"], parse, named, hello, "ping", quiet=3600.0))
     return out
 
 
 def polls(pairs: Sequence[str], exchanges: Sequence[str]) -> list[Poll]:
     """What has to be asked for: bars and open interest that join the live frame, ratios, predicted funding, flows."""
     out: list[Poll] = []
-    for pair in pairs:
-        symbol = binance.symbol(pair)
-        if "binance" in exchanges:
-            out += _binance(pair, symbol)
-        if "bybit" in exchanges:
-            out += _bybit(pair, symbol)
-        if "okx" in exchanges:
-            name = okx_symbol(pair)
-            request = Request(
-                f"predicted-{name}", "/api/v5/public/funding-rate", streams.parse_okx_predicted, (("instId", name),),
-                "predicted", pair, "events",
-            )  # fmt: skip
-            out.append(Poll("okx", (request,), 60.0))
     if "okx" in exchanges:
-        contracts = Request(
-            "contracts", "/api/v5/public/instruments", streams.parse_okx_contracts, (("instType", "SWAP"),)
-        )
-        out.insert(0, Poll("okx", (contracts,), 3600.0))
+        path = ("/api/v5/public/instruments", {"instType": "SWAP"})
+        contracts = Request("contracts", lambda start, stop: path, streams.parse_okx_contracts)
+        out.append(Poll("okx", (contracts,), 3600.0))
+    for pair in pairs:
+        for name in exchanges:
+            symbol = _DECLARED[name][1](pair)
+            if name in _BARS:
+                out.append(Poll(name, (_bars(name, pair, symbol),), 300.0, 5.0))
+            # Open interest of a period is answered some 20 s after its end; asking at 45 s leaves room before its known_at.
+            out.append(Poll(name, _declared(name, pair, ("open_interest", "ratio", "taker")), 300.0, 45.0))
+            out.append(Poll(name, _declared(name, pair, ("funding",)), 3600.0, 90.0))
+            out.append(Poll(name, (_predicted(name, pair, symbol),), 60.0, 20.0))
     return out
 
 
-def _binance(pair: str, symbol: str) -> list[Poll]:
-    def data(kind: str, path: str, parse: Any, dtype: Any, channel: str) -> Request:
-        params = (("symbol", symbol), ("period", "5m"))
-        return Request(f"{channel}-{symbol}", path, parse, params, kind, pair, "5m", 500, dtype)
+_DECLARED = {
+    "binance": (binance.REST, binance.symbol), "bybit": (bybit.PROVIDER, bybit.symbol), "okx": (okx.PROVIDER, okx.symbol),
+}  # fmt: skip
+#: Only exchanges whose open interest makes a map need bars of their own.
+_BARS = ("binance", "bybit")
+_DTYPES = {
+    "open_interest": records.OI_VALUE, "ratio": records.RATIO, "taker": records.TAKER, "funding": records.FUNDING,
+}  # fmt: skip
 
-    series = {s.name: s for s in binance.REST.series}
-    hist = [
-        data("open_interest", "/futures/data/openInterestHist", series["open_interest"].parser, records.OI_VALUE, "open_interest"),
-        *[
-            data("ratio", s.path.partition("?")[0], s.parser, records.RATIO, name)
-            for name, s in series.items() if name.startswith("ratio_")
-        ],
-    ]  # fmt: skip
-    bars = Request(
-        f"bars-{symbol}", "/fapi/v1/klines", streams.parse_binance_bars, (("symbol", symbol), ("interval", "5m")), "bar", pair,
-        "5m", 499, records.BAR,
+
+def _declared(name: str, pair: str, kinds: Sequence[str]) -> tuple[Request, ...]:
+    """Requests of the series that a provider's file declares."""
+    provider, symbol = _DECLARED[name]
+    return tuple(
+        Request(
+            f"{series.name}-{symbol(pair)}", partial(series.ask, pair), partial(_by_date, series), series.kind, pair,
+            "5m" if series.period_ns else "events", _DTYPES[series.kind], series.page_ns, series.reach_ns,
+        )
+        for series in provider.series
+        if series.kind in kinds and series.ask is not None
     )  # fmt: skip
-    settled = Request(
-        f"funding-{symbol}", "/fapi/v1/fundingRate", binance.parse_funding, (("symbol", symbol), ("limit", "100")), "funding",
-        pair, "events", 0, records.FUNDING,
-    )  # fmt: skip
-    predicted = Request(
-        f"predicted-{symbol}", "/fapi/v1/premiumIndex", streams.parse_binance_predicted, (("symbol", symbol),), "predicted", pair,
-        "events",
-    )  # fmt: skip
-    # Open interest of a period is answered some 20 s after its end; asking at 45 s leaves room before its known_at.
-    dated = tuple(_dated(request) for request in hist)
-    return [
-        Poll("binance", (bars,), 300.0, 5.0),
-        Poll("binance", dated, 300.0, 45.0),
-        Poll("binance", (settled,), 3600.0, 90.0),
-        Poll("binance", (predicted,), 60.0, 20.0),
-    ]
 
 
-def _dated(request: Request) -> Request:
-    """A request whose parser is chosen by the day of arrival (parsers by date)."""
-    choose = request.parse
-
-    def parse(raw: bytes, received_at: int) -> Records:
-        chosen = choose(received_at)  # type: ignore[arg-type, call-arg]
-        return chosen(raw, received_at)  # type: ignore[no-any-return]
-
-    return Request(**{**vars(request), "parse": parse})
+def _by_date(series: Series, raw: bytes, received_at: int) -> Records:
+    """An answer read by the parser of its day."""
+    return series.parser(received_at)(raw, received_at)
 
 
-def _bybit(pair: str, symbol: str) -> list[Poll]:
-    linear = (("category", "linear"), ("symbol", symbol))
-    bars = Request(
-        f"bars-{symbol}", "/v5/market/kline", streams.parse_bybit_bars, (*linear, ("interval", "5")), "bar", pair, "5m", 499,
-        records.BAR,
-    )  # fmt: skip
-    predicted = Request(
-        f"predicted-{symbol}", "/v5/market/tickers", streams.parse_bybit_predicted, linear, "predicted", pair, "events"
+def _bars(name: str, pair: str, symbol: str) -> Request:
+    period = 5 * MINUTE
+
+    def ask(start: int, stop: int) -> tuple[str, Mapping[str, str | int]]:
+        limit = min(499, (stop - start) // period + 2)
+        if name == "binance":
+            return "/fapi/v1/klines", {"symbol": symbol, "interval": "5m", "limit": limit}
+        return "/v5/market/kline", {"category": "linear", "symbol": symbol, "interval": "5", "limit": limit}
+
+    parse = streams.parse_binance_bars if name == "binance" else streams.parse_bybit_bars
+    return Request(f"bars-{symbol}", ask, parse, "bar", pair, "5m", records.BAR, 497 * period, 497 * period)
+
+
+def _predicted(name: str, pair: str, symbol: str) -> Request:
+    path, params, parse = {
+        "binance": ("/fapi/v1/premiumIndex", {"symbol": symbol}, streams.parse_binance_predicted),
+        "bybit": ("/v5/market/tickers", {"category": "linear", "symbol": symbol}, streams.parse_bybit_predicted),
+        "okx": ("/api/v5/public/funding-rate", {"instId": symbol}, streams.parse_okx_predicted),
+    }[name]
+    answer: tuple[str, Mapping[str, str | int]] = (path, params)
+    return Request(
+        f"predicted-{symbol}", lambda start, stop: answer, parse, "predicted", pair, "events", records.PREDICTED
     )
-    return [Poll("bybit", (bars,), 300.0, 5.0), Poll("bybit", (predicted,), 60.0, 20.0)]
 
 
 def override(given: Sequence[str], known: Mapping[str, str] = URLS) -> dict[str, str]:
@@ -193,7 +180,7 @@ def override(given: Sequence[str], known: Mapping[str, str] = URLS) -> dict[str,
     for text in given:
         name, _, url = text.partition("=")
         if name not in urls or not url:
-            raise InputError(f"--base-url {text}: write it as name=url, with a name of: {', '.join(urls)}")
+            raise InputError(f"--url {text}: write it as name=url, with a name of: {', '.join(urls)}")
         urls[name] = url
     return urls
 

@@ -27,7 +27,9 @@ LONGEST_PAUSE = 900.0
 #: Clocks farther apart than this are told, s.
 SKEW = 30.0
 
-Sleep = Callable[[float], Awaitable[None]]
+#: Time as the waits see it; a test puts its own here.
+_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+_clock: Callable[[], float] = time.monotonic
 
 
 class FetchError(InputError):
@@ -57,7 +59,6 @@ class Fetcher:
     provider: Provider
     client: httpx.AsyncClient
     tell: Callable[[str], None]
-    sleep: Sleep = asyncio.sleep
     #: Seconds by which the provider's clock is ahead of ours, as its last answers said.
     skew: float | None = None
     _times: deque[float] = field(default_factory=deque)
@@ -89,7 +90,7 @@ class Fetcher:
         self._slots = self._slots or asyncio.Semaphore(limits.concurrency)
         for attempt in range(limits.attempts):
             if attempt:
-                await self.sleep(min(2.0 ** (attempt - 1), 30.0) * self._random.uniform(0.5, 1.5))
+                await _sleep(min(2.0 ** (attempt - 1), 30.0) * self._random.uniform(0.5, 1.5))
             async with self._slots:
                 await self._wait_turn(what)
                 try:
@@ -113,7 +114,7 @@ class Fetcher:
             while True:
                 if self._closed:
                     raise FetchError(f"{what}: {self._closed}")
-                now = time.monotonic()
+                now = _clock()
                 while self._times and self._times[0] <= now - limits.per_seconds:
                     self._times.popleft()
                 wait = self._open_at - now
@@ -122,10 +123,7 @@ class Fetcher:
                 if wait <= 0:
                     self._times.append(now)
                     return
-                await self.sleep(wait)
-                if self.sleep is not asyncio.sleep:  # a test's clock does not move
-                    self._open_at = 0.0
-                    self._times.clear()
+                await _sleep(wait)
 
     async def _once(
         self, url: httpx.URL, headers: Mapping[str, str] | None, max_bytes: int, json: bool, what: str
@@ -176,8 +174,8 @@ class Fetcher:
             )
             raise FetchError(f"{what}: {self._closed}")
         pause = asked if asked is not None else (60.0 if status == 418 else 5.0)
-        if time.monotonic() + pause > self._open_at:
-            self._open_at = time.monotonic() + pause
+        if _clock() + pause > self._open_at:
+            self._open_at = _clock() + pause
             self.tell(f"{self.provider.name}: it answered {status} (too many requests); waiting {pause:g} s")
 
     def _compare_clocks(self, date: str | None) -> None:
@@ -221,7 +219,7 @@ def _seconds(text: str | None) -> float | None:
 
 @asynccontextmanager
 async def fetcher(
-    provider: Provider, base_url: str | None = None, *, tell: Callable[[str], None], sleep: Sleep = asyncio.sleep
+    provider: Provider, base_url: str | None = None, *, tell: Callable[[str], None]
 ) -> AsyncIterator[Fetcher]:
     """A Fetcher of a provider, at `base_url` instead of its own where given. `tell` takes sentences for the user."""
     limits = provider.limits
@@ -231,4 +229,4 @@ async def fetcher(
         limits=httpx.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
         headers={"User-Agent": f"liqsignals/{__version__}"},
     ) as client:
-        yield Fetcher(provider, client, tell, sleep)
+        yield Fetcher(provider, client, tell)

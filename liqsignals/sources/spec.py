@@ -13,6 +13,8 @@ class ParseError(InputError):
 
 #: `parse(raw, received_at)`: bytes as received and the instant (ns UTC) to records; pure, raises ParseError only.
 Parse = Callable[[bytes, int], Records]
+#: `ask(pair, start, stop)` (ns): path and query parameters of one page.
+Ask = Callable[[str, int, int], tuple[str, dict[str, str | int]]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class Series:
     depth: str
     #: (valid until ns, parser): the first whose `until` is None or later than the data's time reads them.
     parsers: tuple[tuple[int | None, Parse], ...]
+    #: For REST series: `ask(pair, start, stop)` is path and parameters of one page; rows with start < event_time <= stop
+    #: are kept of it, whatever else it holds.
+    ask: Ask | None = None
+    #: Time that one page may cover, and how far back the provider answers at all (None: without limit), ns.
+    page_ns: int = 0
+    reach_ns: int | None = None
+    #: Distance of two rows, ns; 0 where rows come as they happen.
+    period_ns: int = 0
 
     def parser(self, at: int) -> Parse:
         """The parser of data of the instant `at` (ns)."""
@@ -71,6 +81,10 @@ class Provider:
     series: tuple[Series, ...]
     #: Environment variable that holds the user's key, or None.
     key_env: str | None = None
+    #: How the key is sent: header and what stands before the key in it, or else the query parameter.
+    key_header: str | None = None
+    key_prefix: str = ""
+    key_param: str | None = None
 
     def get(self, name: str) -> Series:
         """A series by name. Raises KeyError."""

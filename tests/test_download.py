@@ -1,0 +1,449 @@
+"""liqsignals download against loopback servers that speak the providers' formats, faults included.
+
+Shapes of the files and answers: research/sources.md sections 1.1 to 1.3, 2, 3, 4 and 6 (metrics, klines, CHECKSUM, openInterestHist,
+ratios, Bybit and OKX lists); values are made up.
+"""
+
+import asyncio
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import FIVE, PAIR, START, STEM, Market, labelled, make_market, ns, write
+
+from liqsignals import freqtrade_files, readers, records, store
+from liqsignals.clock import DAY, HOUR, MINUTE
+from liqsignals.download import Plan, Report, download
+from liqsignals.errors import InputError
+from liqsignals.sim import vendors
+from liqsignals.sim.vendors import Vendor, klines_path, metrics_path
+from liqsignals.sources import binance
+
+DAYS = 4
+NOW = START + 40 * DAY
+INTEREST = f"{STEM}-5m-open_interest.feather"
+
+
+@dataclass
+class Here:
+    """A loopback archive and an empty data directory with candles."""
+
+    market: Market
+    vendor: Vendor
+    url: str
+    datadir: Path
+    told: list[str]
+
+    def plan(self, **changes: object) -> Plan:
+        urls = dict.fromkeys(("binance-archive", "binance", "bybit", "okx", "coinmetrics", "coinglass"), self.url)
+        plan = Plan(
+            self.datadir, "binance", (PAIR,), START, START + DAYS * DAY, urls=urls, now=NOW, steps=("interest",)
+        )
+        return replace(plan, **changes)  # type: ignore[arg-type]
+
+    def run(self, **changes: object) -> Report:
+        self.told.clear()
+        return download(self.plan(**changes), self.told.append)
+
+    def interest(self) -> records.Records:
+        """The file as the features read it."""
+        path = self.datadir / "futures" / INTEREST
+        frame = readers.read_table(path, ("open_interest_amount", "open_interest_value"))
+        bars = freqtrade_files.candles(self.datadir, PAIR)
+        assert bars is not None
+        return readers.open_interest(frame, "5m", bars, FIVE, "binance", str(path))[0]
+
+
+def measured(market: Market) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    i = market.interest
+    return ns(i["date"]), i["open_interest_amount"].to_numpy(), i["open_interest_value"].to_numpy()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    clock = Clock()
+    monkeypatch.setattr("liqsignals.sources.http._sleep", clock.sleep)
+    monkeypatch.setattr("liqsignals.sources.http._clock", clock)
+    market = make_market(DAYS)
+    datadir = tmp_path / "binance"
+    (datadir / "futures").mkdir(parents=True)
+    write(datadir, "5m-futures", market.candles)
+    vendor = Vendor()
+    vendors.add_metrics(vendor, "BTCUSDT", *measured(market), flip=START + 2 * DAY)
+    with vendors.serve(vendor) as url:
+        yield Here(market, vendor, url, datadir, [])
+
+
+class Clock:
+    """Time that passes only when somebody waits."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+def whole(here: Here) -> None:
+    """The file holds every snapshot of the market, as it was measured."""
+    at, base, _ = measured(here.market)
+    read = here.interest()
+    assert np.array_equal(read["event_time"], at)
+    assert np.array_equal(read["base"], base)
+
+
+def day(n: int) -> int:
+    return START + n * DAY
+
+
+# What the archive publishes
+
+
+def test_end_and_start_labels_become_one_series(here: Here) -> None:
+    report = here.run()
+    whole(here)
+    assert report.problems == []
+    assert report.coverage[0].holes == ()
+    assert report.coverage[0].rows == DAYS * 288
+    dates = readers.read_table(here.datadir / "futures" / INTEREST, ())["date"]
+    assert str(dates.dtype) == "datetime64[ms, UTC]"
+    assert ns(dates)[0] == START  # the start of the period whose end was measured
+
+
+def test_a_file_without_header_unsorted_with_repeats(here: Here) -> None:
+    at, base, usd = measured(here.market)
+    inside = (at > day(1)) & (at <= day(2))
+    lines = vendors.metrics_rows("BTCUSDT", at[inside], base[inside], usd[inside], start=False)
+    mixed = [*reversed(lines), lines[3], lines[7]]
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), vendors.metrics_zip(mixed, header=False))
+    assert here.run().problems == []
+    whole(here)
+
+
+def test_the_boundary_row_that_stands_in_both_files_is_read_once(here: Here) -> None:
+    # 2026-06-25: the last end-labelled file ends with 00:00 of the next day, the first start-labelled one begins with it.
+    at, base, usd = measured(here.market)
+    inside = (at > day(2)) & (at <= day(3))
+    lines = vendors.metrics_rows("BTCUSDT", at[inside], base[inside], usd[inside], start=True)
+    assert lines[0].startswith("2026-01-07 00:00:00")
+    here.run()
+    whole(here)
+
+
+@pytest.mark.parametrize("unit", ["text", "ms", "us"])
+def test_time_units_are_told_by_their_size(here: Here, unit: str) -> None:
+    if unit != "text":
+        at, base, usd = measured(here.market)
+        inside = (at > day(0)) & (at <= day(1))
+        lines = vendors.metrics_rows("BTCUSDT", at[inside], base[inside], usd[inside], start=False)
+        scale = {"ms": 1_000_000, "us": 1_000}[unit]
+        lines = [f"{t // scale}," + line.split(",", 1)[1] for t, line in zip(at[inside].tolist(), lines, strict=True)]
+        here.vendor.add(metrics_path("BTCUSDT", day(0)), vendors.metrics_zip(lines))
+    here.run()
+    whole(here)
+
+
+def test_blank_and_zero_are_holes_not_numbers(here: Here) -> None:
+    at, base, usd = measured(here.market)
+    inside = (at > day(1)) & (at <= day(2))
+    lines = vendors.metrics_rows("BTCUSDT", at[inside], base[inside], usd[inside], start=False)
+    lines[10] = lines[10].replace(repr(float(base[inside][10])), '""'.strip('"'))
+    lines[11] = lines[11].replace(repr(float(base[inside][11])), "0")
+    lines[12] = lines[12].replace(",1.25,", ",,")
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), vendors.metrics_zip(lines))
+    report = here.run(steps=("interest", "extras"))
+    (hole,) = report.coverage[0].holes
+    assert (hole.stop - hole.start) // FIVE == 2
+    ratios = store.read(store.series_dir(here.datadir / "liqsignals", "ratio", "binance", PAIR, "5m"), records.RATIO)
+    assert np.isnan(ratios["account"][288 + 12])
+    assert (ratios["known_at"] == ratios["event_time"] + 2 * FIVE).all()
+
+
+def test_a_replaced_file_is_noticed(here: Here) -> None:
+    here.run()
+    at, base, usd = measured(here.market)
+    inside = (at > day(1)) & (at <= day(2))
+    lines = vendors.metrics_rows("BTCUSDT", at[inside], base[inside] + 1, usd[inside], start=False)
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), vendors.metrics_zip(lines))
+    report = here.run()
+    assert any("Binance replaced 1 files (BTCUSDT-metrics-2026-01-06.zip first)" in note for note in report.notes)
+    assert np.array_equal(here.interest()["base"], np.where(inside, base + 1, base))
+
+
+def test_nothing_is_fetched_or_written_twice(here: Here) -> None:
+    here.run()
+    path = here.datadir / "futures" / INTEREST
+    before = path.stat().st_mtime_ns, path.stat().st_ino
+    here.vendor.asked.clear()
+    here.run()
+    assert not [p for p in here.vendor.asked if p.endswith(".zip")]
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+
+
+# What goes wrong on the way. For each: what the user sees, and that nothing is lost or half-written.
+
+
+def only_day_one_is_missing(here: Here, report: Report) -> None:
+    (hole,) = report.coverage[0].holes
+    assert (hole.start, hole.stop) == (day(1), day(2))
+    at, base, _ = measured(here.market)
+    kept = (at <= day(1)) | (at > day(2))
+    assert np.array_equal(here.interest()["base"], base[kept])
+    assert not list(here.datadir.rglob("*.tmp"))
+    assert not list(here.datadir.glob(".liqsignals-*"))
+
+
+def mended(here: Here) -> None:
+    """The next run, with the fault gone, ends with the same bytes as if it had never been."""
+    vendors.add_metrics(here.vendor, "BTCUSDT", *measured(here.market), flip=START + 2 * DAY)
+    assert here.run().problems == []
+    whole(here)
+
+
+def test_a_corrupted_checksum(here: Here) -> None:
+    path = metrics_path("BTCUSDT", day(1))
+    here.vendor.add(path, here.vendor.files[path], checksum="0" * 64)
+    report = here.run()
+    (problem,) = report.problems
+    assert "BTCUSDT-metrics-2026-01-06.zip: its content does not match its checksum" in problem
+    assert "not used" in problem
+    only_day_one_is_missing(here, report)
+    mended(here)
+
+
+def test_a_truncated_zip(here: Here) -> None:
+    path = metrics_path("BTCUSDT", day(1))
+    here.vendor.add(path, here.vendor.files[path][:-900])
+    report = here.run()
+    assert "the zip is damaged or incomplete" in report.problems[0]
+    assert "BTCUSDT-metrics-2026-01-06.zip" in report.problems[0]
+    only_day_one_is_missing(here, report)
+    mended(here)
+
+
+def test_a_zip_bomb_is_bounded(here: Here) -> None:
+    bomb = vendors.zipped("0" * (80 << 20), level=9)
+    assert len(bomb) < 100_000
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), bomb)
+    report = here.run()
+    assert "the zip unpacks to more than 8 MiB; not taken" in report.problems[0]
+    only_day_one_is_missing(here, report)
+    mended(here)
+
+
+def test_a_zip_that_lies_about_its_size(here: Here) -> None:
+    bomb = bytearray(vendors.zipped("0" * (80 << 20), level=9))
+    at = bomb.rfind(b"PK\x01\x02")
+    bomb[at + 24 : at + 28] = (1000).to_bytes(4, "little")  # uncompressed size in the central directory
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), bytes(bomb))
+    report = here.run()
+    assert "the zip" in report.problems[0]
+    only_day_one_is_missing(here, report)
+
+
+def test_a_body_without_end_is_cut_off(here: Here) -> None:
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), os.urandom(9 << 20))
+    report = here.run()
+    assert "the answer is longer than 8192 KiB, more than such a file can be; not taken" in report.problems[0]
+    only_day_one_is_missing(here, report)
+    mended(here)
+
+
+def test_two_files_in_one_zip(here: Here) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a", "1")
+        archive.writestr("b", "2")
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), out.getvalue())
+    report = here.run()
+    assert "the zip holds 2 files, not one" in report.problems[0]
+    only_day_one_is_missing(here, report)
+
+
+def test_other_columns_are_refused(here: Here) -> None:
+    text = "create_time,symbol,sum_open_interest_value,sum_open_interest,a,b,c,d\n2026-01-06 00:05:00,BTCUSDT,1,1,1,1,1,1\n"
+    here.vendor.add(metrics_path("BTCUSDT", day(1)), vendors.zipped(text))
+    report = here.run()
+    assert "unknown columns" in report.problems[0]
+    only_day_one_is_missing(here, report)
+
+
+def test_404_for_the_last_two_days_is_no_news(here: Here) -> None:
+    for n in (2, 3):
+        del here.vendor.files[metrics_path("BTCUSDT", day(n))]
+        del here.vendor.files[metrics_path("BTCUSDT", day(n)) + ".CHECKSUM"]
+    report = (
+        here.run(now=day(4) + 2 * HOUR, stop=day(4) - 1, steps=("interest",))
+        if False
+        else _without_freqtrade(here, day(4))
+    )
+    assert report.problems == []
+    assert not any("not in the archive" in note for note in report.notes)
+    assert report.coverage[0].holes[0].start == day(2)
+    assert np.array_equal(here.interest()["event_time"], measured(here.market)[0][: 2 * 288])
+
+
+def _without_freqtrade(here: Here, now: int) -> Report:
+    """A run at `now` that does not ask freqtrade for the newest days."""
+    original = freqtrade_files.download_data
+    freqtrade_files.download_data = lambda *args, **kwargs: []  # type: ignore[assignment]
+    try:
+        return here.run(now=now, stop=None)
+    finally:
+        freqtrade_files.download_data = original  # type: ignore[assignment]
+
+
+def test_404_for_older_days_is_told(here: Here) -> None:
+    del here.vendor.files[metrics_path("BTCUSDT", day(1)) + ".CHECKSUM"]
+    report = here.run()
+    assert (
+        "archive: BTC/USDT:USDT metrics: 1 days are not in the archive (BTCUSDT-metrics-2026-01-06.zip first)"
+        in report.notes
+    )
+    only_day_one_is_missing(here, report)
+    mended(here)
+
+
+PASSING = {
+    "429 with Retry-After": (429, {"Retry-After": "7"}),
+    "429 with a date": (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    "418": (418, {"Retry-After": "60"}),
+    "500": 500,
+    "503": 503,
+    "half a body": "half",
+    "a web page": "html",
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
+def test_what_passes_is_tried_again(here: Here, fault: object) -> None:
+    path = metrics_path("BTCUSDT", day(1))
+    here.vendor.faults[path + ".CHECKSUM"] = [fault]
+    here.vendor.faults[path] = [fault, fault] if fault != "html" else []
+    report = here.run()
+    assert report.problems == []
+    whole(here)
+    if isinstance(fault, tuple) and fault[1]["Retry-After"].isdigit():
+        assert (
+            f"binance-archive: it answered {fault[0]} (too many requests); waiting {fault[1]['Retry-After']} s"
+            in report.notes
+        )
+
+
+STAYING = {
+    "429": ((429, {"Retry-After": "1"}), "it answered 429 (too many requests)"),
+    "500": (500, "it answered 500"),
+    "half a body": ("half", "the connection broke"),
+    "a web page": ("html", "it sent a web page instead of data: '<html><body>Please log in</body></html>'"),
+}
+
+
+@pytest.mark.parametrize(("fault", "said"), STAYING.values(), ids=STAYING.keys())
+def test_what_stays_is_a_hole_with_a_reason(here: Here, fault: object, said: str) -> None:
+    here.vendor.faults[metrics_path("BTCUSDT", day(1)) + ".CHECKSUM"] = [fault] * 6
+    report = here.run()
+    (problem,) = report.problems
+    assert said in problem
+    assert "failed 6 times" in problem
+    assert "it goes on where it stopped" in problem
+    only_day_one_is_missing(here, report)
+    mended(here)
+
+
+def test_a_hanging_connection_is_given_up(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = replace(binance.ARCHIVE.limits, silence=0.2, attempts=2)
+    provider = replace(binance.ARCHIVE, limits=limits)
+    monkeypatch.setattr("liqsignals.download.binance.ARCHIVE", provider)
+    here.vendor.faults[metrics_path("BTCUSDT", day(1)) + ".CHECKSUM"] = ["hang"]
+    assert here.run().problems == []
+    whole(here)
+    here.vendor.faults[metrics_path("BTCUSDT", day(1)) + ".CHECKSUM"] = ["hang"] * 2
+    (problem,) = here.run().problems
+    assert "failed 2 times, last: no answer within 0.2 s" in problem
+    whole(here)
+
+
+def test_a_long_ban_ends_the_step_at_once(here: Here) -> None:
+    here.vendor.faults["*"] = [(418, {"Retry-After": "86400"})]
+    report = here.run()
+    assert "it answered 418 and asks to be left alone for 1440 min" in report.problems[0]
+    assert len(here.vendor.asked) <= 16  # those under way
+    mended(here)
+
+
+def test_a_provider_whose_clock_is_off(here: Here) -> None:
+    here.vendor.faults["*"] = ["late"] * 3
+    report = here.run()
+    assert any("binance-archive: its clock is" in note and "s behind this machine's" in note for note in report.notes)
+    whole(here)
+
+
+def test_rows_from_the_future_are_refused(here: Here) -> None:
+    report = _without_freqtrade(here, day(3) + 6 * HOUR)
+    assert any("A clock is wrong" in problem for problem in report.problems)
+    assert here.interest()["event_time"][-1] <= day(3)
+
+
+# The user's own file
+
+
+def test_the_users_rows_are_kept_and_read_the_same(here: Here) -> None:
+    # His file covers the second half, end-labelled as freqtrade got it then; the archive knows only the first two days.
+    late = here.market.interest[ns(here.market.interest["date"]) > day(1) + 6 * HOUR]
+    write(here.datadir, "5m-open_interest", labelled(late))
+    for n in (2, 3):
+        del here.vendor.files[metrics_path("BTCUSDT", day(n)) + ".CHECKSUM"]
+    here.run()
+    whole(here)
+    frame = readers.read_table(here.datadir / "futures" / INTEREST, ())
+    assert np.array_equal(frame["open_interest_value"], here.market.interest["open_interest_value"])
+
+
+def test_a_damaged_file_of_the_user_is_not_overwritten(here: Here) -> None:
+    path = here.datadir / "futures" / INTEREST
+    path.write_bytes(b"torn")
+    report = here.run()
+    assert any("cannot be read" in problem and INTEREST in problem for problem in report.problems)
+    assert path.read_bytes() == b"torn"
+
+
+def test_one_writer(here: Here) -> None:
+    with (
+        store.writer(here.datadir / "liqsignals", "download"),
+        pytest.raises(InputError, match=f"another liqsignals download \\(process {os.getpid()}\\)"),
+    ):
+        here.run()
+
+
+# Taker volume
+
+
+def add_klines(here: Here, *, header: bool = True, unit: int = 1_000_000) -> None:
+    candles = here.market.candles
+    at = ns(candles["date"])
+    rows = np.column_stack([*(candles[c] for c in ("open", "high", "low", "close", "volume")), candles["volume"] * 0.4])
+    for n in range(DAYS):
+        inside = (at >= day(n)) & (at < day(n + 1))
+        here.vendor.add(
+            klines_path("BTCUSDT", day(n)), vendors.klines_zip(at[inside], rows[inside], header=header, unit=unit)
+        )
+
+
+@pytest.mark.parametrize(("header", "unit"), [(True, 1_000_000), (False, 1_000_000), (True, 1_000)])
+def test_taker_volume(here: Here, header: bool, unit: int) -> None:
+    add_klines(here, header=header, unit=unit)
+    report = here.run(steps=("extras",))
+    taker = store.read(store.series_dir(here.datadir / "liqsignals", "taker", "binance", PAIR, "5m"), records.TAKER)
+    assert np.array_equal(taker["event_time"], ns(here.market.candles["date"]) + FIVE)
+    assert np.array_equal(taker["known_at"], taker["event_time"] + MINUTE)
+    assert np.array_equal(taker["base"], here.market.candles["volume"])
+    assert np.allclose(taker["buy_base"], here.market.candles["volume"] * 0.4)
+    assert {c.series: c.holes for c in report.coverage} == {"binance ratio": (), "binance taker": ()}
