@@ -97,7 +97,6 @@ def run(seconds: float, rate: float | None = None) -> dict[str, float]:
             assert kept == len(rows) == found["messages"], (kept, len(rows), found)
             size = sum(p.stat().st_size for p in (extras / "raw").rglob("*.gz"))
             found["raw bytes a message"] = size / kept
-            found["memory MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             return found
     finally:
         sender.kill()

@@ -29,7 +29,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from liqsignals import rawlog, records, store
-from liqsignals.clock import DAY, MINUTE, SECOND, iso
+from liqsignals.clock import HOUR, MINUTE, SECOND, iso
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.sources import PROVIDERS, Limits, ParseError, Provider, feeds, streams
@@ -99,7 +99,7 @@ class Recorder:
     _contracts: dict[str, float] = field(default_factory=dict)
     #: Newest event of each polled series, ns.
     _newest: dict[tuple[str, str], int] = field(default_factory=dict)
-    _day: int = 0
+    _hour: int = 0
 
     def __post_init__(self) -> None:
         self._by_channel: dict[tuple[str, str], Stream | Request] = {(s.provider, s.channel): s for s in self.streams}
@@ -251,7 +251,7 @@ class Recorder:
                             self._publish(batch, None)
                             batch.clear()
         self._publish(batch, None)
-        fold_parts(self.extras, time.time_ns() // DAY * DAY)
+        fold_parts(self.extras, time.time_ns())
         if lines:
             self.tell(
                 f"read {lines} messages again that an earlier run had kept since {iso(since)}; none is counted twice"
@@ -344,7 +344,8 @@ class Recorder:
                         self._say(f"poll {poll.provider} {request.channel}", str(error), every=600.0)
                         break
                     self.take(poll.provider, request.channel, reply.received_at, reply.body)
-            await self.publish()
+                    if self._count >= WAITING:
+                        await self.publish()
             now = time.time()
             due = (now - poll.after) // poll.every * poll.every + poll.every + poll.after
             await asyncio.sleep(due - now)
@@ -395,11 +396,11 @@ class Recorder:
 
     async def _publish_and_fold(self) -> None:
         await self.publish()
-        day = time.time_ns() // DAY
-        if self._day not in (0, day):
+        hour = time.time_ns() // HOUR
+        if self._hour not in (0, hour):
             async with self._publishing:
-                await asyncio.to_thread(fold_parts, self.extras, day * DAY)
-        self._day = day
+                await asyncio.to_thread(fold_parts, self.extras, hour * HOUR)
+        self._hour = hour
 
     async def _report(self) -> None:
         self.tell(f"{self.taken} messages taken, {self.published} rows published, {self.unparsed} not understood")

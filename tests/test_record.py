@@ -282,6 +282,31 @@ def test_parts_become_months_without_a_change_for_readers(tmp_path: Path) -> Non
     assert np.array_equal(feed.prints(tmp_path), before)
 
 
+def test_a_reader_sees_every_row_while_parts_are_folded(tmp_path: Path) -> None:
+    folder = store.series_dir(tmp_path, "liquidation", "binance", PAIR, "events")
+    at = time.time_ns() - 60 * SECOND + np.arange(400)
+    rows = records.records(
+        records.LIQUIDATION, at, at + SECOND, side=np.zeros(400), price=np.ones(400), base=np.arange(1.0, 401), usd=np.ones(400)
+    )  # fmt: skip
+    for n in range(40):
+        store.write(folder / "parts" / f"{n + 1}.parquet", rows[n * 10 : n * 10 + 10])
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(len(feed.prints(tmp_path)))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in range(40):
+        record.fold_parts(tmp_path, n + 2)
+    stop.set()
+    reader.join()
+    assert set(seen) == {400}
+    assert len(feed.prints(tmp_path)) == 400
+
+
 def test_one_writer(tmp_path: Path) -> None:
     with store.writer(tmp_path, "record"), pytest.raises(InputError, match=r"another liqsignals record.*Way out"):
         record.record(tmp_path, [PAIR], ["binance"])
