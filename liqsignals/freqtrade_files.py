@@ -184,13 +184,12 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     with _stage(datadir) as stage:
         source = stage / "rows.feather"
         frame.to_feather(source)
-        run = subprocess.run(
-            [sys.executable, "-m", "liqsignals.freqtrade_files", str(stage), pair, timeframe, str(source), final.suffix[1:]],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
+        problem = _in_own_process(stage, pair, timeframe, source, final.suffix[1:])
         staged = stage / "futures" / final.name
-        if run.returncode != 0 or not staged.exists():
-            raise InputError(f"{final}: freqtrade's data handler did not write it ({run.stderr.strip()[-200:]})")
+        if problem or not staged.exists():
+            raise InputError(
+                f"{final}: freqtrade's data handler did not write it ({problem[-200:]}); the old one stands"
+            )
         _move_in(staged, final)
     return len(both) - len(old)
 
@@ -236,6 +235,13 @@ def _reads_as(
     except InputError:
         return False
     return np.array_equal(read["event_time"], at) and np.array_equal(read["base"], base)
+
+
+def _in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: str) -> str:
+    """Run `_store` where freqtrade's imports do not cost this process its memory; what went wrong, or nothing."""
+    command = [sys.executable, "-m", "liqsignals.freqtrade_files", str(stage), pair, timeframe, str(source), form]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    return "" if run.returncode == 0 else run.stderr.strip() or f"exit code {run.returncode}"
 
 
 def _store(datadir: Path, pair: str, timeframe: str, source: Path, form: str) -> None:
