@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import FIVE, PAIR, START, STEM, Market, labelled, make_market, ns, write
 
-from liqsignals import freqtrade_files, readers, records, store
+from liqsignals import freqtrade_files, freqtrade_writer, readers, records, store
 from liqsignals.clock import DAY, HOUR, MINUTE
 from liqsignals.download import Plan, Report, download
 from liqsignals.errors import InputError
@@ -74,7 +74,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     monkeypatch.setattr("liqsignals.sources.http._sleep", clock.sleep)
     monkeypatch.setattr("liqsignals.sources.http._clock", clock)
     # One test shows the process of its own; the others are spared its start.
-    monkeypatch.setattr(freqtrade_files, "_in_own_process", lambda *args: freqtrade_files._store(*args) or "")
+    monkeypatch.setattr(freqtrade_files, "_in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
     market = make_market(DAYS)
     datadir = tmp_path / "binance"
     (datadir / "futures").mkdir(parents=True)
