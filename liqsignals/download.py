@@ -346,9 +346,12 @@ def _rest(run: _Run, venue: str, kinds: Iterable[str]) -> None:
             async def job(
                 fetch: Fetcher, series: list[Series] = series, pair: str = pair, kind: str = kind, folder: Path = folder
             ) -> None:
-                have = store.read(folder, _DTYPES[kind], run.plan.start, run.plan.end)["event_time"]
+                rows = store.read(folder, _DTYPES[kind], run.plan.start, run.plan.end + 1)
                 for one in series:
-                    await _pages(run, fetch, one, pair, kind, folder, have)
+                    # Each ratio has an endpoint of its own: one may be on disk where another is not.
+                    column = one.name.removeprefix("ratio_")
+                    have = rows[np.isfinite(rows[column])] if column in (rows.dtype.names or ()) else rows
+                    await _pages(run, fetch, one, pair, kind, folder, have["event_time"])
 
             try:
                 run.fetch(provider, job)

@@ -1,4 +1,4 @@
-"""Freqtrade's own files, written by freqtrade: the one module that touches it, and only in a process of its own.
+"""Freqtrade's own files, written by freqtrade in a process of its own (its command, or freqtrade_writer.py).
 
 Freqtrade rewrites files in place, reads a damaged one as empty, and would then overwrite what no exchange keeps any more.
 So it works on copies in `<datadir>/.liqsignals-<random>/`; a file that comes out whole, with every row that went in,
@@ -184,13 +184,12 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     with _stage(datadir) as stage:
         source = stage / "rows.feather"
         frame.to_feather(source)
-        run = subprocess.run(
-            [sys.executable, "-m", "liqsignals.freqtrade_files", str(stage), pair, timeframe, str(source), final.suffix[1:]],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
+        problem = _in_own_process(stage, pair, timeframe, source, final.suffix[1:])
         staged = stage / "futures" / final.name
-        if run.returncode != 0 or not staged.exists():
-            raise InputError(f"{final}: freqtrade's data handler did not write it ({run.stderr.strip()[-200:]})")
+        if problem or not staged.exists():
+            raise InputError(
+                f"{final}: freqtrade's data handler did not write it ({problem[-200:]}); the old one stands"
+            )
         _move_in(staged, final)
     return len(both) - len(old)
 
@@ -238,13 +237,9 @@ def _reads_as(
     return np.array_equal(read["event_time"], at) and np.array_equal(read["base"], base)
 
 
-def _store(datadir: Path, pair: str, timeframe: str, source: Path, form: str) -> None:
-    """Write one frame through freqtrade's data handler: runs in a process of its own."""
-    from freqtrade.data.history.datahandlers import get_datahandler
-    from freqtrade.enums import CandleType
-
-    get_datahandler(datadir, form).ohlcv_store(pair, timeframe, pd.read_feather(source), CandleType.OPEN_INTEREST)
-
-
-if __name__ == "__main__":
-    _store(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]), sys.argv[5])
+def _in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: str) -> str:
+    """Let freqtrade_writer.py write where freqtrade's imports do not cost this process its memory; what went wrong, or nothing."""
+    script = Path(__file__).with_name("freqtrade_writer.py")
+    command = [sys.executable, str(script), str(stage), pair, timeframe, str(source), form]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    return "" if run.returncode == 0 else run.stderr.strip() or f"exit code {run.returncode}"

@@ -6,6 +6,7 @@ ratios, Bybit and OKX lists); values are made up.
 
 import asyncio
 import io
+import json
 import os
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import FIVE, PAIR, START, STEM, Market, labelled, make_market, ns, write
 
-from liqsignals import freqtrade_files, readers, records, store
+from liqsignals import freqtrade_files, freqtrade_writer, readers, records, store
 from liqsignals.clock import DAY, HOUR, MINUTE
 from liqsignals.download import Plan, Report, download
 from liqsignals.errors import InputError
@@ -27,6 +28,9 @@ from liqsignals.sources import binance
 DAYS = 4
 NOW = START + 40 * DAY
 INTEREST = f"{STEM}-5m-open_interest.feather"
+
+
+IN_OWN_PROCESS = freqtrade_files._in_own_process
 
 
 @dataclass
@@ -69,6 +73,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     clock = Clock()
     monkeypatch.setattr("liqsignals.sources.http._sleep", clock.sleep)
     monkeypatch.setattr("liqsignals.sources.http._clock", clock)
+    # One test shows the process of its own; the others are spared its start.
+    monkeypatch.setattr(freqtrade_files, "_in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
     market = make_market(DAYS)
     datadir = tmp_path / "binance"
     (datadir / "futures").mkdir(parents=True)
@@ -116,6 +122,12 @@ def test_end_and_start_labels_become_one_series(here: Here) -> None:
     dates = readers.read_table(here.datadir / "futures" / INTEREST, ())["date"]
     assert str(dates.dtype) == "datetime64[ms, UTC]"
     assert ns(dates)[0] == START  # the start of the period whose end was measured
+
+
+def test_freqtrade_writes_in_a_process_of_its_own(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freqtrade_files, "_in_own_process", IN_OWN_PROCESS)
+    here.run()
+    whole(here)
 
 
 def test_a_file_without_header_unsorted_with_repeats(here: Here) -> None:
@@ -230,7 +242,7 @@ def test_a_truncated_zip(here: Here) -> None:
 
 
 def test_a_zip_bomb_is_bounded(here: Here) -> None:
-    bomb = vendors.zipped("0" * (80 << 20), level=9)
+    bomb = vendors.zipped("0" * (20 << 20), level=9)
     assert len(bomb) < 100_000
     here.vendor.add(metrics_path("BTCUSDT", day(1)), bomb)
     report = here.run()
@@ -240,7 +252,7 @@ def test_a_zip_bomb_is_bounded(here: Here) -> None:
 
 
 def test_a_zip_that_lies_about_its_size(here: Here) -> None:
-    bomb = bytearray(vendors.zipped("0" * (80 << 20), level=9))
+    bomb = bytearray(vendors.zipped("0" * (20 << 20), level=9))
     at = bomb.rfind(b"PK\x01\x02")
     bomb[at + 24 : at + 28] = (1000).to_bytes(4, "little")  # uncompressed size in the central directory
     here.vendor.add(metrics_path("BTCUSDT", day(1)), bytes(bomb))
@@ -447,3 +459,131 @@ def test_taker_volume(here: Here, header: bool, unit: int) -> None:
     assert np.array_equal(taker["base"], here.market.candles["volume"])
     assert np.allclose(taker["buy_base"], here.market.candles["volume"] * 0.4)
     assert {c.series: c.holes for c in report.coverage} == {"binance ratio": (), "binance taker": ()}
+
+
+# REST: the newest days of Binance, and other venues
+
+
+def add_rest(here: Here) -> None:
+    candles = here.market.candles
+    rows = np.column_stack([*(candles[c] for c in ("open", "high", "low", "close", "volume")), candles["volume"] * 0.4])
+    vendors.add_rest(here.vendor, *measured(here.market), rows)
+
+
+def extra(here: Here, kind: str, venue: str, dtype: np.dtype, period: str = "5m") -> records.Records:
+    return store.read(store.series_dir(here.datadir / "liqsignals", kind, venue, PAIR, period), dtype)
+
+
+def test_rest_continues_the_archive(here: Here) -> None:
+    """The last two days are not in the archive yet; the ratios and the volumes of both are one series."""
+    add_rest(here)
+    for n in (2, 3):
+        del here.vendor.files[metrics_path("BTCUSDT", day(n)) + ".CHECKSUM"]
+    report = here.run(steps=("extras",), now=day(4))
+    ratios, taker = extra(here, "ratio", "binance", records.RATIO), extra(here, "taker", "binance", records.TAKER)
+    at = measured(here.market)[0]
+    assert report.problems == []
+    assert np.array_equal(ratios["event_time"], at)
+    assert np.array_equal(taker["event_time"], at)
+    assert {name: set(ratios[name]) for name in ("top_account", "top_position", "account")} == {
+        "top_account": {1.5}, "top_position": {2.25}, "account": {1.25},
+    }  # fmt: skip
+    here.vendor.asked.clear()
+    here.run(steps=("extras",), now=day(4))
+    assert not [p for p in here.vendor.asked if not p.endswith("CHECKSUM")], "what is on disk is not asked for again"
+
+
+def test_other_venues(here: Here) -> None:
+    add_rest(here)
+    report = here.run(steps=("venues",), venues=("bybit", "okx"), now=day(4))
+    at, base, _ = measured(here.market)
+    assert report.problems == []
+    for venue in ("bybit", "okx"):
+        interest = extra(here, "open_interest", venue, records.OI_VALUE)
+        assert np.array_equal(interest["event_time"], at)
+        assert np.allclose(interest["base"], base, rtol=1e-12), "one-sided coins"
+    assert np.allclose(extra(here, "ratio", "bybit", records.RATIO)["account"], 1.5)
+    okx = extra(here, "taker", "okx", records.TAKER)
+    assert np.allclose(okx["buy_base"], here.market.candles["volume"] * 0.4), "sold comes first in OKX's rows"
+    settled = extra(here, "funding", "bybit", records.FUNDING, "events")
+    assert set(settled["interval_h"]) == {8.0}
+    # Where docs/decisions/009 says, in freqtrade's format: the tape reads it as a venue.
+    frame = readers.read_table(
+        here.datadir / "liqsignals" / "venues" / "okx" / "futures" / f"{STEM}-1h-funding_rate.feather",
+        ("funding_rate",),
+    )
+    assert len(frame) == DAYS * 3
+    assert {c.series for c in report.coverage if c.holes} == set()
+
+
+def test_numbers_as_text_empty_text_and_null(here: Here) -> None:
+    add_rest(here)
+    honest = here.vendor.answers["/v5/market/open-interest"]
+
+    def answer(query: dict[str, str]) -> object:
+        said = honest(query)
+        said["result"]["list"][3] |= {"openInterest": "", "singleOpenInterest": None}
+        said["result"]["list"][4] |= {"openInterest": float(said["result"]["list"][4]["openInterest"])}
+        return said
+
+    here.vendor.answers["/v5/market/open-interest"] = answer
+    report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
+    (coverage,) = [c for c in report.coverage if c.series == "bybit open_interest"]
+    pages = here.vendor.asked.count("/v5/market/open-interest")
+    assert len(coverage.holes) == pages, "each blank is a hole of one row, none a zero"
+    assert (extra(here, "open_interest", "bybit", records.OI_VALUE)["base"] > 1000).all()
+
+
+def test_repeated_pages(here: Here) -> None:
+    """A provider that sends its newest page whatever is asked: told, taken once, no endless loop."""
+    add_rest(here)
+    honest = here.vendor.answers["/v5/market/open-interest"]
+    newest = honest(
+        {"startTime": str(day(4) // 10**6 - 198 * 300_000), "endTime": str(day(4) // 10**6), "limit": "200"}
+    )
+    here.vendor.answers["/v5/market/open-interest"] = lambda query: newest
+    report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
+    assert any("it sent rows of" in p and "the same page again?" in p for p in report.problems)
+    rows = extra(here, "open_interest", "bybit", records.OI_VALUE)
+    assert 0 < len(rows) <= 198
+    assert (np.diff(rows["event_time"]) == FIVE).all()
+
+
+def test_an_error_inside_a_good_answer(here: Here) -> None:
+    add_rest(here)
+    here.vendor.answers["/v5/market/open-interest"] = lambda query: {
+        "retCode": 10001,
+        "retMsg": "params error",
+        "result": {},
+    }
+    report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
+    assert any("the provider answers with an error: 10001, 'params error'" in p for p in report.problems)
+
+
+def test_a_page_instead_of_json_is_tried_again(here: Here) -> None:
+    add_rest(here)
+    here.vendor.faults["/v5/market/account-ratio"] = ["html", b'{"result": ']
+    report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
+    assert len(extra(here, "ratio", "bybit", records.RATIO)) < DAYS * 288
+    assert any("no JSON" in p for p in report.problems)
+    here.run(steps=("venues",), venues=("bybit",), now=day(4))
+    assert len(extra(here, "ratio", "bybit", records.RATIO)) == DAYS * 288
+
+
+def test_special_funding_is_left_out() -> None:
+    rows = [
+        {
+            "symbol": "X",
+            "fundingRate": "0.0001",
+            "fundingTime": START // 10**6 + 3,
+            "markPrice": "",
+            "rateType": "Regular",
+        },
+        {"symbol": "X", "fundingRate": "0.0002", "fundingTime": START // 10**6 + 4 * 3_600_000, "rateType": "Regular"},
+        {"symbol": "X", "fundingRate": "0.5", "fundingTime": START // 10**6 + 4 * 3_600_000, "rateType": "Special"},
+        {"symbol": "X", "fundingRate": "0.0003", "fundingTime": START // 10**6 + 5 * 3_600_000, "rateType": "Regular"},
+    ]
+    got = binance.parse_funding(json.dumps(rows).encode(), NOW)
+    assert got["rate"].tolist() == [0.0002, 0.0003]
+    assert got["interval_h"].tolist() == [4.0, 1.0]
+    assert got["event_time"].tolist() == [START + 4 * HOUR, START + 5 * HOUR]

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
-from liqsignals.clock import DAY, MINUTE, iso
-from liqsignals.sources.binance import METRICS
+from liqsignals.clock import DAY, HOUR, MINUTE, iso
+from liqsignals.sources.binance import FLIP, METRICS
 
 FIVE = 5 * MINUTE
 
@@ -182,3 +182,105 @@ def klines_zip(at: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], *, header: 
         for t, (o, h, low, c, v, b) in zip(at.tolist(), rows.tolist(), strict=True)
     ]
     return zipped("\n".join([*([head] if header else []), *lines]) + "\n")
+
+
+def _between(query: Query, label: np.ndarray[Any, Any], first: str = "startTime", last: str = "endTime") -> list[int]:
+    """Rows whose label lies in the query's window, ascending, at most `limit` of them."""
+    ms = label // 1_000_000
+    rows = np.flatnonzero((ms >= int(query[first])) & (ms <= int(query[last])))
+    return [int(n) for n in rows[: int(query["limit"])]]
+
+
+def add_rest(
+    vendor: Vendor,
+    at: np.ndarray[Any, Any],
+    base: np.ndarray[Any, Any],
+    usd: np.ndarray[Any, Any],
+    rows: np.ndarray[Any, Any],
+) -> None:
+    """Binance's, Bybit's and OKX's REST answers for snapshots at `at` (ns) and for bars that close there.
+
+    `rows` (n, 6) as in `klines_zip`. Labels are the starts of the periods, Binance's before 2026-06-25 their ends. Bybit's and OKX's open interest is the same market's:
+    both sides summed, and in contracts of a hundredth coin.
+    """
+    label = at - FIVE
+    ms = [int(t) // 1_000_000 for t in label]
+
+    told = np.where(label >= FLIP, label, at)
+
+    def binance_ratio(field: str, value: float) -> Callable[[Query], Any]:
+        return lambda q: [{field: str(value), "timestamp": int(told[n]) // 1_000_000} for n in _between(q, told)]
+
+    vendor.answers["/futures/data/openInterestHist"] = lambda q: [
+        {
+            "symbol": q["symbol"], "sumOpenInterest": repr(float(base[n])), "sumOpenInterestValue": repr(float(usd[n])),
+            "timestamp": int(told[n]) // 1_000_000,
+        }
+        for n in _between(q, told)
+    ]  # fmt: skip
+    vendor.answers["/futures/data/topLongShortAccountRatio"] = binance_ratio("longShortRatio", 1.5)
+    vendor.answers["/futures/data/topLongShortPositionRatio"] = binance_ratio("longShortRatio", 2.25)
+    vendor.answers["/futures/data/globalLongShortAccountRatio"] = binance_ratio("longShortRatio", 1.25)
+    vendor.answers["/futures/data/takerlongshortRatio"] = binance_ratio("buySellRatio", 0.5)
+    vendor.answers["/fapi/v1/klines"] = lambda q: [
+        [ms[n], *[repr(float(v)) for v in rows[n, :5]], ms[n] + 299_999, repr(float(rows[n, 4] * rows[n, 3])), 9,
+         repr(float(rows[n, 5])), repr(float(rows[n, 5] * rows[n, 3])), "0"]
+        for n in _between(q, label)
+    ]  # fmt: skip
+
+    def bybit(make: Callable[[int], dict[str, str]]) -> Callable[[Query], Any]:
+        return lambda q: {
+            "retCode": 0, "retMsg": "OK", "result": {"list": [make(n) for n in reversed(_between(q, label))], "nextPageCursor": ""},
+        }  # fmt: skip
+
+    vendor.answers["/v5/market/open-interest"] = bybit(
+        lambda n: {"openInterest": repr(float(2 * base[n])), "timestamp": str(ms[n])}
+    )
+    vendor.answers["/v5/market/account-ratio"] = bybit(
+        lambda n: {"symbol": "BTCUSDT", "buyRatio": "0.6", "sellRatio": "0.4", "timestamp": str(ms[n])}
+    )
+    settled = np.arange(int(at[0]) // (8 * HOUR) * 8 * HOUR - DAY, int(at[-1]) + 1, 8 * HOUR)
+
+    def bybit_funding(query: Query) -> Any:
+        found = reversed(_between(query, settled))
+        return {
+            "retCode": 0,
+            "result": {"list": [
+                {"symbol": "BTCUSDT", "fundingRate": f"0.000{n % 9 + 1}", "fundingRateTimestamp": str(settled[n] // 1_000_000)}
+                for n in found
+            ]},
+        }  # fmt: skip
+
+    vendor.answers["/v5/market/funding/history"] = bybit_funding
+
+    def okx(make: Callable[[int], list[str]]) -> Callable[[Query], Any]:
+        def answer(query: Query) -> Any:
+            inside = {**query, "begin": str(int(query["begin"]) + 1), "end": str(int(query["end"]) - 1)}
+            return {
+                "code": "0",
+                "msg": "",
+                "data": [make(n) for n in reversed(_between(inside, label, "begin", "end"))],
+            }
+
+        return answer
+
+    rubik = "/api/v5/rubik/stat/"
+    vendor.answers[rubik + "contracts/open-interest-history"] = okx(
+        lambda n: [str(ms[n]), repr(float(100 * base[n])), repr(float(base[n])), repr(float(usd[n]))]
+    )
+    vendor.answers[rubik + "taker-volume-contract"] = okx(
+        lambda n: [str(ms[n]), repr(float(rows[n, 4] - rows[n, 5])), repr(float(rows[n, 5]))]
+    )
+    for name in (
+        "long-short-account-ratio-contract",
+        "long-short-account-ratio-contract-top-trader",
+        "long-short-position-ratio-contract-top-trader",
+    ):
+        vendor.answers[rubik + "contracts/" + name] = okx(lambda n: [str(ms[n]), "1.75"])
+    vendor.answers["/api/v5/public/funding-rate-history"] = lambda q: {
+        "code": "0", "msg": "",
+        "data": [
+            {"instId": "BTC-USDT-SWAP", "fundingRate": "0.0001", "realizedRate": f"0.000{n % 9 + 1}", "fundingTime": str(settled[n] // 1_000_000)}
+            for n in reversed(_between({**q, "before": str(int(q["before"]) + 1), "after": str(int(q["after"]) - 1)}, settled, "before", "after"))
+        ],
+    }  # fmt: skip
