@@ -15,7 +15,7 @@ from feed import PAIR, until
 
 from liqsignals import rawlog, record, records, store
 from liqsignals.record import Recorder, Rhythm
-from liqsignals.sources import feeds
+from liqsignals.sources import binance, feeds, http
 
 FIVE = 300_000
 FAST = Rhythm(flush=0.02, publish=0.05)
@@ -157,3 +157,32 @@ def test_a_fault_that_passes_is_asked_again(tmp_path: Path, monkeypatch: pytest.
     exchange = Exchange(fapi__v1__klines=[500, 503])
     recorded(tmp_path, exchange, complete(tmp_path, "bar"))
     assert exchange.asked["/fapi/v1/klines"] >= 3
+
+
+def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorder runs on after a provider asked for a pause that a download would not wait for."""
+    monkeypatch.setattr(http, "LONGEST_PAUSE", 0.05)
+    asked = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=418, headers={"Retry-After": "0.3"}) if asked == 1 else web.json_response([])
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with http.fetcher(binance.REST, url, tell=lambda text: None) as get:
+            for _ in range(2):
+                with pytest.raises(http.FetchError, match="asks to be left alone"):
+                    await get.get("/x")
+            assert asked == 1
+            await until(lambda: http._clock() > get._closed_until)
+            assert (await get.get("/x")).body == b"[]"
+        await runner.cleanup()
+
+    asyncio.run(main())

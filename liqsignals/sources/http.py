@@ -64,6 +64,7 @@ class Fetcher:
     _times: deque[float] = field(default_factory=deque)
     _open_at: float = 0.0
     _closed: str = ""
+    _closed_until: float = 0.0
     _slots: asyncio.Semaphore | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _random: random.Random = field(default_factory=lambda: random.Random())
@@ -112,7 +113,8 @@ class Fetcher:
         limits = self.provider.limits
         async with self._turn:
             while True:
-                if self._closed:
+                # A recorder outlives a long ban.
+                if self._closed and _clock() < self._closed_until:
                     raise FetchError(f"{what}: {self._closed}")
                 now = _clock()
                 while self._times and self._times[0] <= now - limits.per_seconds:
@@ -172,6 +174,7 @@ class Fetcher:
                 f"it answered {status} and asks to be left alone for {asked / 60:.0f} min. Way out: run the same command "
                 "again after that; it goes on where it stopped"
             )
+            self._closed_until = _clock() + asked
             raise FetchError(f"{what}: {self._closed}")
         pause = asked if asked is not None else (60.0 if status == 418 else 5.0)
         if _clock() + pause > self._open_at:
