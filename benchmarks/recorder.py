@@ -8,7 +8,6 @@ time between two flushes (what a kill could lose), and the recorder's memory.
 import asyncio
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time

@@ -25,6 +25,8 @@ Float64Array = NDArray[np.float64]
 
 #: A provider's time may be ahead of ours by this much; a row from farther in the future is no measurement.
 AHEAD = 10 * MINUTE
+#: No price, volume or rate is larger, or nearer to zero: their products and ratios stay finite.
+LARGEST = 1e24
 _OLDEST = int(datetime(2009, 1, 1, tzinfo=UTC).timestamp())
 _NEWEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 _TEXT_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)?", re.ASCII)
@@ -103,8 +105,8 @@ def number(value: Any, what: str) -> float:
         out = float(value)
     except (ValueError, OverflowError):
         raise ParseError(f"{what}: {shown(value)} is no number") from None
-    if math.isinf(out):
-        raise ParseError(f"{what}: {shown(value)} is no finite number")
+    if math.isinf(out) or abs(out) > LARGEST or 0 < abs(out) < 1 / LARGEST:
+        raise ParseError(f"{what}: {shown(value)} is no finite number of any market")
     return out
 
 
