@@ -11,6 +11,7 @@ Killed at any byte, it loses what was not yet flushed; the next run publishes wh
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -43,6 +44,8 @@ ALIVE = "alive"
 WAITING = 20_000
 #: Bytes that a full disk may make us hold before we stop.
 HELD = 64 << 20
+#: A connection that held so long, s, was a good one: the next begins after the first wait again.
+STEADY = 5.0
 #: A batch is stamped as readable this much after its writing began; where that is too little it is stamped again.
 BOUND = SECOND
 
@@ -100,6 +103,7 @@ class Recorder:
     #: Newest event of each polled series, ns.
     _newest: dict[tuple[str, str], int] = field(default_factory=dict)
     _hour: int = 0
+    _held_since: int = 0
 
     def __post_init__(self) -> None:
         self._by_channel: dict[tuple[str, str], Stream | Request] = {(s.provider, s.channel): s for s in self.streams}
@@ -162,6 +166,7 @@ class Recorder:
                 return
             upto = time.time_ns()
             batch, self._waiting, self._count = self._waiting, defaultdict(list), 0
+            upto = self._hold_back(batch, upto)
             job = asyncio.ensure_future(asyncio.to_thread(self._publish, batch, upto))
             try:
                 await asyncio.shield(job)
@@ -169,6 +174,21 @@ class Recorder:
                 # A thread cannot be stopped: the lock is held until it has written.
                 await job
                 raise
+
+    def _hold_back(self, batch: dict[tuple[str, str], list[tuple[int, bytes]]], upto: int) -> int:
+        """Leave OKX's prints out until the sizes of its contracts are here; they stay raw, and are published then.
+
+        Returns the instant up to which everything is published, `upto` where nothing is held back.
+        """
+        key = ("okx", "liquidations")
+        if self._contracts or ("okx", "contracts") in batch or not batch.get(key):
+            return upto
+        held = self._waiting[key] = batch.pop(key)
+        self._say("contracts", "okx: prints wait for the sizes of its contracts; they are kept raw", every=600.0)
+        # Beyond this only the raw file has them: the next run publishes them.
+        self._held_since = min(self._held_since or held[0][0], held[0][0])
+        del held[WAITING:]
+        return self._held_since
 
     def _publish(self, batch: Mapping[tuple[str, str], Iterable[tuple[int, bytes]]], upto: int | None) -> None:
         grouped: dict[Path, list[Records]] = defaultdict(list)
@@ -238,6 +258,13 @@ class Recorder:
                     rows = store.read(folder, request.dtype)
                     if len(rows):
                         self._newest[poll.provider, request.channel] = int(rows["event_time"].max())
+        # The newest sizes of contracts, however long ago they were told.
+        for path in reversed(rawlog.files(self.extras / "raw" / "okx", "contracts")[-2:]):
+            for received_at, raw in rawlog.read(path):
+                with contextlib.suppress(ParseError):
+                    self._contracts |= streams.parse_okx_contracts(raw, received_at)
+            if self._contracts:
+                break
         lines = 0
         batch: dict[tuple[str, str], list[tuple[int, bytes]]] = defaultdict(list)
         # What was polled (the sizes of contracts among it) before the prints.
@@ -278,9 +305,9 @@ class Recorder:
                     await self._session(stream, socket)
             except (OSError, TimeoutError, WebSocketException, _Lost) as error:
                 why = str(error) or type(error).__name__
-            if time.monotonic() - began > self.rhythm.longest:
+            if time.monotonic() - began > min(STEADY, self.rhythm.longest):
                 failures = 0
-            lost_at = lost_at if failures and lost_at else time.monotonic()
+            lost_at = lost_at or time.monotonic()
             wait = min(self.rhythm.backoff * 2**failures, self.rhythm.longest) * random.uniform(0.5, 1.5)
             failures = min(failures + 1, 16)
             self._say(f"lost {what}", f"{what}: the connection is lost ({why}); again in {wait:.1f} s", every=1.0)
@@ -336,19 +363,21 @@ class Recorder:
     async def _ask(self, poll: Poll, get: Fetcher) -> None:
         """Make a poll's requests in its rhythm; at once when the recorder starts."""
         while True:
+            failed = False
             for request in poll.requests:
                 for path, params in self._pages(poll, request):
                     try:
                         reply = await get.get(path, params)
                     except InputError as error:
                         self._say(f"poll {poll.provider} {request.channel}", str(error), every=600.0)
+                        failed = True
                         break
                     self.take(poll.provider, request.channel, reply.received_at, reply.body)
                     if self._count >= WAITING:
                         await self.publish()
             now = time.time()
             due = (now - poll.after) // poll.every * poll.every + poll.every + poll.after
-            await asyncio.sleep(due - now)
+            await asyncio.sleep(min(due - now, 60.0) if failed else due - now)
 
     def _pages(self, poll: Poll, request: Request) -> Iterable[tuple[str, Mapping[str, str | int]]]:
         """What to ask for: the pages since the newest row that is here, one where there is none."""

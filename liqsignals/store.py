@@ -192,7 +192,9 @@ def read_file(path: Path, dtype: np.dtype[np.void]) -> Records:
 
 def _read(path: Path, dtype: np.dtype[np.void]) -> Records:
     try:
-        table = pq.read_table(path)
+        # Opened once: a path is opened for the footer and again for the pages, and may be another file by then.
+        with path.open("rb") as file:
+            table = pq.ParquetFile(file).read()
         out = np.empty(len(table), dtype)
         for name in dtype.names or ():
             out[name] = table[name].to_numpy()

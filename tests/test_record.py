@@ -312,6 +312,30 @@ def test_one_writer(tmp_path: Path) -> None:
         record.record(tmp_path, [PAIR], ["binance"])
 
 
+def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
+    (stream,) = feeds.liquidation_streams([PAIR], ["okx"], feeds.URLS)
+    polls = feeds.polls([PAIR], ["okx"])
+    sizes = b'{"code":"0","data":[{"instId":"BTC-USDT-SWAP","ctType":"linear","ctVal":"0.01","ctMult":"1"}]}'
+
+    async def main() -> None:
+        recorder = Recorder(tmp_path, [stream], polls)
+        recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+        await recorder.publish()
+        assert len(feed.prints(tmp_path, "okx")) == 0
+        # Killed before the sizes were told: the next run has the print.
+        recorder = Recorder(tmp_path, [stream], polls)
+        recorder.take("okx", "contracts", time.time_ns(), sizes)
+        recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms() + 1, "buy").encode())
+        recorder.flush()
+        recorder = Recorder(tmp_path, [stream], polls)
+        recorder.recover()
+
+    asyncio.run(main())
+    rows = feed.prints(tmp_path, "okx")
+    assert rows["base"].tolist() == [0.01, 0.01]
+    assert rows["side"].tolist() == [records.LONG, records.SHORT]
+
+
 def test_okx_counts_contracts_and_an_unknown_one_is_no_number() -> None:
     now = time.time_ns()
     rows = streams.parse_okx(feed.okx(now // 10**6, "sell").encode(), now, contracts={})["BTC-USDT-SWAP"]
