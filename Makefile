@@ -10,7 +10,7 @@ PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
 TIMEFRAME ?= 5m
 
-.PHONY: help setup demo test check backtest bench clean
+.PHONY: help setup demo test check backtest bench kill clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make backtest DATADIR=... [TIMERANGE=20250801-20260228] [PAIRS='A B'] [STRATEGY='S T'] [OFFLINE=1]"
 	@echo "make test       lint, types and tests"
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
+	@echo "make kill       kill -9 at 200 instants of a download: same bytes (about ten minutes)"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 
 $(BIN)/python:
@@ -58,6 +59,9 @@ test: check
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+kill: $(VENV)/.dev
+	$(BIN)/python tests/kill_download.py 200
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis
