@@ -10,6 +10,7 @@ from liqsignals import records
 from liqsignals.clock import DAY, iso
 from liqsignals.records import Records
 from liqsignals.sources import decode
+from liqsignals.sources.binance import once
 from liqsignals.sources.spec import Limits, ParseError, Provider, Series
 
 PATH = "/v4/timeseries/asset-metrics"
@@ -60,7 +61,10 @@ def parse_flows(raw: bytes, received_at: int) -> Records:
     done = np.where((done * 1e9 > end) & (done * 1e9 < end + 2 * DAY), done * 1e9, 0.0)
     known = np.maximum(end + records.FLOW_LAG, done.astype(np.int64))
     told = np.isfinite(np.stack(list(values.values()))).all(axis=0) & (values["supply"] > 0)
-    return records.records(records.FLOW, end[told], known[told], **{n: v[told] for n, v in values.items()})
+    order = np.flatnonzero(told)[np.argsort(end[told], kind="stable")]
+    # A day that was late holds up the ones after it: the newest known day is the newest day known.
+    known = np.maximum.accumulate(known[order])
+    return once(records.records(records.FLOW, end[order], known, **{n: v[order] for n, v in values.items()}), what)
 
 
 def _text(value: object) -> str:
