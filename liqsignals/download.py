@@ -31,13 +31,25 @@ from liqsignals import freqtrade_files, readers, records, store
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, iso, to_dates
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import archive, binance, bybit, okx
+from liqsignals.sources import (
+    archive,
+    binance,
+    bybit,
+    coinalyze,
+    coinglass,
+    coinmetrics,
+    cryptoquant,
+    glassnode,
+    macro,
+    okx,
+)
 from liqsignals.sources.http import Fetcher, FetchError, fetcher
 from liqsignals.sources.spec import ParseError, Provider, Series
 
 logger = logging.getLogger(__name__)
 
 STEPS = ("candles", "interest", "extras", "venues", "flows", "keyed", "macro")
+KEYED = (coinglass.PROVIDER, coinalyze.PROVIDER, cryptoquant.PROVIDER, glassnode.PROVIDER)
 VENUES = {"binance": binance.REST, "bybit": bybit.PROVIDER, "okx": okx.PROVIDER}
 FIVE = 5 * MINUTE
 
@@ -147,7 +159,12 @@ class _Run:
         stop = self.plan.end // period * period
         opened = np.unique(at[(at > self.plan.start) & (at <= stop)]) - period
         first, last = (int(opened[0]), int(opened[-1] + period)) if len(opened) else (None, None)
-        holes = tuple(store.holes(opened, period, self.plan.start // period * period, stop))
+        holes = tuple(
+            hole
+            for hole in store.holes(opened, period, self.plan.start // period * period, stop)
+            # The newest rows of all are on their way.
+            if self.plan.stop is not None or hole.stop < stop or hole.stop - hole.start > 2 * period
+        )
         self.report.coverage.append(Coverage(series, pair, len(opened), first, last, holes))
 
     def fetch(self, provider: Provider, job: Callable[[Fetcher], Coroutine[Any, Any, None]]) -> None:
@@ -312,7 +329,8 @@ def _extras(run: _Run) -> None:
                 _, ratios = _metrics(run, pair)
                 store.append(store.series_dir(plan.extra, "ratio", "binance", pair, "5m"), ratios)
             store.append(store.series_dir(plan.extra, "taker", "binance", pair, "5m"), _klines(run, pair))
-    _rest(run, plan.exchange, ("ratio", "taker"))
+    if plan.exchange in VENUES:
+        _rest(run, VENUES[plan.exchange], ("ratio", "taker"))
 
 
 # REST
@@ -321,7 +339,7 @@ def _extras(run: _Run) -> None:
 def _venues(run: _Run) -> None:
     for venue in run.plan.venues:
         if venue != run.plan.exchange:
-            _rest(run, venue, ("open_interest", "ratio", "taker", "funding"))
+            _rest(run, VENUES[venue], ("open_interest", "ratio", "taker", "funding"))
 
 
 _DTYPES = {
@@ -334,13 +352,13 @@ _DTYPES = {
 }
 
 
-def _rest(run: _Run, venue: str, kinds: Iterable[str]) -> None:
-    """Bring the extras of one venue up to date through its REST API: what the disk does not have yet."""
-    provider = VENUES[venue]
+def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
+    """Bring the extras of one provider up to date through its REST API: what the disk does not have yet."""
+    venue = provider.name
     for kind in kinds:
         series = [s for s in provider.series if s.kind == kind and s.ask]
         for pair in run.plan.pairs if series else ():
-            folder = store.series_dir(run.plan.extra, kind, venue, pair, "5m" if series[0].period_ns else "events")
+            folder = store.series_dir(run.plan.extra, kind, venue, pair, _period_name(series[0].period_ns))
             period = series[0].period_ns or 8 * HOUR
 
             async def job(
@@ -348,8 +366,8 @@ def _rest(run: _Run, venue: str, kinds: Iterable[str]) -> None:
             ) -> None:
                 rows = store.read(folder, _DTYPES[kind], run.plan.start, run.plan.end + 1)
                 for one in series:
-                    # Each ratio has an endpoint of its own: one may be on disk where another is not.
-                    column = one.name.removeprefix("ratio_")
+                    # Each ratio has an endpoint of its own (ratio_account): one may be on disk where another is not.
+                    column = one.name.partition("_")[2]
                     have = rows[np.isfinite(rows[column])] if column in (rows.dtype.names or ()) else rows
                     await _pages(run, fetch, one, pair, kind, folder, have["event_time"])
 
@@ -381,9 +399,10 @@ async def _pages(
     async def page(a: int, b: int) -> None:
         nonlocal done
         assert series.ask is not None
-        path, params = series.ask(pair, a, b)
         try:
-            reply = await fetch.get(path, params, headers=_key(fetch.provider))
+            path, params = series.ask(pair, a, b)
+            headers, more = _key(fetch.provider)
+            reply = await fetch.get(path, params | more, headers=headers)
             rows = series.parser(a)(reply.body, min(reply.received_at, plan.now))
             inside = rows[(rows["event_time"] > a) & (rows["event_time"] <= b)]
             if (
@@ -411,10 +430,16 @@ async def _pages(
             store.append(folder, np.concatenate(parts))
 
 
-def _key(provider: Provider) -> dict[str, str] | None:
-    if provider.key_env is None or provider.key_header is None:
-        return None
-    return {provider.key_header: provider.key_prefix + os.environ.get(provider.key_env, "")}
+def _key(provider: Provider) -> tuple[dict[str, str], dict[str, str | int]]:
+    """Headers and query parameters that carry the user's key."""
+    key = os.environ.get(provider.key_env, "") if provider.key_env else ""
+    headers = {provider.key_header: provider.key_prefix + key} if key and provider.key_header else {}
+    return headers, {provider.key_param: key} if key and provider.key_param else {}
+
+
+def _period_name(period: int) -> str:
+    """Name of a period in a folder's name; `events` for rows that come as they happen."""
+    return {0: "events", FIVE: "5m", HOUR: "1h", DAY: "1d"}[period]
 
 
 def _write_funding(run: _Run, venue: str, pair: str, rows: Records) -> None:
@@ -433,12 +458,101 @@ def _write_funding(run: _Run, venue: str, pair: str, rows: Records) -> None:
         frame.to_feather(temporary)
 
 
+# Flows, keyed vendors, the calendar
+
+
+def _flows(run: _Run) -> None:
+    """Coin Metrics' flows of the pairs' coins: the user's file is the newest vintage, every vintage is kept."""
+    plan, provider = run.plan, coinmetrics.PROVIDER
+    run.note(f"flows: {provider.licence}")
+    coins = dict.fromkeys(pair.split("/")[0].lower() for pair in plan.pairs)
+    for coin in coins:
+        try:
+            target = readers.flow_file(plan.extra, f"{coin.upper()}/") or (
+                plan.extra / "flows" / f"coinmetrics-{coin}-exchange-flows-1d.csv"
+            )
+            start = plan.start // DAY * DAY - 100 * DAY  # a z-score looks back 90 days
+            if target.exists() and len(have := readers.flows(target)):
+                start = min(start, int(have["event_time"][0]) - DAY)
+            pages: list[bytes] = []
+
+            async def job(fetch: Fetcher, coin: str = coin, start: int = start, pages: list[bytes] = pages) -> None:
+                token = None
+                while True:
+                    reply = await fetch.get(coinmetrics.PATH, coinmetrics.parameters(coin, start, token))
+                    coinmetrics.parse_flows(reply.body, reply.received_at)
+                    if reply.body in pages:
+                        raise FetchError(f"coinmetrics: {coin}: the same page came twice; nothing was changed")
+                    pages.append(reply.body)
+                    token = coinmetrics.token_of(reply.body)
+                    if token is None:
+                        return
+
+            run.fetch(provider, job)
+            _store_vintage(run, coin, target, coinmetrics.csv_of(pages))
+        except InputError as error:
+            if (
+                "refused the request" in str(error)
+                or "does not accept" in str(error)
+                or "refuses this machine" in str(error)
+            ):
+                run.note(
+                    f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})"
+                )
+            else:
+                run.problem(str(error))
+            continue
+        ends = readers.flows(target)["event_time"]
+        run.cover("flows 1d", coin.upper(), ends, DAY)
+
+
+def _store_vintage(run: _Run, coin: str, target: Path, content: bytes) -> None:
+    """Replace the flows file; what it held before and what it holds now lie in `flows/vintages/<coin>/`."""
+    if target.exists() and target.read_bytes() == content:
+        return
+    kept = run.plan.extra / "flows" / "vintages" / coin
+    old = readers.flows(target) if target.exists() else np.empty(0, records.FLOW)
+    with store.replaced(kept / "new.part") as temporary:
+        temporary.write_bytes(content)
+    new = readers.flows(kept / "new.part")
+    (kept / "new.part").unlink()
+    lost = np.setdiff1d(old["event_time"], new["event_time"])
+    if len(lost):
+        raise FetchError(
+            f"{target}: Coin Metrics sends {len(lost)} days less than it holds (first {iso(lost[0] - DAY)[:10]}); it was left as "
+            "it is. Way out: delete it if you want the new vintage"
+        )
+    if target.exists() and not any(target.read_bytes() == p.read_bytes() for p in kept.glob("*.csv")):
+        with store.replaced(kept / f"before-{iso(run.plan.now)[:10]}.csv") as temporary:
+            temporary.write_bytes(target.read_bytes())
+    with store.replaced(kept / f"{iso(run.plan.now)[:10]}.csv") as temporary:
+        temporary.write_bytes(content)
+    with store.replaced(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def _keyed(run: _Run) -> None:
+    """Vendors whose key the environment has: hourly liquidations and flows into the extras."""
+    without = [f"{p.name} ({p.key_env})" for p in KEYED if not os.environ.get(p.key_env or "")]
+    if without:
+        run.note(f"keyed: no key for {', '.join(without)}; left out")
+    for provider in KEYED:
+        if os.environ.get(provider.key_env or ""):
+            run.note(f"{provider.name}: {provider.licence}")
+            _rest(run, provider, dict.fromkeys(s.kind for s in provider.series))
+
+
+def _macro(run: _Run) -> None:
+    for told in macro.ends_soon(macro.calendar(), run.plan.now):
+        run.note(told)
+
+
 _STEPS: dict[str, Callable[[_Run], None]] = {
     "candles": _candles,
     "interest": _interest,
     "extras": _extras,
     "venues": _venues,
-    "flows": lambda run: None,
-    "keyed": lambda run: None,
-    "macro": lambda run: None,
+    "flows": _flows,
+    "keyed": _keyed,
+    "macro": _macro,
 }

@@ -519,7 +519,7 @@ def record(
         recorder = Recorder(
             extras,
             feeds.liquidation_streams(pairs, exchanges, urls),
-            feeds.polls(pairs, exchanges) if poll else (),
+            feeds.polls(pairs, exchanges, flows=True) if poll else (),
             urls,
             rhythm,
             tell,

@@ -47,3 +47,9 @@ def test_decisions_are_short_and_numbered() -> None:
     assert all(n.isdigit() for n in numbers)
     assert len(set(numbers)) == len(numbers)  # gaps are allowed: topics have tens of their own
     assert all(len(p.read_text().splitlines()) <= 40 for p in pages)
+
+
+def test_page_on_sources_is_current() -> None:
+    from liqsignals.sources.__main__ import page
+
+    assert (ROOT / "docs" / "sources.md").read_text() == page()

@@ -13,17 +13,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import kill_download
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import FIVE, PAIR, START, STEM, Market, labelled, make_market, ns, write
+from conftest import (
+    FIVE,
+    PAIR,
+    START,
+    START_LABELS,
+    STEM,
+    Market,
+    labelled,
+    make_market,
+    ns,
+    resampled,
+    write,
+    write_datadir,
+)  # fmt: skip
 
 from liqsignals import freqtrade_files, freqtrade_writer, readers, records, store
 from liqsignals.clock import DAY, HOUR, MINUTE
 from liqsignals.download import Plan, Report, download
 from liqsignals.errors import InputError
 from liqsignals.sim import vendors
+from liqsignals.sim.exchange import loopback
 from liqsignals.sim.vendors import Vendor, klines_path, metrics_path
-from liqsignals.sources import binance
+from liqsignals.sources import binance, coinmetrics, macro
 
 DAYS = 4
 NOW = START + 40 * DAY
@@ -44,7 +60,9 @@ class Here:
     told: list[str]
 
     def plan(self, **changes: object) -> Plan:
-        urls = dict.fromkeys(("binance-archive", "binance", "bybit", "okx", "coinmetrics", "coinglass"), self.url)
+        urls = dict.fromkeys(
+            ("binance-archive", "binance", "bybit", "okx", "coinmetrics", "coinglass", "coinalyze"), self.url
+        )
         plan = Plan(
             self.datadir, "binance", (PAIR,), START, START + DAYS * DAY, urls=urls, now=NOW, steps=("interest",)
         )
@@ -587,3 +605,214 @@ def test_special_funding_is_left_out() -> None:
     assert got["rate"].tolist() == [0.0002, 0.0003]
     assert got["interval_h"].tolist() == [4.0, 1.0]
     assert got["event_time"].tolist() == [START + 4 * HOUR, START + 5 * HOUR]
+
+
+# Exchange flows
+
+
+def add_flows(here: Here, days: int = 130, *, factor: float = 1.0, page: int = 50) -> None:
+    """Coin Metrics' answer: pages of rows, numbers as text, the newest day without numbers yet."""
+    first = START - 120 * DAY
+    rows = []
+    for n in range(days):
+        done = first + (n + 1) * DAY + 3 * HOUR
+        told = n < days - 1
+        rows.append(
+            {
+                "asset": "btc", "time": f"{pd.Timestamp(first + n * DAY):%Y-%m-%dT%H:%M:%S}.000000000Z",
+                **({
+                    "FlowInExNtv": f"{(30_000 + 10 * n) * factor:.3f}", "FlowOutExNtv": "31000.5", "SplyExNtv": "2504439.232",
+                    "AssetEODCompletionTime": str(done // 10**9),
+                } if told else {}),
+            }
+        )  # fmt: skip
+
+    def answer(query: dict[str, str]) -> object:
+        assert query["assets"] == "btc"
+        late = [r for r in rows if r["time"][:10] >= query["start_time"]]
+        at = int(query.get("next_page_token", "0"))
+        more = (
+            {"next_page_token": str(at + page), "next_page_url": "https://elsewhere"} if at + page < len(late) else {}
+        )
+        return {"data": late[at : at + page], **more}
+
+    here.vendor.answers["/v4/timeseries/asset-metrics"] = answer
+
+
+def flows_file(here: Here) -> Path:
+    return here.datadir / "liqsignals" / "flows" / "coinmetrics-btc-exchange-flows-1d.csv"
+
+
+def test_flows_and_their_vintages(here: Here) -> None:
+    add_flows(here)
+    report = here.run(steps=("flows",), now=day(12))
+    assert report.problems == []
+    assert any("CC BY-NC 4.0: non-commercial use, with attribution" in note for note in report.notes)
+    flows = readers.flows(flows_file(here))
+    assert flows["inflow"][-1] == 30_000 + 10 * 128
+    first = flows_file(here).read_bytes()
+    add_flows(here, days=131, factor=1.01)
+    here.run(steps=("flows",), now=day(13))
+    kept = sorted((here.datadir / "liqsignals" / "flows" / "vintages" / "btc").glob("*"))
+    assert [p.name for p in kept] == ["2026-01-17.csv", "2026-01-18.csv"]
+    assert kept[0].read_bytes() == first
+    assert kept[1].read_bytes() == flows_file(here).read_bytes() != first
+
+
+def test_a_vintage_that_lost_days_does_not_replace_the_file(here: Here) -> None:
+    add_flows(here)
+    here.run(steps=("flows",), now=day(12))
+    before = flows_file(here).read_bytes()
+    add_flows(here, days=90)
+    report = here.run(steps=("flows",), now=day(13))
+    assert "days less than it holds" in report.problems[0]
+    assert flows_file(here).read_bytes() == before
+
+
+def test_the_users_own_flows_file_is_the_one_that_is_kept_up(here: Here) -> None:
+    add_flows(here)
+    folder = here.datadir / "liqsignals" / "flows"
+    folder.mkdir(parents=True)
+    (folder / "btc.csv").write_text("time,FlowInExNtv,FlowOutExNtv,SplyExNtv\n2025-12-01,1,2,3\n")
+    assert here.run(steps=("flows",), now=day(12)).problems == []
+    assert [p.name for p in folder.glob("*.csv")] == ["btc.csv"]
+    assert len(readers.flows(folder / "btc.csv")) > 100
+    assert (folder / "vintages" / "btc" / "before-2026-01-17.csv").exists()
+
+
+def test_a_coin_without_flows(here: Here) -> None:
+    here.vendor.faults["/v4/timeseries/asset-metrics"] = [400]
+    report = here.run(steps=("flows",))
+    assert report.problems == []
+    assert any("have none for BTC; flow_* columns stay NaN" in note for note in report.notes)
+
+
+def test_the_completion_stamp_counts_where_it_is_plausible() -> None:
+    rows = [
+        {"time": "2025-12-29T00:00:00.000000000Z", "FlowInExNtv": "1", "FlowOutExNtv": "1", "SplyExNtv": "1", "AssetEODCompletionTime": stamp}
+        for stamp in (None,)
+    ]  # fmt: skip
+    end = pd.Timestamp("2025-12-30", tz="UTC").value
+    for stamp, known in (
+        (None, end + 4 * HOUR), (str((end + 6 * HOUR) // 10**9), end + 6 * HOUR), (str((end + 3 * HOUR) // 10**9), end + 4 * HOUR),
+        (str((end + 90 * DAY) // 10**9), end + 4 * HOUR), ("", end + 4 * HOUR),
+    ):  # fmt: skip
+        rows[0]["AssetEODCompletionTime"] = stamp
+        assert coinmetrics.parse_flows(json.dumps({"data": rows}).encode(), end + DAY)["known_at"].tolist() == [known]
+
+
+# Vendors that need a key
+
+
+def test_keyed_vendors(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = np.arange(START - HOUR, day(4), HOUR) // 10**6
+    seen: list[dict[str, str]] = []
+
+    def glass(query: dict[str, str]) -> object:
+        seen.append(dict(query))
+        inside = [int(t) for t in hours if int(query["start_time"]) <= t <= int(query["end_time"])]
+        return {"code": "0", "msg": "success", "data": [
+            {"time": t, "aggregated_long_liquidation_usd": "12.5", "aggregated_short_liquidation_usd": 3} for t in inside
+        ]}  # fmt: skip
+
+    def alyze(query: dict[str, str]) -> object:
+        inside = [int(t) // 1000 for t in hours if int(query["from"]) <= t // 1000 <= int(query["to"])]
+        return [
+            {"symbol": s, "history": [{"t": t, "l": 1.5, "s": 0.25} for t in inside]}
+            for s in query["symbols"].split(",")
+        ]
+
+    here.vendor.answers |= {"/api/futures/liquidation/aggregated-history": glass, "/v1/liquidation-history": alyze}
+    monkeypatch.setenv("COINGLASS_API_KEY", "secret")
+    monkeypatch.setenv("COINALYZE_API_KEY", "secret")
+    for name in ("CRYPTOQUANT_API_KEY", "GLASSNODE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    report = here.run(steps=("keyed",), now=day(4))
+    assert report.problems == []
+    assert any(
+        "no key for cryptoquant (CRYPTOQUANT_API_KEY), glassnode (GLASSNODE_API_KEY); left out" in n
+        for n in report.notes
+    )
+    glass_rows = extra(here, "liquidated", "coinglass", records.LIQUIDATED, "1h")
+    assert np.array_equal(glass_rows["event_time"], np.arange(START + HOUR, day(4) + 1, HOUR))
+    assert (glass_rows["known_at"] == glass_rows["event_time"] + HOUR).all()
+    assert set(glass_rows["long_usd"]) == {12.5}
+    assert set(extra(here, "liquidated", "coinalyze", records.LIQUIDATED, "1h")["long_usd"]) == {4.5}
+
+
+def test_a_key_that_is_not_accepted(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COINGLASS_API_KEY", "secret")
+    for name in ("COINALYZE_API_KEY", "CRYPTOQUANT_API_KEY", "GLASSNODE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    here.vendor.faults["*"] = [401] * 3
+    (problem,) = here.run(steps=("keyed",)).problems
+    assert "it does not accept the key in COINGLASS_API_KEY (401); check the key and its plan" in problem
+    assert "secret" not in problem
+
+
+# The macro calendar
+
+
+def test_calendar() -> None:
+    events = macro.calendar()
+    at = pd.Timestamp("2025-11-01", tz="UTC").value
+    known = events[events["known_at"] <= at]
+    cpi = known[known["event"] == records.EVENTS.index("cpi")]
+    assert pd.Timestamp("2025-12-18 13:30", tz="UTC").value not in cpi["scheduled_at"], "it was rescheduled later"
+    assert pd.Timestamp("2025-11-13 13:30", tz="UTC").value in cpi["scheduled_at"]
+    assert not (events["released_at"] == pd.Timestamp("2025-11-13 13:30", tz="UTC").value).any(), "never published"
+    fomc = events[(events["event"] == 0) & (events["released_at"] == 0)]["scheduled_at"]
+    assert pd.Timestamp("2026-03-18 18:00", tz="UTC").value in fomc, "14:00 in New York's summer time"
+    assert pd.Timestamp("2026-01-28 19:00", tz="UTC").value in fomc, "and in its winter time"
+
+
+def test_calendar_is_loud_60_days_before_its_end(here: Here) -> None:
+    last = pd.Timestamp("2026-12-10 13:30", tz="UTC").value
+    assert macro.ends_soon(macro.calendar(), last - 61 * DAY) == []
+    report = here.run(steps=("macro",), now=last - 59 * DAY)
+    assert report.notes == [
+        "macro calendar: the last cpi date is 2026-12-10T13:30:00Z, 59 days ahead; after it no event is known. Way out: update "
+        "liqsignals"
+    ]
+
+
+# Freqtrade's part, against the project's loopback exchange
+
+
+def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> None:
+    market = make_market(40)
+    source = write_datadir(tmp_path / "source", market, flows=False, flip=START_LABELS)
+    write(source, "1h-mark", resampled(market.candles, "1h"))
+    datadir = tmp_path / "user" / "binance"
+    datadir.mkdir(parents=True)
+    vendor = Vendor()
+    at, base, usd = measured(market)
+    vendors.add_metrics(vendor, "BTCUSDT", at[at <= day(38)], base[at <= day(38)], usd[at <= day(38)], flip=0)
+    now = day(40)
+    told: list[str] = []
+    with loopback(source, lambda: now // 10**6) as overlay, vendors.serve(vendor) as url:
+        plan = Plan(
+            datadir, "binance", (PAIR,), START, urls={"binance-archive": url}, now=now, configs=(overlay,),
+            steps=("candles", "interest"),
+        )  # fmt: skip
+        report = download(plan, told.append)
+    assert report.problems == []
+    got = readers.read_table(datadir / "futures" / f"{STEM}-5m-futures.feather", ("close",))
+    # Freqtrade leaves out the newest row of every kind: it may not be complete.
+    assert np.array_equal(ns(got["date"]), ns(market.candles["date"])[:-1])
+    assert (datadir / "futures" / f"{STEM}-1h-funding_rate.feather").exists()
+    assert (datadir / "futures" / f"{STEM}-1h-mark.feather").exists()
+    bars = freqtrade_files.candles(datadir, PAIR)
+    path = datadir / "futures" / INTEREST
+    read = readers.open_interest(readers.read_table(path, ()), "5m", bars, FIVE, "binance", str(path))[0]
+    assert np.array_equal(read["event_time"], at[:-1]), (
+        "the archive, then the newest two days through freqtrade: no seam"
+    )
+    assert np.array_equal(read["base"], base[:-1])
+    assert {c.series: c.holes for c in report.coverage} == {"candles 5m": (), "open interest 5m": ()}
+
+
+def test_killed_and_started_again(tmp_path: Path) -> None:
+    """A small version of `make kill`."""
+    hit, _ = kill_download.run(3, 11, tmp_path, per_round=3)
+    assert hit >= 3

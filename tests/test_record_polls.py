@@ -88,6 +88,25 @@ def recorded(extras: Path, exchange: Exchange, done: Callable[[Recorder], bool])
     return told
 
 
+def test_each_vintage_of_flows_is_kept_and_none_published(tmp_path: Path) -> None:
+    (poll,) = [p for p in feeds.polls([PAIR], ["binance"], flows=True) if p.provider == "coinmetrics"]
+    path, params = poll.requests[0].ask(0, time.time_ns())
+    assert (path, params["assets"]) == ("/v4/timeseries/asset-metrics", "btc")
+    recorder = Recorder(tmp_path, (), [poll])
+    day = time.strftime("%Y-%m-%dT00:00:00.000000000Z", time.gmtime(time.time() - 3 * 86_400))
+    vintages = [
+        json.dumps({"data": [{"asset": "btc", "time": day, "FlowInExNtv": n, "FlowOutExNtv": "2", "SplyExNtv": "9"}]})
+        for n in ("1.5", "1.6")
+    ]
+    for vintage in vintages:
+        recorder.take("coinmetrics", "flows-btc", time.time_ns(), vintage.encode())
+    asyncio.run(recorder.publish())
+    kept = [raw.decode() for p in rawlog.files(tmp_path / "raw" / "coinmetrics") for _, raw in rawlog.read(p)]
+    assert kept == vintages
+    assert recorder.unparsed == 0
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 def rows(extras: Path, kind: str, period: str = "5m") -> records.Records:
     return store.read(store.series_dir(extras, kind, "binance", PAIR, period), record.DTYPES[kind])
 

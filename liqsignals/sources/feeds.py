@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from liqsignals import records
-from liqsignals.clock import MINUTE
+from liqsignals.clock import DAY, MINUTE
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import binance, bybit, okx, streams
+from liqsignals.sources import binance, bybit, coinmetrics, okx, streams
 from liqsignals.sources.spec import Series
 
 #: Where each feed is unless told otherwise (`--url name=url`).
@@ -102,9 +102,12 @@ def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Ma
     return out
 
 
-def polls(pairs: Sequence[str], exchanges: Sequence[str]) -> list[Poll]:
+def polls(pairs: Sequence[str], exchanges: Sequence[str], *, flows: bool = False) -> list[Poll]:
     """What has to be asked for: bars and open interest that join the live frame, ratios, predicted funding, flows."""
     out: list[Poll] = []
+    coins = dict.fromkeys(pair.split("/")[0].lower() for pair in pairs)
+    if flows:
+        out += [Poll("coinmetrics", (_vintage(coin),), 6 * 3600.0) for coin in coins if coin in ("btc", "eth")]
     if "okx" in exchanges:
         path = ("/api/v5/public/instruments", {"instType": "SWAP"})
         contracts = Request("contracts", lambda start, stop: path, streams.parse_okx_contracts)
@@ -142,6 +145,18 @@ def _declared(name: str, pair: str, kinds: Sequence[str]) -> tuple[Request, ...]
         for series in provider.series
         if series.kind in kinds and series.ask is not None
     )  # fmt: skip
+
+
+def _vintage(coin: str) -> Request:
+    """Exchange flows as they are told today of the last 100 days: kept raw, for yesterday's numbers are recomputed.
+
+    They are not published: a later vintage under an earlier `known_at` would be a look ahead.
+    """
+
+    def ask(start: int, stop: int) -> tuple[str, Mapping[str, str | int]]:
+        return coinmetrics.PATH, coinmetrics.parameters(coin, stop - 100 * DAY)
+
+    return Request(f"flows-{coin}", ask, coinmetrics.parse_flows)
 
 
 def _by_date(series: Series, raw: bytes, received_at: int) -> Records:
