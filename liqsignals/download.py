@@ -241,8 +241,10 @@ def _interest(run: _Run) -> None:
                 store.append(store.series_dir(plan.extra, "ratio", "binance", pair, "5m"), ratios)
             if len(measured):
                 freqtrade_files.merge_interest(plan.datadir, pair, measured, plan.exchange)
-    if plan.stop is None or plan.stop > plan.now - 29 * DAY:
-        _freqtrade(run, ["open_interest"], ["5m"], max(plan.start, plan.now - 29 * DAY), "open interest")
+    # Binance answers 30 days, Bybit all of them.
+    first = max(plan.start, plan.now - 29 * DAY) if plan.exchange == "binance" else plan.start
+    if plan.stop is None or plan.stop > first:
+        _freqtrade(run, ["open_interest"], ["5m"], first, "open interest")
     for pair in plan.pairs:
         path = readers.data_file(plan.datadir, pair, "5m", "open_interest")
         at = np.empty(0, np.int64)
