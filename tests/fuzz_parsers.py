@@ -14,11 +14,11 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
 import feed
 import numpy as np
+import vendor_seeds
 
 from liqsignals.clock import DAY, parse_time
 from liqsignals.sources import PROVIDERS, ParseError, coinmetrics, streams
@@ -111,28 +111,8 @@ SEEDS: dict[tuple[str, str], list[bytes]] = {
 }  # fmt: skip
 
 
-_DAY = MS // 86_400_000 * 86_400_000
-_ISO = [time.strftime("%Y-%m-%d", time.gmtime(_DAY / 1000 - k * 86_400)) for k in (4, 3, 2)]
-SEEDS |= {
-    ("coinmetrics", "flow"): [_json({"data": [
-        {"asset": "btc", "time": f"{day}T00:00:00.000000000Z", "FlowInExNtv": "32455.348", "FlowInExUSD": "2827948429.65",
-         "FlowOutExNtv": "34643.597", "FlowOutExUSD": "3e9", "SplyExNtv": "2504439.232", "SplyExUSD": "2e11",
-         "AssetEODCompletionTime": str(_DAY // 1000 - (3 - k) * 86_400 + 10_000)} for k, day in enumerate(_ISO)
-    ], "next_page_token": "abc", "next_page_url": None})],
-    ("coinglass", "liquidated"): [_json({"code": "0", "msg": "success", "data": [
-        {"time": MS // 3_600_000 * 3_600_000 - k * 3_600_000, "aggregated_long_liquidation_usd": 12345.5, "aggregated_short_liquidation_usd": "7"}
-        for k in (3, 2, 1)
-    ]})],
-    ("coinalyze", "liquidated"): [_json([
-        {"symbol": name, "history": [{"t": MS // 3_600_000 * 3600 - k * 3600, "l": 12.3, "s": 4.5} for k in (3, 2, 1)]}
-        for name in ("BTCUSDT_PERP.A", "BTCUSDT.6")
-    ])],
-    ("cryptoquant", "flow"): [_json({"status": {"code": 200}, "result": {"window": "day", "data": [
-        {"date": day, "inflow_total": 1.5, "inflow_top10": 1, "outflow_total": 2.5, "reserve": 2e6, "reserve_usd": 1e11} for day in _ISO
-    ]}})],
-    ("glassnode", "flow"): [_json([{"t": _DAY // 1000 - k * 86_400, "v": 1234.5} for k in (3, 2, 1)])],
-    ("macro", "event"): [(files("liqsignals.sources") / "macro.csv").read_bytes()[:600].rsplit(b"\n", 1)[0]],
-}  # fmt: skip
+#: Flows, keyed vendors, the calendar.
+SEEDS |= vendor_seeds.SEEDS
 
 
 def _csv_of(raw: bytes, received_at: int) -> dict[str, float]:
