@@ -80,7 +80,9 @@ def csv_of(pages: list[bytes]) -> bytes:
         for row in decode.rows(raw, "coinmetrics", "data"):
             if not isinstance(row, dict):
                 raise ParseError(f"coinmetrics asset-metrics: a row is {decode.shown(row)}")
-            rows[_text(row.get("time"))[:10]] = [_told(row.get(name)) for name in METRICS]
+            day = _text(row.get("time"))[:10]
+            decode.stamp(day, "coinmetrics asset-metrics, time")
+            rows[day] = [_told(row.get(name)) for name in METRICS]
     lines = [",".join(["time", *METRICS])] + [",".join([day, *rows[day]]) for day in sorted(rows)]
     return ("\n".join(lines) + "\n").encode()
 

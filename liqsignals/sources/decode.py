@@ -101,6 +101,9 @@ def number(value: Any, what: str) -> float:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ParseError(f"{what}: {shown(value)} is no number")
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        # Python reads 1_000 and digits of other scripts as numbers; no vendor means them.
+        raise ParseError(f"{what}: {shown(value)} is no number")
     try:
         out = float(value)
     except (ValueError, OverflowError):
