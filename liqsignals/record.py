@@ -103,7 +103,7 @@ class Recorder:
     #: Newest event of each polled series, ns.
     _newest: dict[tuple[str, str], int] = field(default_factory=dict)
     _hour: int = 0
-    _held_since: int = 0
+    _unpublished: int = 2**63 - 1
 
     def __post_init__(self) -> None:
         self._by_channel: dict[tuple[str, str], Stream | Request] = {(s.provider, s.channel): s for s in self.streams}
@@ -174,6 +174,14 @@ class Recorder:
                 # A thread cannot be stopped: the lock is held until it has written.
                 await job
                 raise
+            except InputError as error:
+                # Tried again with the next batch; what was written already does not count twice (store.unique).
+                for key, lines in batch.items():
+                    self._waiting[key] = lines + self._waiting[key]
+                    self._count += len(lines)
+                self._say("disk", str(error))
+                if self._count > 5 * WAITING:
+                    raise
 
     def _hold_back(self, batch: dict[tuple[str, str], list[tuple[int, bytes]]], upto: int) -> int:
         """Leave OKX's prints out until the sizes of its contracts are here; they stay raw, and are published then.
@@ -185,13 +193,15 @@ class Recorder:
             return upto
         held = self._waiting[key] = batch.pop(key)
         self._say("contracts", "okx: prints wait for the sizes of its contracts; they are kept raw", every=600.0)
-        # Beyond this only the raw file has them: the next run publishes them.
-        self._held_since = min(self._held_since or held[0][0], held[0][0])
-        del held[WAITING:]
-        return self._held_since
+        if len(held) > WAITING:
+            # Only the raw file has the rest. Nothing from here on counts as published, so that the next run reads it.
+            self._unpublished = min(self._unpublished, held[0][0])
+            del held[WAITING:]
+        return held[0][0]
 
     def _publish(self, batch: Mapping[tuple[str, str], Iterable[tuple[int, bytes]]], upto: int | None) -> None:
         grouped: dict[Path, list[Records]] = defaultdict(list)
+        newest = dict(self._newest)
         # The sizes of contracts are read first: prints need them.
         for key in sorted(batch, key=lambda key: key[1] != "contracts"):
             source = self._by_channel.get(key)
@@ -199,13 +209,15 @@ class Recorder:
                 continue
             for received_at, raw in batch[key]:
                 try:
-                    for folder, rows in self._parsed(key[0], source, received_at, raw):
+                    for folder, rows in self._parsed(key[0], source, received_at, raw, newest):
                         grouped[folder].append(rows)
-                except ParseError as error:
+                except Exception as error:
+                    # A parser's own mistake, too, must not end a recording, and again each time that it starts.
+                    why = str(error) if isinstance(error, ParseError) else f"{type(error).__name__}: {error}"
                     self.unparsed += 1
                     self._say(
                         f"unparsed {key}",
-                        f"{key[0]}: a message was not understood and is only kept raw ({error}). Way out: if this goes on, "
+                        f"{key[0]}: a message was not understood and is only kept raw ({why}). Way out: if this goes on, "
                         "look for a new version of liqsignals",
                     )
         for folder, parts in grouped.items():
@@ -214,12 +226,13 @@ class Recorder:
                 rows = feeds.merge_ratios(rows)
             write_part(folder, rows)
             self.published += len(rows)
+        self._newest = newest
         if upto is not None:
             with store.replaced(self.extras / "raw" / "published") as path:
-                path.write_text(str(upto))
+                path.write_text(str(min(upto, self._unpublished)))
 
     def _parsed(
-        self, provider: str, source: Stream | Request, received_at: int, raw: bytes
+        self, provider: str, source: Stream | Request, received_at: int, raw: bytes, newest: dict[tuple[str, str], int]
     ) -> Iterable[tuple[Path, Records]]:
         if isinstance(source, Stream):
             parse = source.parse
@@ -235,9 +248,9 @@ class Recorder:
             self._contracts.update(found)
         elif source.kind and len(found):
             key = (provider, source.channel)
-            newest = self._newest.get(key, 0)
-            fresh = found[found["event_time"] > newest] if source.page_ns else found
-            self._newest[key] = max(newest, int(found["event_time"][-1]))
+            last = newest.get(key, 0)
+            fresh = found[found["event_time"] > last] if source.page_ns else found
+            newest[key] = max(last, int(found["event_time"][-1]))
             if len(fresh):
                 yield store.series_dir(self.extras, source.kind, provider, source.pair, source.period), fresh
 

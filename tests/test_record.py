@@ -256,6 +256,39 @@ def test_a_full_disk_is_told_and_ends_before_memory_does(tmp_path: Path, monkeyp
     assert not list(tmp_path.glob("liquidation/**/*.parquet")), "published what is not kept raw"
 
 
+def test_a_disk_that_refuses_for_a_while_delays_publication_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = store.write, [1, 1]
+
+    def refusing(path: Path, rows: records.Records) -> None:
+        if failures:
+            failures.pop()
+            raise InputError(f"{path}: cannot be written (No space left on device). Way out: free space")
+        write(path, rows)
+
+    monkeypatch.setattr(store, "write", refusing)
+    _, told = recording(tmp_path, sender([feed.binance(now_ms(), n) for n in range(20)]), lambda r: r.published >= 20)
+    assert numbers(tmp_path) == list(range(1, 21))
+    assert sum("No space left" in line for line in told) == 1
+
+
+def test_a_parsers_own_mistake_does_not_end_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = streams.parse_binance
+
+    def mistaken(raw: bytes, received_at: int) -> streams.Prints:
+        if b'"z": "0.002"' in raw:
+            raise KeyError("planted")
+        return parse(raw, received_at)
+
+    monkeypatch.setattr(streams, "parse_binance", mistaken)
+    messages = [feed.binance(now_ms(), n) for n in range(5)]
+    recorder, told = recording(tmp_path, sender(messages), lambda r: r.published >= 4)
+    assert numbers(tmp_path) == [1, 3, 4, 5]
+    assert recorder.unparsed == 1
+    assert any("KeyError: 'planted'" in line for line in told)
+
+
 def test_what_was_kept_raw_and_not_published_is_published_once_by_the_next_run(tmp_path: Path) -> None:
     recording(tmp_path, sender([feed.binance(now_ms(), n) for n in range(5)]), lambda r: r.published >= 5)
     log = rawlog.RawLog(tmp_path / "raw" / "binance", "liquidations")
