@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -89,8 +90,8 @@ def test_whose_position_was_liquidated(
 ) -> None:
     recording(tmp_path, sender([message(now_ms())]), lambda r: r.published > 0, exchange=exchange)
     rows = feed.prints(tmp_path, exchange)
-    assert sorted(rows["side"].tolist()) == sorted(sides)
-    assert sorted(rows["base"].tolist()) == pytest.approx(sorted(base))
+    got = {round(row["base"], 6): int(row["side"]) for row in rows}
+    assert got == dict(zip(base, sides, strict=True))
     assert (rows["usd"] == rows["price"] * rows["base"]).all()
 
 
@@ -287,6 +288,38 @@ def test_a_parsers_own_mistake_does_not_end_a_recording(tmp_path: Path, monkeypa
     assert numbers(tmp_path) == [1, 3, 4, 5]
     assert recorder.unparsed == 1
     assert any("KeyError: 'planted'" in line for line in told)
+
+
+def test_no_sign_of_life_is_written_before_what_it_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (stream,) = feeds.liquidation_streams([PAIR], ["binance"], feeds.URLS)
+    recorder = Recorder(tmp_path, [stream])
+    recorder.take("binance", "liquidations", time.time_ns(), feed.binance(now_ms()).encode())
+    recorder._sign(stream, "alive", since=1, until=2)
+    flush = rawlog.RawLog.flush
+
+    def refusing(self: rawlog.RawLog) -> None:
+        if self.channel == "liquidations":
+            raise InputError("full")
+        flush(self)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rawlog.RawLog, "flush", refusing)
+        assert not recorder.flush()
+    assert rawlog.files(tmp_path / "raw" / "binance") == []
+    assert recorder.flush()
+    assert len(rawlog.files(tmp_path / "raw" / "binance")) == 2
+
+
+def test_a_revised_value_does_not_replace_what_was_told_first(tmp_path: Path) -> None:
+    polls = feeds.polls([PAIR], ["binance"])
+    recorder = Recorder(tmp_path, (), polls)
+    label = now_ms() // 300_000 * 300_000 - 600_000
+    for amount in ("80000", "90000"):
+        row = {"symbol": "BTCUSDT", "sumOpenInterest": amount, "sumOpenInterestValue": "1", "timestamp": label}
+        recorder.take("binance", "open_interest-BTCUSDT", time.time_ns(), json.dumps([row]).encode())
+        asyncio.run(recorder.publish())
+    rows = store.read(store.series_dir(tmp_path, "open_interest", "binance", PAIR, "5m"), records.OI_VALUE)
+    assert rows["base"].tolist() == [80000.0]
 
 
 def test_what_was_kept_raw_and_not_published_is_published_once_by_the_next_run(tmp_path: Path) -> None:
