@@ -100,10 +100,13 @@ def download_data(
         said = [line for line in log.splitlines() if " ERROR " in line or "Error" in line]
         if run.returncode != 0 or any("Could not load markets" in line for line in said):
             raise InputError(
-                f"freqtrade download-data failed: {said[-1].strip() if said else f'exit code {run.returncode}'}. Nothing was "
+                f"freqtrade download-data failed: {_said(said[-1]) if said else f'exit code {run.returncode}'}. Nothing was "
                 "changed. Way out: run the same command again; behind a proxy, name a configuration with --config"
             )
-        told += [line.strip() for line in said if "Failed to download" in line]
+        told += [_said(line) for line in said if "Failed to download" in line]
+        told += [line.rsplit(" - ", 1)[-1].strip() for line in log.splitlines() if "not available on exchange" in line][
+            :1
+        ]
         for staged in sorted((stage / "futures").glob("*.feather")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
@@ -118,6 +121,11 @@ def download_data(
                 continue
             _move_in(staged, datadir / "futures" / staged.name)
     return told
+
+
+def _said(line: str) -> str:
+    """The message of a line of freqtrade's log."""
+    return line.rsplit(" - ", 1)[-1].strip().rstrip(".")
 
 
 def _config(exchange: str) -> dict[str, object]:
