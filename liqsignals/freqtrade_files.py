@@ -69,7 +69,8 @@ def download_data(
     """
     told = []
     with _stage(datadir) as stage:
-        for path in (datadir / "futures").glob("*.feather"):
+        form = form_of(datadir)
+        for path in (datadir / "futures").glob(f"*.{form}"):
             if path.stem.rsplit("-", 1)[-1] in candle_types:
                 shutil.copy2(path, stage / "futures" / path.name)
         before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
@@ -79,7 +80,7 @@ def download_data(
                 "delete it, and run the same command again"
             )
         config = stage / "config.json"
-        config.write_text(json.dumps(_config(exchange)))
+        config.write_text(json.dumps(_config(exchange, form)))
         (stage / "user").mkdir()
         command = [
             str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "download-data", "--config", str(config),
@@ -107,7 +108,7 @@ def download_data(
         told += [line.rsplit(" - ", 1)[-1].strip() for line in log.splitlines() if "not available on exchange" in line][
             :1
         ]
-        for staged in sorted((stage / "futures").glob("*.feather")):
+        for staged in sorted((stage / "futures").glob(f"*.{form}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
             if old is None or new is None or not len(new):
@@ -123,25 +124,32 @@ def download_data(
     return told
 
 
+def form_of(datadir: Path) -> str:
+    """The format of a data directory's files: parquet where it holds nothing else, feather otherwise."""
+    folder = datadir / "futures"
+    return "parquet" if any(folder.glob("*.parquet")) and not any(folder.glob("*.feather")) else "feather"
+
+
 def _said(line: str) -> str:
     """The message of a line of freqtrade's log."""
     return line.rsplit(" - ", 1)[-1].strip().rstrip(".")
 
 
-def _config(exchange: str) -> dict[str, object]:
+def _config(exchange: str, form: str) -> dict[str, object]:
     return {
         "exchange": {"name": exchange, "pair_whitelist": [], "pair_blacklist": []},
         "stake_currency": "USDT",
         "trading_mode": "futures",
         "margin_mode": "isolated",
-        "dataformat_ohlcv": "feather",
+        "dataformat_ohlcv": form,
     }
 
 
 def _dates(path: Path) -> Int64Array | None:
     """Dates of a file (ns), None where it cannot be read."""
     try:
-        return dates_ns(pd.read_feather(path, columns=["date"])["date"], str(path))
+        read = pd.read_feather if path.suffix == ".feather" else pd.read_parquet
+        return dates_ns(read(path, columns=["date"])["date"], str(path))
     except (OSError, ValueError, KeyError):  # pyarrow's errors and InputError are among them
         return None
 
@@ -163,7 +171,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     """
     period = duration_ns(timeframe)
     path = readers.data_file(datadir, pair, timeframe, "open_interest")
-    final = path or datadir / "futures" / f"{stem(pair)}-{timeframe}-open_interest.feather"
+    final = path or datadir / "futures" / f"{stem(pair)}-{timeframe}-open_interest.{form_of(datadir)}"
     bars = candles(datadir, pair)
     old = (
         _interest(path, timeframe, bars, exchange) if path is not None else pd.DataFrame(columns=["at", "base", "usd"])

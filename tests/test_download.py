@@ -451,6 +451,16 @@ def test_the_users_rows_are_kept_and_read_the_same(here: Here) -> None:
     assert np.array_equal(frame["open_interest_value"], here.market.interest["open_interest_value"])
 
 
+def test_a_directory_of_parquet_stays_one(here: Here) -> None:
+    candles = here.datadir / "futures" / f"{STEM}-5m-futures.feather"
+    here.market.candles.to_parquet(candles.with_suffix(".parquet"))
+    candles.unlink()
+    here.run()
+    assert [p.suffix for p in (here.datadir / "futures").iterdir()] == [".parquet"] * 2
+    frame = readers.read_table(here.datadir / "futures" / INTEREST.replace(".feather", ".parquet"), ())
+    assert np.array_equal(frame["open_interest_amount"], measured(here.market)[1])
+
+
 def test_a_damaged_file_of_the_user_is_not_overwritten(here: Here) -> None:
     path = here.datadir / "futures" / INTEREST
     path.write_bytes(b"torn")
