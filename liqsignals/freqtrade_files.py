@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import labels, readers
-from liqsignals.clock import Int64Array, dates_ns, duration_ns, iso, to_dates
+from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
 from liqsignals.errors import InputError
 from liqsignals.records import BAR, Records
 from liqsignals.store import stem
@@ -105,23 +105,30 @@ def download_data(
                 "changed. Way out: run the same command again; behind a proxy, name a configuration with --config"
             )
         told += [_said(line) for line in said if "Failed to download" in line]
-        told += [line.rsplit(" - ", 1)[-1].strip() for line in log.splitlines() if "not available on exchange" in line][
-            :1
-        ]
         for staged in sorted((stage / "futures").glob(f"*.{form}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
             if old is None or new is None or not len(new):
                 continue
-            lost = np.setdiff1d(old, new)
-            # Freqtrade fetches the last candle again, for it may have been incomplete.
-            if len(lost[lost < (old[-1] if len(old) else 0)]) or (len(lost) and new[-1] < old[-1]):
-                told.append(
-                    f"{datadir / 'futures' / staged.name}: freqtrade would drop the row of {iso(lost[0])}; left as it was"
-                )
+            final = datadir / "futures" / staged.name
+            if not len(np.setdiff1d(new, old)):
                 continue
-            _move_in(staged, datadir / "futures" / staged.name)
+            if len(np.setdiff1d(old, new)):
+                _put_back(staged, final)
+            _move_in(staged, final)
     return told
+
+
+def _put_back(staged: Path, final: Path) -> None:
+    """Add the rows that freqtrade took off: the last one, which it fetches again only when it fetches up to now."""
+    read = pd.read_feather if final.suffix == ".feather" else pd.read_parquet
+    new, old = read(staged), read(final)
+    old["date"] = old["date"].astype(new["date"].dtype)
+    both = pd.concat([new, old[~old["date"].isin(new["date"])]]).sort_values("date", ignore_index=True)
+    if final.suffix == ".feather":
+        both.to_feather(staged, compression="lz4", compression_level=9)  # as freqtrade's handler
+    else:
+        both.to_parquet(staged)
 
 
 def form_of(datadir: Path) -> str:

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -844,6 +845,32 @@ def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> N
     )
     assert np.array_equal(read["base"], base[:-1])
     assert {c.series: c.holes for c in report.coverage} == {"candles 5m": (), "open interest 5m": ()}
+
+
+def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A past span, or an earlier one: freqtrade drops the last candle and does not fetch it again."""
+    market = make_market(3)
+    datadir = write_datadir(tmp_path, market, flows=False)
+    path = datadir / "futures" / f"{STEM}-5m-futures.feather"
+    candles = market.candles
+
+    def freqtrade(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[str]:
+        stage = Path(command[command.index("--datadir") + 1])
+        earlier = candles.iloc[:100].assign(date=candles["date"].iloc[:100] - pd.Timedelta("3d"))
+        pd.concat([earlier, candles.iloc[:-1]], ignore_index=True).to_feather(stage / "futures" / path.name)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(freqtrade_files.subprocess, "run", freqtrade)
+    assert (
+        freqtrade_files.download_data(
+            datadir, "binance", [PAIR], ["futures"], ["5m"], "20260101-20260103", prepend=True
+        )
+        == []
+    )
+    got = pd.read_feather(path)
+    assert len(got) == len(candles) + 100
+    assert got["date"].is_monotonic_increasing
+    assert got["close"].iloc[-1] == candles["close"].iloc[-1]
 
 
 def test_killed_and_started_again(tmp_path: Path) -> None:
