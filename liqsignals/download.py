@@ -229,6 +229,10 @@ def _candles(run: _Run) -> None:
     _freqtrade(run, ["mark", "funding_rate"], ["1h"], run.plan.start, "mark and funding")
     for pair in run.plan.pairs:
         bars = freqtrade_files.candles(run.plan.datadir, pair)
+        if bars is None:
+            run.problem(
+                f"{pair}: freqtrade brought no candles. Is it listed at {run.plan.exchange}? It is written as BTC/USDT:USDT"
+            )
         run.cover("candles 5m", pair, bars["event_time"] if bars is not None else np.empty(0, np.int64), FIVE)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import labels, readers
-from liqsignals.clock import Int64Array, dates_ns, duration_ns, iso, to_dates
+from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
 from liqsignals.errors import InputError
 from liqsignals.records import BAR, Records
 from liqsignals.store import stem
@@ -69,7 +69,8 @@ def download_data(
     """
     told = []
     with _stage(datadir) as stage:
-        for path in (datadir / "futures").glob("*.feather"):
+        form = form_of(datadir)
+        for path in (datadir / "futures").glob(f"*.{form}"):
             if path.stem.rsplit("-", 1)[-1] in candle_types:
                 shutil.copy2(path, stage / "futures" / path.name)
         before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
@@ -79,7 +80,7 @@ def download_data(
                 "delete it, and run the same command again"
             )
         config = stage / "config.json"
-        config.write_text(json.dumps(_config(exchange)))
+        config.write_text(json.dumps(_config(exchange, form)))
         (stage / "user").mkdir()
         command = [
             str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "download-data", "--config", str(config),
@@ -100,40 +101,62 @@ def download_data(
         said = [line for line in log.splitlines() if " ERROR " in line or "Error" in line]
         if run.returncode != 0 or any("Could not load markets" in line for line in said):
             raise InputError(
-                f"freqtrade download-data failed: {said[-1].strip() if said else f'exit code {run.returncode}'}. Nothing was "
+                f"freqtrade download-data failed: {_said(said[-1]) if said else f'exit code {run.returncode}'}. Nothing was "
                 "changed. Way out: run the same command again; behind a proxy, name a configuration with --config"
             )
-        told += [line.strip() for line in said if "Failed to download" in line]
-        for staged in sorted((stage / "futures").glob("*.feather")):
+        told += [_said(line) for line in said if "Failed to download" in line]
+        for staged in sorted((stage / "futures").glob(f"*.{form}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
             if old is None or new is None or not len(new):
                 continue
-            lost = np.setdiff1d(old, new)
-            # Freqtrade fetches the last candle again, for it may have been incomplete.
-            if len(lost[lost < (old[-1] if len(old) else 0)]) or (len(lost) and new[-1] < old[-1]):
-                told.append(
-                    f"{datadir / 'futures' / staged.name}: freqtrade would drop the row of {iso(lost[0])}; left as it was"
-                )
+            final = datadir / "futures" / staged.name
+            if not len(np.setdiff1d(new, old)):
                 continue
-            _move_in(staged, datadir / "futures" / staged.name)
+            if len(np.setdiff1d(old, new)):
+                _put_back(staged, final)
+            _move_in(staged, final)
     return told
 
 
-def _config(exchange: str) -> dict[str, object]:
+def _put_back(staged: Path, final: Path) -> None:
+    """Add the rows that freqtrade took off: the last one, which it fetches again only when it fetches up to now."""
+    read = pd.read_feather if final.suffix == ".feather" else pd.read_parquet
+    new, old = read(staged), read(final)
+    old["date"] = old["date"].astype(new["date"].dtype)
+    both = pd.concat([new, old[~old["date"].isin(new["date"])]]).sort_values("date", ignore_index=True)
+    if final.suffix == ".feather":
+        both.to_feather(staged, compression="lz4", compression_level=9)  # as freqtrade's handler
+    else:
+        both.to_parquet(staged)
+
+
+def form_of(datadir: Path) -> str:
+    """The format of a data directory's files: parquet where it holds nothing else, feather otherwise."""
+    folder = datadir / "futures"
+    return "parquet" if any(folder.glob("*.parquet")) and not any(folder.glob("*.feather")) else "feather"
+
+
+def _said(line: str) -> str:
+    """The message of a line of freqtrade's log."""
+    return line.rsplit(" - ", 1)[-1].strip().rstrip(".")
+
+
+def _config(exchange: str, form: str) -> dict[str, object]:
     return {
         "exchange": {"name": exchange, "pair_whitelist": [], "pair_blacklist": []},
         "stake_currency": "USDT",
         "trading_mode": "futures",
         "margin_mode": "isolated",
-        "dataformat_ohlcv": "feather",
+        "dataformat_ohlcv": form,
     }
 
 
 def _dates(path: Path) -> Int64Array | None:
     """Dates of a file (ns), None where it cannot be read."""
     try:
-        return dates_ns(pd.read_feather(path, columns=["date"])["date"], str(path))
+        read = pd.read_feather if path.suffix == ".feather" else pd.read_parquet
+        return dates_ns(read(path, columns=["date"])["date"], str(path))
     except (OSError, ValueError, KeyError):  # pyarrow's errors and InputError are among them
         return None
 
@@ -155,7 +178,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     """
     period = duration_ns(timeframe)
     path = readers.data_file(datadir, pair, timeframe, "open_interest")
-    final = path or datadir / "futures" / f"{stem(pair)}-{timeframe}-open_interest.feather"
+    final = path or datadir / "futures" / f"{stem(pair)}-{timeframe}-open_interest.{form_of(datadir)}"
     bars = candles(datadir, pair)
     old = (
         _interest(path, timeframe, bars, exchange) if path is not None else pd.DataFrame(columns=["at", "base", "usd"])

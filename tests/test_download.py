@@ -5,9 +5,13 @@ ratios, Bybit and OKX lists); values are made up.
 """
 
 import asyncio
+import contextlib
 import io
 import json
 import os
+import shutil
+import subprocess
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,7 +43,7 @@ from liqsignals.errors import InputError
 from liqsignals.sim import vendors
 from liqsignals.sim.exchange import loopback
 from liqsignals.sim.vendors import Vendor, klines_path, metrics_path
-from liqsignals.sources import binance, coinmetrics, macro
+from liqsignals.sources import ParseError, binance, coinmetrics, decode, macro
 
 DAYS = 4
 NOW = START + 40 * DAY
@@ -269,6 +273,17 @@ def test_a_zip_bomb_is_bounded(here: Here) -> None:
     mended(here)
 
 
+def test_a_zip_bomb_costs_no_memory() -> None:
+    bomb = vendors.zipped("0" * (64 << 20), level=9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ParseError, match="unpacks to more than 8 MiB"):
+            decode.unzip(bomb, "metrics", 8 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_zip_that_lies_about_its_size(here: Here) -> None:
     bomb = bytearray(vendors.zipped("0" * (20 << 20), level=9))
     at = bomb.rfind(b"PK\x01\x02")
@@ -437,6 +452,16 @@ def test_the_users_rows_are_kept_and_read_the_same(here: Here) -> None:
     assert np.array_equal(frame["open_interest_value"], here.market.interest["open_interest_value"])
 
 
+def test_a_directory_of_parquet_stays_one(here: Here) -> None:
+    candles = here.datadir / "futures" / f"{STEM}-5m-futures.feather"
+    here.market.candles.to_parquet(candles.with_suffix(".parquet"))
+    candles.unlink()
+    here.run()
+    assert [p.suffix for p in (here.datadir / "futures").iterdir()] == [".parquet"] * 2
+    frame = readers.read_table(here.datadir / "futures" / INTEREST.replace(".feather", ".parquet"), ())
+    assert np.array_equal(frame["open_interest_amount"], measured(here.market)[1])
+
+
 def test_a_damaged_file_of_the_user_is_not_overwritten(here: Here) -> None:
     path = here.datadir / "futures" / INTEREST
     path.write_bytes(b"torn")
@@ -589,22 +614,32 @@ def test_a_page_instead_of_json_is_tried_again(here: Here) -> None:
 
 
 def test_special_funding_is_left_out() -> None:
+    """It may share its time with the Regular rate (2026-07-28)."""
+    at = START // 10**6
     rows = [
-        {
-            "symbol": "X",
-            "fundingRate": "0.0001",
-            "fundingTime": START // 10**6 + 3,
-            "markPrice": "",
-            "rateType": "Regular",
-        },
-        {"symbol": "X", "fundingRate": "0.0002", "fundingTime": START // 10**6 + 4 * 3_600_000, "rateType": "Regular"},
-        {"symbol": "X", "fundingRate": "0.5", "fundingTime": START // 10**6 + 4 * 3_600_000, "rateType": "Special"},
-        {"symbol": "X", "fundingRate": "0.0003", "fundingTime": START // 10**6 + 5 * 3_600_000, "rateType": "Regular"},
+        {"symbol": "X", "fundingRate": "0.0001", "fundingTime": at + 3, "markPrice": "", "rateType": "Regular"},
+        {"symbol": "X", "fundingRate": "0.05", "fundingTime": at + 4 * 3_600_000, "rateType": "Special"},
+        {"symbol": "X", "fundingRate": "0.0002", "fundingTime": at + 4 * 3_600_000, "rateType": "Regular"},
+        {"symbol": "X", "fundingRate": "0.0003", "fundingTime": at + 5 * 3_600_000, "rateType": "Regular"},
     ]
     got = binance.parse_funding(json.dumps(rows).encode(), NOW)
     assert got["rate"].tolist() == [0.0002, 0.0003]
     assert got["interval_h"].tolist() == [4.0, 1.0]
     assert got["event_time"].tolist() == [START + 4 * HOUR, START + 5 * HOUR]
+
+
+def test_a_run_that_ended_between_two_ratios_goes_on(here: Here) -> None:
+    add_rest(here)
+    here.run(steps=("venues",), venues=("okx",), now=day(4))
+    folder = store.series_dir(here.datadir / "liqsignals", "ratio", "okx", PAIR, "5m")
+    whole_rows = store.read(folder, records.RATIO)
+    (month,) = folder.glob("*.parquet")
+    month.unlink()
+    half = whole_rows.copy()
+    half["top_position"] = np.nan
+    store.append(folder, half)
+    here.run(steps=("venues",), venues=("okx",), now=day(4))
+    assert store.read(folder, records.RATIO).tobytes() == whole_rows.tobytes()
 
 
 # Exchange flows
@@ -812,7 +847,72 @@ def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> N
     assert {c.series: c.holes for c in report.coverage} == {"candles 5m": (), "open interest 5m": ()}
 
 
+def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A past span, or an earlier one: freqtrade drops the last candle and does not fetch it again."""
+    market = make_market(3)
+    datadir = write_datadir(tmp_path, market, flows=False)
+    path = datadir / "futures" / f"{STEM}-5m-futures.feather"
+    candles = market.candles
+
+    def freqtrade(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[str]:
+        stage = Path(command[command.index("--datadir") + 1])
+        earlier = candles.iloc[:100].assign(date=candles["date"].iloc[:100] - pd.Timedelta("3d"))
+        pd.concat([earlier, candles.iloc[:-1]], ignore_index=True).to_feather(stage / "futures" / path.name)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(freqtrade_files.subprocess, "run", freqtrade)
+    assert (
+        freqtrade_files.download_data(
+            datadir, "binance", [PAIR], ["futures"], ["5m"], "20260101-20260103", prepend=True
+        )
+        == []
+    )
+    got = pd.read_feather(path)
+    assert len(got) == len(candles) + 100
+    assert got["date"].is_monotonic_increasing
+    assert got["close"].iloc[-1] == candles["close"].iloc[-1]
+
+
 def test_killed_and_started_again(tmp_path: Path) -> None:
     """A small version of `make kill`."""
-    hit, _ = kill_download.run(3, 11, tmp_path, per_round=3)
+    hit, _ = kill_download.run(3, 11, tmp_path, per_round=5)
     assert hit >= 3
+
+
+class Stopped(BaseException):
+    """What no handler catches."""
+
+
+def test_stopped_before_any_file_takes_its_name(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a run's renames in turn is the last thing that does not happen: the next run ends with the same bytes."""
+    add_rest(here)
+    add_klines(here)
+    late = here.market.interest[ns(here.market.interest["date"]) > day(1) + 6 * HOUR]
+    write(here.datadir, "5m-open_interest", labelled(late))
+    rename, done, stop_at = Path.replace, [0], [-1]
+
+    def counted(self: Path, target: Path) -> Path:
+        if done[0] == stop_at[0]:
+            raise Stopped
+        done[0] += 1
+        return rename(self, target)
+
+    def run(name: str, at: int) -> dict[str, str]:
+        datadir = tmp_path / name / "binance"
+        if not datadir.exists():
+            shutil.copytree(here.datadir, datadir)
+        done[0], stop_at[0] = 0, at
+        steps = ("interest", "extras", "venues")
+        with contextlib.suppress(Stopped):
+            here.run(datadir=datadir, steps=steps, venues=("bybit",), start=day(1), stop=day(2), now=day(DAYS + 35))
+        return kill_download.content(datadir)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    wanted = run("wanted", -1)
+    renames = done[0]
+    assert renames > 8
+    for at in range(renames):
+        name = f"stopped{at}"
+        assert run(name, at) != wanted
+        kill_download.check_whole(tmp_path / name / "binance", here.vendor)
+        assert run(name, -1) == wanted, f"stopped before rename {at}"
