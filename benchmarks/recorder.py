@@ -8,6 +8,7 @@ time between two flushes (what a kill could lose), and the recorder's memory.
 import asyncio
 import json
 import multiprocessing
+import resource
 import sys
 import tempfile
 import time
@@ -79,6 +80,7 @@ async def measure(extras: Path, port: int) -> dict[str, float]:
         "seconds": spent,
         "a second": (recorder.taken - 1) / spent,
         "longest flush gap s": longest,
+        "memory MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 

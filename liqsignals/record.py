@@ -103,6 +103,7 @@ class Recorder:
     #: Newest event of each polled series, ns.
     _newest: dict[tuple[str, str], int] = field(default_factory=dict)
     _hour: int = 0
+    _flushed: float = field(default_factory=time.monotonic)
     _unpublished: int = 2**63 - 1
 
     def __post_init__(self) -> None:
@@ -117,6 +118,9 @@ class Recorder:
         self._waiting[provider, channel].append((received_at, raw))
         self._count += 1
         self.taken += 1
+        # Under load the loop may be late: a burst writes its own lines in time.
+        if time.monotonic() - self._flushed > self.rhythm.flush:
+            self.flush()
 
     def _log(self, provider: str, channel: str, received_at: int, raw: bytes) -> None:
         key = (provider, channel)
@@ -147,6 +151,7 @@ class Recorder:
     def flush(self) -> bool:
         """Write what was taken. Signs of life come last: what they vouch for is on disk by then."""
         ok = True
+        self._flushed = time.monotonic()
         for (_, channel), log in sorted(self._logs.items(), key=lambda item: item[0][1] == ALIVE):
             if channel == ALIVE and not ok:
                 continue
