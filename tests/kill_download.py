@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +87,10 @@ def check_whole(datadir: Path, vendor: Vendor) -> None:
             )
 
 
-def run(kills: int, seed: int, root: Path, per_round: int = 4) -> tuple[int, int]:
-    """Kill so often; (kills that hit a running process, rounds). Raises AssertionError where bytes differ."""
+def run(
+    kills: int, seed: int, root: Path, per_round: int = 4, tell: Callable[[str], None] = lambda text: None
+) -> tuple[int, int]:
+    """Kill so often (`tell` hears how far it is); (kills that hit a running process, rounds). Raises AssertionError where bytes differ."""
     rng = random.Random(seed)
     vendor, first = vendor_and_datadir(root)
     hit = rounds = 0
@@ -127,6 +129,7 @@ def run(kills: int, seed: int, root: Path, per_round: int = 4) -> tuple[int, int
             got = content(datadir)
             assert got == target, sorted(k for k in got.keys() | target.keys() if got.get(k) != target.get(k))
             shutil.rmtree(datadir.parent)
+            tell(f"{hit} kills in {rounds} rounds")
     return hit, rounds
 
 
@@ -134,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
     kills, seed = int(argv[0]) if argv else 200, int(argv[1]) if len(argv) > 1 else 1
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="liqsignals-kill-") as folder:
-        hit, rounds = run(kills, seed, Path(folder))
+        hit, rounds = run(kills, seed, Path(folder), tell=lambda text: print(text, file=sys.stderr, flush=True))
     print(
         f"download: {hit} kills in {rounds} rounds, seed {seed}: same bytes every time ({time.monotonic() - began:.0f} s)"
     )
