@@ -10,7 +10,7 @@ PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
 TIMEFRAME ?= 5m
 
-.PHONY: help setup demo test check backtest bench clean
+.PHONY: help setup demo test check backtest bench kill fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make backtest DATADIR=... [TIMERANGE=20250801-20260228] [PAIRS='A B'] [STRATEGY='S T'] [OFFLINE=1]"
 	@echo "make test       lint, types and tests"
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
+	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 
 $(BIN)/python:
@@ -58,6 +59,14 @@ test: check
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# Long runs: not in `make test`, which has small ones.
+kill: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/kill_record.py $(or $(KILLS),200) $(or $(SEED),1)
+	PYTHONPATH=tests $(BIN)/python tests/kill_download.py $(or $(KILLS),200) $(or $(SEED),1)
+
+fuzz: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/fuzz_parsers.py $(or $(INPUTS),1000000) $(or $(SEED),1)
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

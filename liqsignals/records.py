@@ -13,9 +13,23 @@ OpenInterest   instant of the          event_time + 2 periods (freqtrade may dro
                snapshot                or delay the newest live row by one)          least 3 h
 Funding        settlement              event_time + 1 min (a few ms of jitter,       2 intervals
                                        then the endpoint's own delay)
+Liquidation    the exchange's time     event_time + 1 s (Binance's and OKX's 1 s      -
+               of the liquidation      snapshots); recorded: when it could be read
 Flow           end of the UTC day      event_time + 4 h (AssetEODCompletionTime      52 h
                that it covers          measured 2 h 33 .. 3 h 23, Coin Metrics)
+Event          announcement of its     the same                                      -
+               time, or its release
+-------------  ----------------------  --------------------------------------------  ----------------
+OiValue        as OpenInterest         as OpenInterest                               as OpenInterest
+Taker          close of the bar        event_time + 1 min                            -
+Ratio          as OpenInterest         event_time + 2 periods (as OpenInterest)      -
+Liquidated     end of the interval     event_time + one interval, at most 1 h        -
+Predicted      the exchange's time     its arrival                                   -
+               of the estimate
 =============  ======================  ============================================  ================
+
+The kinds below the line are not on the tape; the extras hold them (store.py). A recorder's `known_at` is the instant
+at which a bot could read a row, if that is later than the rule's.
 """
 
 from typing import Any
@@ -36,9 +50,32 @@ BAR = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("open", "high", "low", "cl
 OPEN_INTEREST = np.dtype([*_STAMPS, ("base", np.float64)])
 #: `rate`: settled rate as a fraction per interval; `interval_h`: hours that it covers.
 FUNDING = np.dtype([*_STAMPS, ("rate", np.float64), ("interval_h", np.float64)])
+#: One forced order. `side`: whose position was liquidated, LONG or SHORT, never the side of the order; `price` in
+#: quote units (bankruptcy or fill price, as the feed gives it), `base` coins, `usd` their worth at `price`.
+LIQUIDATION = np.dtype([*_STAMPS, ("side", np.int8), ("price", np.float64), ("base", np.float64), ("usd", np.float64)])
+LONG, SHORT = 0, 1
 #: Native units moved into and out of exchanges during the day, and held there at its end.
 FLOW = np.dtype([*_STAMPS, ("inflow", np.float64), ("outflow", np.float64), ("supply", np.float64)])
+#: A macro event, twice: when its time was announced (`released_at` 0) and when it was released. `event` is an index
+#: into EVENTS; the two times are ns. A rescheduled one is announced again.
+EVENT = np.dtype([*_STAMPS, ("event", np.int8), ("scheduled_at", np.int64), ("released_at", np.int64)])
+EVENTS = ("fomc", "cpi", "jobs")
+#: Open interest as sources tell it: `base` as OPEN_INTEREST, `usd` its worth in quote units (NaN where not told).
+OI_VALUE = np.dtype([*_STAMPS, ("base", np.float64), ("usd", np.float64)])
+#: Volume of a bar by who crossed the spread: base and quote units bought by takers, and all of them; trades (NaN where
+#: a venue does not count them). Sold = all - bought.
+TAKER = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("buy_base", "buy_quote", "base", "quote", "trades")]])
+#: Longs per short, by accounts and by position of the largest traders, by accounts of all, and buy per sell of takers in
+#: the period that ends at `event_time`. NaN where a venue does not tell.
+RATIO = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("top_account", "top_position", "account", "taker")]])
+#: Sums of an interval as vendors tell them, USD; NaN where a vendor has no row.
+LIQUIDATED = np.dtype([*_STAMPS, ("long_usd", np.float64), ("short_usd", np.float64)])
 
+#: Running estimate of the next settlement: `rate` as a fraction per its interval, `next_at` (ns) the settlement.
+PREDICTED = np.dtype([*_STAMPS, ("rate", np.float64), ("next_at", np.int64)])
+
+LIQUIDATION_LAG = 1_000_000_000
+TAKER_LAG = MINUTE
 FUNDING_LAG = MINUTE
 FLOW_LAG = 4 * HOUR
 FLOW_MAX_AGE = 52 * HOUR

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liqsignals import readers, records
+from liqsignals import readers, records, store
 from liqsignals.clock import Int64Array, duration_ns
 from liqsignals.records import Records
 
@@ -67,6 +67,29 @@ def append(old: Records | None, new: Records | None) -> Records | None:
     return np.concatenate([old, new[new["event_time"] > old["event_time"][-1]]])
 
 
+def _recorded(extras: Path, kind: str, source: str, pair: str, period: str, dtype: np.dtype[np.void]) -> Records | None:
+    """Recorded rows of what a running bot also fetches for itself, None where there are none.
+
+    It had them by the rule of records.py, whenever the recorder came to write them: `known_at` is the rule's, so that
+    history from a recorder, an archive or freqtrade has the same bits (docs/decisions/030).
+    """
+    rows = store.read(store.series_dir(extras, kind, source, pair, period), dtype)
+    if len(rows) == 0:
+        return None
+    rows["known_at"] = rows["event_time"] + (records.FUNDING_LAG if dtype == records.FUNDING else 0)
+    return rows
+
+
+def _recorded_interest(extras: Path, source: str, pair: str, period_ns: int) -> Records | None:
+    rows = _recorded(extras, "open_interest", source, pair, "5m", records.OI_VALUE)
+    if rows is None:
+        return None
+    at = rows["event_time"]
+    return records.records(
+        records.OPEN_INTEREST, at, at + records.open_interest_lag(period_ns), base=rows["base"].copy()
+    )
+
+
 def read_tape(
     datadir: Path, pair: str, *, extras: Path | None = None, finest: str = "5m", exchange: str | None = None
 ) -> Tape:
@@ -96,11 +119,21 @@ def read_tape(
         frame = readers.read_table(path, ("open_interest_amount",))
         known = bars if bars is not None else _empty(records.BAR)
         interest, told = readers.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
+    # What a recorder has kept since (`liqsignals record`) follows where the files end.
+    since = _recorded(extras, "bar", exchange, pair, "5m", records.BAR)
+    if since is not None and bar_ns == duration_ns("5m"):
+        bars = append(bars, since)
+    since = _recorded_interest(extras, exchange, pair, period_ns)
+    if since is not None and period_ns == duration_ns("5m"):
+        interest = append(interest, since)
     funding = {}
     for venue, folder in {**readers.venue_dirs(extras), exchange: datadir}.items():
         path_or_none = readers.funding_file(folder, pair)
         if path_or_none:
             funding[venue] = readers.funding(readers.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
+    since = _recorded(extras, "funding", exchange, pair, "events", records.FUNDING)
+    if since is not None:
+        funding[exchange] = since if funding.get(exchange) is None else append(funding[exchange], since)  # type: ignore[assignment]
     # The venue traded on comes first; without it the others have nothing to be compared with.
     own = funding.pop(exchange, None)
     funding = {} if own is None else {exchange: own, **funding}

@@ -133,7 +133,9 @@ def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path
     assert "found lookahead in indicator" not in said
     dates = pd.date_range(f"{day(20)}", f"{day(24)}", freq="5min", inclusive="left", tz="UTC")
     candles = pd.read_feather(market / "futures" / "ETH_USDT_USDT-5m-futures.feather")
-    last = Signals(market, calibrated=calibration.default()).attach(candles[candles.date.isin(dates)], ETH, "5m").iloc[-1]
+    last = (
+        Signals(market, calibrated=calibration.default()).attach(candles[candles.date.isin(dates)], ETH, "5m").iloc[-1]
+    )
     assert [c.name for c in COLUMNS if not np.isfinite(last[c.name])] == [], "the compared row must hold numbers"
     varying = [c.name for c in COLUMNS if re.search(rf"[│┃|]\s*{c.name}\s*[│┃|]", said)]
     assert varying == []

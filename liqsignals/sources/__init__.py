@@ -1,0 +1,22 @@
+"""Where data come from: one module a provider, which declares it and parses what it sends.
+
+To add a provider copy one of these files (docs/add-a-provider.md) and name it in PROVIDERS.
+"""
+
+from liqsignals.sources import binance, bybit, coinalyze, coinglass, coinmetrics, cryptoquant, glassnode, macro, okx
+from liqsignals.sources.spec import Limits, Parse, ParseError, Provider, Series
+
+PROVIDERS: tuple[Provider, ...] = (
+    binance.REST,
+    binance.ARCHIVE,
+    bybit.PROVIDER,
+    okx.PROVIDER,
+    coinmetrics.PROVIDER,
+    coinglass.PROVIDER,
+    coinalyze.PROVIDER,
+    cryptoquant.PROVIDER,
+    glassnode.PROVIDER,
+    macro.PROVIDER,
+)
+
+__all__ = ["PROVIDERS", "Limits", "Parse", "ParseError", "Provider", "Series"]

@@ -1,0 +1,299 @@
+"""Binance USD-M futures: the REST API (30 days of most series) and the archive data.binance.vision (all of them).
+
+Documentation: developers.binance.com (USD-M futures, market data), github.com/binance/binance-public-data (archive, and
+issues 246, 276, 287, 337 and 491 on what it leaves out).
+"""
+
+from functools import partial
+
+import numpy as np
+
+from liqsignals import records
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, parse_time
+from liqsignals.records import Records
+from liqsignals.sources import decode
+from liqsignals.sources.spec import Limits, ParseError, Provider, Series
+
+PERIOD = 5 * MINUTE
+MS = 1_000_000
+#: From this UTC day on, labels name the start of a period, not its end (binance-public-data issue 491).
+FLIP = parse_time("2026-06-25T00:00:00Z")
+
+METRICS = (
+    "create_time", "symbol", "sum_open_interest", "sum_open_interest_value", "count_toptrader_long_short_ratio",
+    "sum_toptrader_long_short_ratio", "count_long_short_ratio", "sum_taker_long_short_vol_ratio",
+)  # fmt: skip
+KLINES = (
+    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count", "taker_buy_volume",
+    "taker_buy_quote_volume",
+)  # fmt: skip
+
+
+def symbol(pair: str) -> str:
+    """Binance's name of a freqtrade pair.
+
+    >>> symbol("BTC/USDT:USDT")
+    'BTCUSDT'
+    """
+    base, _, rest = pair.partition("/")
+    return base + rest.partition(":")[0]
+
+
+def _metrics(raw: bytes, received_at: int) -> tuple[list[list[str]], Int64Array]:
+    """Rows of a day's metrics file and the instants of their snapshots (n,)."""
+    what = "metrics"
+    table = decode.csv_table(decode.unzip(raw, what, 8 << 20), what, METRICS)
+    label = decode.stamps(decode.column(table, 0, what), f"{what}, create_time", received_at)
+    if not len(label):
+        return table, label
+    if (label % PERIOD != 0).any():
+        row = int(np.flatnonzero(label % PERIOD)[0])
+        raise ParseError(f"{what}: row {row} is stamped {table[row][0]}, which is no multiple of 5 minutes")
+    # A file of end labels goes from 00:05 to the next day's 00:00, one of start labels from 00:00 to 23:55.
+    day = int(np.median(label)) // DAY * DAY
+    first, after = (label == day).any(), (label == day + DAY).any()
+    start = bool(first) if first != after else day >= FLIP
+    if (label < day).any() or (label > day + DAY).any():
+        raise ParseError(f"{what}: one file holds more than one day")
+    return table, label + (PERIOD if start else 0)
+
+
+def parse_metrics(raw: bytes, received_at: int) -> Records:
+    """OI_VALUE (n,) of a day's metrics zip: coins and USDT, one-sided. Rows without open interest are holes."""
+    table, at = _metrics(raw, received_at)
+    base = decode.numbers(decode.column(table, 2, "metrics"), "metrics, sum_open_interest", least=0.0)
+    usd = decode.numbers(decode.column(table, 3, "metrics"), "metrics, sum_open_interest_value", least=0.0)
+    return _interest(at, base, usd, "metrics")
+
+
+def parse_metrics_ratios(raw: bytes, received_at: int) -> Records:
+    """RATIO (n,) of a day's metrics zip; zero and blank are NaN."""
+    table, at = _metrics(raw, received_at)
+    columns = {
+        name: _ratio(decode.column(table, k, "metrics"), METRICS[k])
+        for k, name in ((4, "top_account"), (5, "top_position"), (6, "account"), (7, "taker"))
+    }
+    return once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **columns), "metrics")
+
+
+def _interest(at: Int64Array, base: decode.Float64Array, usd: decode.Float64Array, what: str) -> Records:
+    known = at + records.open_interest_lag(PERIOD)
+    rows = records.records(records.OI_VALUE, at, known, base=base, usd=np.where(usd > 0, usd, np.nan))
+    return once(rows[rows["base"] > 0], what)
+
+
+def _ratio(values: list[object], what: str) -> decode.Float64Array:
+    out = decode.numbers(values, what, least=0.0)
+    return np.where(out > 0, out, np.nan)
+
+
+def once(rows: Records, what: str) -> Records:
+    """Rows in time order, repeats read once; two that contradict each other are refused."""
+    rows = rows[np.argsort(rows["event_time"], kind="stable")]
+    if len(rows) < 2:
+        return rows
+    again = rows["event_time"][1:] == rows["event_time"][:-1]
+    for name in rows.dtype.names or ():
+        one, two = rows[name][1:][again], rows[name][:-1][again]
+        if not np.array_equal(one, two, equal_nan=True):
+            raise ParseError(f"{what}: two rows of one time contradict each other in {name}: {one[0]!r} and {two[0]!r}")
+    return rows[np.concatenate(([True], ~again))]
+
+
+def _taker(table: list[list[object]], received_at: int, what: str) -> Records:
+    opened = decode.stamps(decode.column(table, 0, what), f"{what}, open_time", received_at)
+    closed = decode.stamps(decode.column(table, 6, what), f"{what}, close_time")
+    # close_time is the last millisecond (or microsecond) of the bar.
+    end = -(-closed // MINUTE) * MINUTE
+    if (end <= opened).any():
+        raise ParseError(f"{what}: a bar closes before it opens")
+    keep = end <= received_at
+    values = {
+        name: decode.numbers(decode.column(table, k, what), f"{what}, {KLINES[k]}", least=0.0)[keep]
+        for name, k in (("base", 5), ("quote", 7), ("trades", 8), ("buy_base", 9), ("buy_quote", 10))
+    }
+    rows = records.records(records.TAKER, end[keep], end[keep] + records.TAKER_LAG, **values)
+    if (rows["buy_base"] > rows["base"] * (1 + 1e-9)).any():
+        raise ParseError(f"{what}: takers bought more than was traded; the columns are not what they are taken for")
+    return once(rows, what)
+
+
+def parse_klines_archive(raw: bytes, received_at: int) -> Records:
+    """TAKER (n,) of a klines zip, with or without a header; coins and quote units."""
+    table = decode.csv_table(decode.unzip(raw, "klines", 32 << 20), "klines", KLINES)
+    return _taker(table, received_at, "klines")  # type: ignore[arg-type]
+
+
+def parse_klines(raw: bytes, received_at: int) -> Records:
+    """TAKER (n,) of GET /fapi/v1/klines; the bar that has not closed is left out."""
+    return _taker(decode.rows(raw, "klines"), received_at, "klines")
+
+
+def _hist(raw: bytes, received_at: int, what: str) -> tuple[list[object], Int64Array]:
+    table = decode.rows(raw, what)
+    return table, decode.stamps(decode.column(table, "timestamp", what), f"{what}, timestamp", received_at)
+
+
+def parse_open_interest(raw: bytes, received_at: int, *, start: bool = True) -> Records:
+    """OI_VALUE (n,) of GET /futures/data/openInterestHist with period 5m. `start`: labels name the period's start."""
+    what = "openInterestHist"
+    table, label = _hist(raw, received_at, what)
+    base = decode.numbers(decode.column(table, "sumOpenInterest", what), what, least=0.0)
+    usd = decode.numbers(decode.column(table, "sumOpenInterestValue", what), what, least=0.0)
+    return _interest(label + (PERIOD if start else 0), base, usd, what)
+
+
+def parse_ratio(raw: bytes, received_at: int, *, column: str, start: bool = True) -> Records:
+    """RATIO (n,) of one of the four ratio endpoints with period 5m: `column` is told, the others are NaN."""
+    field = "buySellRatio" if column == "taker" else "longShortRatio"
+    table, label = _hist(raw, received_at, field)
+    at = label + (PERIOD if start else 0)
+    told = dict.fromkeys(("top_account", "top_position", "account", "taker"), np.nan)
+    rows = records.records(
+        records.RATIO, at, at + records.open_interest_lag(PERIOD),
+        **(told | {column: _ratio(decode.column(table, field, field), field)}),
+    )  # fmt: skip
+    return once(rows, field)
+
+
+def parse_funding(raw: bytes, received_at: int) -> Records:
+    """FUNDING (n,) of GET /fapi/v1/fundingRate: fractions per interval. Special rates are left out.
+
+    The interval is the distance to the settlement before; the first row, and one after a gap, cannot tell it and is
+    left out: ask for one settlement more.
+    """
+    what = "fundingRate"
+    table = [
+        r for r in decode.rows(raw, what) if not (isinstance(r, dict) and r.get("rateType", "Regular") != "Regular")
+    ]
+    settled = decode.stamps(decode.column(table, "fundingTime", what), f"{what}, fundingTime", received_at)
+    return funding_records(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
+
+
+def funding_records(settled: Int64Array, rate: decode.Float64Array, what: str) -> Records:
+    """FUNDING records of settlements in any order: jitter taken off, the interval from the settlement before."""
+    settled = (settled + MINUTE // 2) // MINUTE * MINUTE
+    order = np.argsort(settled, kind="stable")
+    settled, rate = settled[order], rate[order]
+    new = np.concatenate(([True], settled[1:] != settled[:-1]))[: len(settled)]
+    settled, rate = settled[new], rate[new]
+    if (np.abs(rate) > 0.2).any():
+        raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
+    hours = np.diff(settled, prepend=settled[:1]) / HOUR
+    told = np.isin(hours, (1, 2, 4, 6, 8)) & np.isfinite(rate)
+    settled, rate, hours = settled[told], rate[told], hours[told]
+    return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)
+
+
+def parse_funding_archive(raw: bytes, received_at: int) -> Records:
+    """FUNDING (n,) of a month's fundingRate zip; the interval is in the file."""
+    what = "fundingRate"
+    table = decode.csv_table(
+        decode.unzip(raw, what, 8 << 20), what, ("calc_time", "funding_interval_hours", "last_funding_rate")
+    )
+    settled = decode.stamps(decode.column(table, 0, what), f"{what}, calc_time", received_at)
+    settled = (settled + MINUTE // 2) // MINUTE * MINUTE
+    hours = decode.numbers(decode.column(table, 1, what), f"{what}, funding_interval_hours")
+    rate = decode.numbers(decode.column(table, 2, what), f"{what}, last_funding_rate")
+    if not np.isin(hours, (1, 2, 4, 6, 8)).all():
+        raise ParseError(f"{what}: an interval that is not 1, 2, 4, 6 or 8 h")
+    if (np.abs(rate) > 0.2).any():
+        raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
+    told = np.isfinite(rate)
+    settled = settled[told]
+    rows = records.records(
+        records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate[told], interval_h=hours[told]
+    )
+    return once(rows, what)
+
+
+def _ask(path: str, interval: str, limit: int, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    """Both ends always: with one, these endpoints count from now."""
+    return path, {
+        "symbol": symbol(pair), interval: "5m", "limit": limit, "startTime": (start - PERIOD) // MS, "endTime": stop // MS,
+    }  # fmt: skip
+
+
+def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    """One settlement more than asked for, which tells the first one's interval."""
+    return "/fapi/v1/fundingRate", {
+        "symbol": symbol(pair), "limit": 1000, "startTime": (start - 9 * HOUR) // MS, "endTime": stop // MS,
+    }  # fmt: skip
+
+
+_LATE = "two periods: freqtrade drops or delays the newest row by one (docs/decisions/005)"
+_RATIO_PATHS = {
+    "top_account": "topLongShortAccountRatio",
+    "top_position": "topLongShortPositionRatio",
+    "account": "globalLongShortAccountRatio",
+    "taker": "takerlongshortRatio",
+}
+
+REST = Provider(
+    name="binance",
+    base_url="https://fapi.binance.com",
+    licence="Binance's terms of use: own use",
+    # The group /futures/data: 1000 in 5 min; of the weight of klines 2400 a minute at 5 for 1000 rows.
+    limits=Limits(requests=900, per_seconds=300.0, concurrency=4),
+    series=(
+        Series(
+            "open_interest", "open_interest", "/futures/data/openInterestHist?symbol&period&limit&startTime&endTime",
+            "coins and USDT, one-sided", "the same", "start of the period since 2026-06-25, its end before",
+            records.open_interest_lag(PERIOD), _LATE, "30 days",
+            ((FLIP, partial(parse_open_interest, start=False)), (None, parse_open_interest)),
+            partial(_ask, "/futures/data/openInterestHist", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
+        ),
+        *[
+            Series(
+                f"ratio_{column}", "ratio", f"/futures/data/{path}?symbol&period&limit&startTime&endTime",
+                "longs per short (taker: bought per sold)", "the same", "start of the period since 2026-06-25, its end before",
+                records.open_interest_lag(PERIOD), _LATE, "30 days",
+                ((FLIP, partial(parse_ratio, column=column, start=False)), (None, partial(parse_ratio, column=column))),
+                partial(_ask, f"/futures/data/{path}", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
+            )
+            for column, path in _RATIO_PATHS.items()
+        ],
+        Series(
+            "taker", "taker", "/fapi/v1/klines?symbol&interval&limit&startTime&endTime", "coins and quote units", "the same",
+            "start of the bar", records.TAKER_LAG, "the bar is answered when it has closed; a minute to poll it",
+            "since listing", ((None, parse_klines),),
+            partial(_ask, "/fapi/v1/klines", "interval", 1000), 998 * PERIOD, None, PERIOD,
+        ),
+        Series(
+            "funding", "funding", "/fapi/v1/fundingRate?symbol&limit&startTime&endTime", "fraction per interval", "the same",
+            "settlement, some ms late", records.FUNDING_LAG, "the endpoint's own delay is seconds", "since listing",
+            ((None, parse_funding),), _ask_funding, 900 * HOUR,
+        ),
+    ),
+)  # fmt: skip
+
+ARCHIVE = Provider(
+    name="binance-archive",
+    base_url="https://data.binance.vision",
+    licence="Binance's terms of use: own use, no redistribution",
+    limits=Limits(requests=200, per_seconds=1.0, concurrency=16),
+    series=(
+        Series(
+            "open_interest", "open_interest", "/data/futures/um/daily/metrics/{symbol}/{symbol}-metrics-{day}.zip",
+            "coins and USDT, one-sided", "the same", "end of the period; its start in files from 2026-06-25; told per file",
+            records.open_interest_lag(PERIOD), _LATE, "2020-09 (BTC), 2021-12; from next day 01:45 .. 09:20 UTC",
+            ((None, parse_metrics),),
+        ),
+        Series(
+            "ratio", "ratio", "/data/futures/um/daily/metrics/{symbol}/{symbol}-metrics-{day}.zip", "longs per short",
+            "the same", "as open interest; the taker ratio covers the period that ends there",
+            records.open_interest_lag(PERIOD), _LATE, "as open interest", ((None, parse_metrics_ratios),),
+        ),
+        Series(
+            "taker", "taker", "/data/futures/um/{span}/klines/{symbol}/5m/{symbol}-5m-{day}.zip", "coins and quote units",
+            "the same", "start of the bar", records.TAKER_LAG,
+            "the REST API answers the bar when it has closed; a minute to poll it", "2020-01; from next day",
+            ((None, parse_klines_archive),),
+        ),
+        Series(
+            "funding", "funding", "/data/futures/um/monthly/fundingRate/{symbol}/{symbol}-fundingRate-{month}.zip",
+            "fraction per interval", "the same", "settlement, some ms late", records.FUNDING_LAG,
+            "the endpoint's own delay is seconds", "2020-01; a week into the next month", ((None, parse_funding_archive),),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,116 @@
+"""Bybit v5, linear perpetuals (bybit-exchange.github.io/docs/v5; the docs' own repository, docs/v5/market/*.mdx).
+
+Open interest counts both sides until `singleOpenInterest` (2026-06-11); answers come newest first, and with a lone startTime
+the API walks back from now: both ends are always sent.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from liqsignals import records
+from liqsignals.clock import HOUR, MINUTE
+from liqsignals.errors import InputError
+from liqsignals.records import Records
+from liqsignals.sources import decode
+from liqsignals.sources.binance import funding_records, once
+from liqsignals.sources.spec import Limits, Provider, Series
+
+PERIOD = 5 * MINUTE
+MS = 1_000_000
+
+
+def symbol(pair: str) -> str:
+    """Bybit's name of a freqtrade pair that settles in USDT.
+
+    >>> symbol("BTC/USDT:USDT")
+    'BTCUSDT'
+    """
+    base, _, rest = pair.partition("/")
+    if rest != "USDT:USDT":
+        raise InputError(f"bybit: {pair} does not settle in USDT; only such pairs are known here")
+    return f"{base}USDT"
+
+
+def _table(raw: bytes, what: str) -> list[object]:
+    return decode.checked_rows(raw, what, "retCode", (0, "0"), "retMsg", "result", "list")
+
+
+def parse_open_interest(raw: bytes, received_at: int) -> Records:
+    """OI_VALUE (n,) of GET /v5/market/open-interest at 5min: coins, one-sided; `usd` is NaN, Bybit does not tell it."""
+    what = "bybit open-interest"
+    table = _table(raw, what)
+    label = decode.stamps(decode.column(table, "timestamp", what), f"{what}, timestamp", received_at)
+    both = decode.numbers(decode.column(table, "openInterest", what, None), what, least=0.0)
+    single = decode.numbers(decode.column(table, "singleOpenInterest", what, None), what, least=0.0)
+    base = np.where(single > 0, single, both / 2)
+    at = label + PERIOD
+    rows = records.records(records.OI_VALUE, at, at + records.open_interest_lag(PERIOD), base=base, usd=np.nan)
+    return once(rows[rows["base"] > 0], what)
+
+
+def parse_account_ratio(raw: bytes, received_at: int) -> Records:
+    """RATIO (n,) of GET /v5/market/account-ratio at 5min: `account` = shares of accounts long / short."""
+    what = "bybit account-ratio"
+    table = _table(raw, what)
+    label = decode.stamps(decode.column(table, "timestamp", what), f"{what}, timestamp", received_at)
+    buy = decode.numbers(decode.column(table, "buyRatio", what), what, least=0.0)
+    sell = decode.numbers(decode.column(table, "sellRatio", what), what, least=0.0)
+    ratio = np.divide(buy, sell, out=np.full(len(buy), np.nan), where=(sell > 0) & (buy > 0))
+    at = label + PERIOD
+    told = {"top_account": np.nan, "top_position": np.nan, "taker": np.nan}
+    return once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), account=ratio, **told), what)
+
+
+def parse_funding(raw: bytes, received_at: int) -> Records:
+    """FUNDING (n,) of GET /v5/market/funding/history; the first row's interval is not told, so it is left out."""
+    what = "bybit funding/history"
+    table = _table(raw, what)
+    settled = decode.stamps(
+        decode.column(table, "fundingRateTimestamp", what), f"{what}, fundingRateTimestamp", received_at
+    )
+    return funding_records(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
+
+
+def _ask(path: str, interval: str, limit: int, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    return path, {
+        "category": "linear", "symbol": symbol(pair), interval: "5min", "limit": limit,
+        "startTime": (start - PERIOD) // MS, "endTime": stop // MS,
+    }  # fmt: skip
+
+
+def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    return "/v5/market/funding/history", {
+        "category": "linear", "symbol": symbol(pair), "limit": 200,
+        "startTime": (start - 9 * HOUR) // MS, "endTime": stop // MS,
+    }  # fmt: skip
+
+
+_LABEL = "taken for the start of the period (not documented; the later reading is the safe one)"
+_LATE = "two periods, as Binance's"
+
+PROVIDER = Provider(
+    name="bybit",
+    base_url="https://api.bybit.com",
+    licence="Bybit's terms of use: own use",
+    limits=Limits(requests=300, per_seconds=5.0, concurrency=6),
+    series=(
+        Series(
+            "open_interest", "open_interest", "/v5/market/open-interest?category&symbol&intervalTime&startTime&endTime&limit",
+            "coins, both sides; singleOpenInterest one-sided", "coins, one-sided (singleOpenInterest, else half)", _LABEL,
+            records.open_interest_lag(PERIOD), _LATE, "the symbol's launch", ((None, parse_open_interest),),
+            partial(_ask, "/v5/market/open-interest", "intervalTime", 200), 198 * PERIOD, None, PERIOD,
+        ),
+        Series(
+            "ratio", "ratio", "/v5/market/account-ratio?category&symbol&period&startTime&endTime&limit",
+            "shares of accounts, 0..1", "accounts long per account short", _LABEL,
+            records.open_interest_lag(PERIOD), _LATE, "2020-07-20", ((None, parse_account_ratio),),
+            partial(_ask, "/v5/market/account-ratio", "period", 500), 498 * PERIOD, None, PERIOD,
+        ),
+        Series(
+            "funding", "funding", "/v5/market/funding/history?category&symbol&startTime&endTime&limit",
+            "fraction per interval", "the same", "settlement", records.FUNDING_LAG, "the endpoint's own delay is seconds",
+            "the symbol's launch", ((None, parse_funding),), _ask_funding, 180 * HOUR,
+        ),
+    ),
+)  # fmt: skip

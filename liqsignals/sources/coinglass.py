@@ -1,0 +1,54 @@
+"""CoinGlass v4 (paid): hourly liquidations of a coin, summed over Binance, Bybit and OKX (docs.coinglass.com)."""
+
+import numpy as np
+
+from liqsignals import records
+from liqsignals.clock import HOUR
+from liqsignals.records import Records
+from liqsignals.sources import decode
+from liqsignals.sources.binance import once
+from liqsignals.sources.spec import Limits, Provider, Series
+
+MS = 1_000_000
+PATH = "/api/futures/liquidation/aggregated-history"
+
+
+def parse_liquidations(raw: bytes, received_at: int) -> Records:
+    """LIQUIDATED (n,), USD per hour; the hour in progress is left out. An error comes as HTTP 200 with another code."""
+    what = "coinglass liquidation/aggregated-history"
+    table = decode.checked_rows(raw, what, "code", ("0", 0), "msg", "data")
+    end = decode.stamps(decode.column(table, "time", what), f"{what}, time", received_at) + HOUR
+    done = end <= received_at
+    values = {
+        name: decode.numbers(
+            decode.column(table, f"aggregated_{name.split('_')[0]}_liquidation_usd", what), what, least=0.0
+        )
+        for name in ("long_usd", "short_usd")
+    }
+    end = end[done]
+    rows = records.records(records.LIQUIDATED, end, end + HOUR, **{n: np.asarray(v)[done] for n, v in values.items()})
+    return once(rows, what)
+
+
+def _ask(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    return PATH, {
+        "exchange_list": "Binance,Bybit,OKX", "symbol": pair.split("/")[0], "interval": "1h", "limit": 1000,
+        "start_time": (start - HOUR) // MS, "end_time": stop // MS,
+    }  # fmt: skip
+
+
+PROVIDER = Provider(
+    name="coinglass",
+    base_url="https://open-api-v4.coinglass.com",
+    licence="CoinGlass' plan of the user; no redistribution",
+    limits=Limits(requests=25, per_seconds=60.0, concurrency=2),
+    key_env="COINGLASS_API_KEY",
+    key_header="CG-API-KEY",
+    series=(
+        Series(
+            "liquidated", "liquidated", PATH + "?exchange_list&symbol&interval&limit&start_time&end_time", "USD", "USD",
+            "start of the hour", HOUR, "the vendor's delay is not documented; an hour is taken", "by plan (Hobbyist: not below 4h)",
+            ((None, parse_liquidations),), _ask, 900 * HOUR, None, HOUR,
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,200 @@
+"""Bytes to numbers, the same way for every provider: tolerant where vendors vary, ParseError where they cannot mean it.
+
+Numbers come as numbers or as text, missing ones as null or "" (NaN, never 0); times as s, ms or us, told apart by
+their size, or as text in UTC. Everything in here is pure and raises ParseError only.
+"""
+
+import io
+import json
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from struct import error as struct_error
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqsignals.clock import MINUTE, Int64Array, iso
+from liqsignals.sources.spec import ParseError
+
+Float64Array = NDArray[np.float64]
+
+#: A provider's time may be ahead of ours by this much; a row from farther in the future is no measurement.
+AHEAD = 10 * MINUTE
+#: No price, volume or rate is larger, or nearer to zero: their products and ratios stay finite.
+LARGEST = 1e24
+_OLDEST = int(datetime(2009, 1, 1, tzinfo=UTC).timestamp())
+_NEWEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
+_TEXT_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)?", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_INTEGER = re.compile(r"\d{9,19}", re.ASCII)
+_BLANK = ("", "null", "NaN", "nan")
+
+
+def shown(value: Any) -> str:
+    """A value as an error message quotes it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def answer(raw: bytes, what: str) -> Any:
+    """A JSON answer decoded. A web page in its place is named as what it is."""
+    head = raw[:200].lstrip().lower()
+    if head.startswith(b"<"):
+        raise ParseError(f"{what}: a web page came instead of JSON: {shown(raw[:60].decode('latin-1'))}")
+    try:
+        return json.loads(raw, parse_constant=lambda name: None, parse_int=_int)
+    except (ValueError, RecursionError) as error:
+        raise ParseError(
+            f"{what}: no JSON ({str(error)[:80]}); it begins with {shown(raw[:40].decode('latin-1'))}"
+        ) from error
+
+
+def _int(text: str) -> int | float:
+    return int(text) if len(text) < 25 else float(text)
+
+
+def rows(raw: bytes, what: str, *path: str) -> list[Any]:
+    """The list at `path` inside a JSON answer."""
+    return _list_at(answer(raw, what), what, path)
+
+
+def _list_at(found: Any, what: str, path: Sequence[str]) -> list[Any]:
+    for key in path:
+        if not isinstance(found, dict) or key not in found:
+            raise ParseError(f"{what}: no field '{key}' in {shown(found)}")
+        found = found[key]
+    if not isinstance(found, list):
+        raise ParseError(f"{what}: a list was expected, not {shown(found)}")
+    return found
+
+
+def checked_rows(raw: bytes, what: str, code: str, good: tuple[object, ...], said: str, *path: str) -> list[Any]:
+    """As `rows`, of an answer that tells in the field `code` whether it is one, and in `said` why not."""
+    found = answer(raw, what)
+    if isinstance(found, dict) and code in found and found[code] not in good:
+        raise ParseError(f"{what}: the provider answers with an error: {shown(found[code])}, {shown(found.get(said))}")
+    return _list_at(found, what, path)
+
+
+def column(table: Sequence[Any], key: str | int, what: str, default: Any = KeyError) -> list[Any]:
+    """One field of every row. Rows are objects (`key` is text) or lists (`key` is a number)."""
+    kind = dict if isinstance(key, str) else list
+    out = []
+    for n, row in enumerate(table):
+        if not isinstance(row, kind) or not (key in row if isinstance(row, dict) else key < len(row)):  # type: ignore[operator]
+            if default is KeyError or not isinstance(row, kind):
+                raise ParseError(f"{what}: row {n} has no field {key!r}: {shown(row)}")
+            out.append(default)
+            continue
+        out.append(row[key])  # type: ignore[index]
+    return out
+
+
+def number(value: Any, what: str) -> float:
+    """A number that may be text; NaN where it is missing. Infinite ones and anything else are refused."""
+    if value is None or (isinstance(value, str) and value in _BLANK):
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ParseError(f"{what}: {shown(value)} is no number")
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        # Python reads 1_000 and digits of other scripts as numbers; no vendor means them.
+        raise ParseError(f"{what}: {shown(value)} is no number")
+    try:
+        out = float(value)
+    except (ValueError, OverflowError):
+        raise ParseError(f"{what}: {shown(value)} is no number") from None
+    if math.isinf(out) or abs(out) > LARGEST or 0 < abs(out) < 1 / LARGEST:
+        raise ParseError(f"{what}: {shown(value)} is no finite number of any market")
+    return out
+
+
+def numbers(values: Iterable[Any], what: str, *, least: float | None = None) -> Float64Array:
+    """float64 of numbers that may be text; NaN where missing. Below `least` is refused."""
+    out = np.array([number(v, what) for v in values], np.float64)
+    if least is not None and (out < least).any():
+        row = int(np.flatnonzero(out < least)[0])
+        raise ParseError(f"{what}: row {row} is {out[row]:g}, below {least:g}")
+    return out
+
+
+def stamp(value: Any, what: str) -> int:
+    """ns UTC of an epoch in s, ms, us or ns (by its size; number or text), or of text such as 2025-07-01 00:05:00."""
+    if isinstance(value, str):
+        if (match := _TEXT_TIME.fullmatch(value)) or _DAY.fullmatch(value):
+            text = f"{match[1]}T{match[2]}" if match else value
+            try:
+                seconds = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+            except ValueError:
+                raise ParseError(f"{what}: {shown(value)} is no time") from None
+            return _checked(seconds * 1_000_000_000, value, what)
+        if not _INTEGER.fullmatch(value):
+            raise ParseError(f"{what}: {shown(value)} is no time")
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ParseError(f"{what}: {shown(value)} is no time")
+    for least, unit in ((10**17, 1), (10**14, 1_000), (10**11, 1_000_000), (0, 1_000_000_000)):
+        if value >= least:
+            # Whole units, then the fraction: a float of s has no room for ns.
+            return _checked(int(value) * unit + round((value - int(value)) * unit), value, what)
+    raise ParseError(f"{what}: {shown(value)} is no time")
+
+
+def _checked(ns: int, value: Any, what: str) -> int:
+    if not _OLDEST * 1_000_000_000 <= ns < _NEWEST * 1_000_000_000:
+        raise ParseError(f"{what}: {shown(value)} is no time between 2009 and 2100")
+    return ns
+
+
+def stamps(values: Iterable[Any], what: str, received_at: int | None = None) -> Int64Array:
+    """ns UTC of many times. With `received_at`, one from the future (AHEAD) is refused: a clock is wrong."""
+    out = np.array([stamp(v, what) for v in values], np.int64)
+    if received_at is not None and len(out) and (late := int(out.max())) > received_at + AHEAD:
+        raise ParseError(
+            f"{what}: it is stamped {iso(late)}, {(late - received_at) / 60e9:.0f} min after its arrival at "
+            f"{iso(received_at)}. A clock is wrong: the provider's, or this machine's (check it with `liqsignals doctor`)"
+        )
+    return out
+
+
+def unzip(raw: bytes, what: str, limit: int = 64 * 1024 * 1024) -> bytes:
+    """The one file of a zip archive. More than `limit` bytes, several files or damage are refused."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            names = archive.namelist()
+            if len(names) != 1:
+                raise ParseError(f"{what}: the zip holds {len(names)} files, not one")
+            with archive.open(names[0]) as member:
+                # What a zip says of its own size is not believed.
+                content = member.read(limit + 1)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        if isinstance(error, ParseError):
+            raise
+        raise ParseError(f"{what}: the zip is damaged or incomplete ({error})") from error
+    except (NotImplementedError, RuntimeError, OverflowError, struct_error, MemoryError) as error:
+        raise ParseError(f"{what}: the zip is damaged or incomplete ({error})") from error
+    if len(content) > limit:
+        raise ParseError(f"{what}: the zip unpacks to more than {limit >> 20} MiB; not taken")
+    return content
+
+
+def csv_table(raw: bytes, what: str, names: Sequence[str]) -> list[list[str]]:
+    """Rows of a plain CSV (no quotes) with the columns `names` in this order; a header line is checked and left out."""
+    try:
+        lines = raw.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ParseError(f"{what}: no text ({error})") from error
+    table = [line.split(",") for line in lines if line.strip()]
+    if table and not table[0][0].strip('"')[:1].isdigit():
+        header = [name.strip().strip('"') for name in table[0]]
+        if header[: len(names)] != list(names):
+            raise ParseError(f"{what}: unknown columns {shown(header)}; expected {','.join(names)}")
+        table = table[1:]
+    for n, row in enumerate(table):
+        if len(row) < len(names):
+            raise ParseError(f"{what}: row {n} has {len(row)} columns, not {len(names)}: {shown(row)}")
+    return table

@@ -1,0 +1,409 @@
+"""The recorder against servers that misbehave: nothing lost, nothing twice, nothing half-written, and the user is told."""
+
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import feed
+import numpy as np
+import pytest
+from feed import PAIR, until
+from websockets.asyncio.server import ServerConnection
+
+from liqsignals import rawlog, record, records, store
+from liqsignals.clock import DAY, SECOND
+from liqsignals.errors import InputError
+from liqsignals.record import Recorder, Rhythm, coverage
+from liqsignals.sources import feeds, streams
+
+FAST = Rhythm(flush=0.02, publish=0.05, ping=0.05, silence=0.4, backoff=0.02, longest=0.1)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def recording(
+    extras: Path,
+    handler: feed.Handler,
+    done: Callable[[Recorder], bool],
+    *,
+    exchange: str = "binance",
+    quiet: float | None = None,
+    rhythm: Rhythm = FAST,
+) -> tuple[Recorder, list[str]]:
+    """Record one exchange's prints from a server until `done`, then stop as Ctrl-C does."""
+    told: list[str] = []
+
+    async def main() -> Recorder:
+        async with feed.websocket(handler) as url:
+            (stream,) = feeds.liquidation_streams([PAIR], [exchange], {f"{exchange}-stream": url})
+            if quiet is not None:
+                stream = feeds.Stream(**{**vars(stream), "quiet": quiet})
+            recorder = Recorder(extras, [stream], rhythm=rhythm, tell=told.append)
+            recorder._contracts["BTC-USDT-SWAP"] = 0.01
+            task = asyncio.create_task(recorder.run())
+            try:
+                await until(lambda: done(recorder) or task.done())
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            return recorder
+
+    return asyncio.run(main()), told
+
+
+def raw_messages(extras: Path, provider: str = "binance") -> list[bytes]:
+    return [raw for path in rawlog.files(extras / "raw" / provider, "liquidations") for _, raw in rawlog.read(path)]
+
+
+def numbers(extras: Path, provider: str = "binance") -> list[int]:
+    """Which prints are readable, by their quantities."""
+    return sorted(np.round(feed.prints(extras, provider)["base"] * 1000).astype(int).tolist())
+
+
+def sender(messages: list[str], then: Callable[[ServerConnection], Awaitable[Any]] | None = None) -> feed.Handler:
+    async def handler(socket: ServerConnection) -> None:
+        for message in messages:
+            await socket.send(message)
+        await (then(socket) if then else socket.wait_closed())
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("exchange", "message", "sides", "base"),
+    [
+        ("binance", lambda at: feed.binance(at, 4, "SELL"), [records.LONG], [0.005]),
+        ("binance", lambda at: feed.binance(at, 4, "BUY"), [records.SHORT], [0.005]),
+        ("bybit", lambda at: feed.bybit(at, "Buy", "Sell"), [records.LONG, records.SHORT], [0.1, 0.2]),
+        ("okx", lambda at: feed.okx(at, "sell", "buy", "sell"), [0, 0, 1], [0.01, 0.03, 0.02]),
+    ],
+)
+def test_whose_position_was_liquidated(
+    tmp_path: Path, exchange: str, message: Callable[[int], str], sides: list[int], base: list[float]
+) -> None:
+    recording(tmp_path, sender([message(now_ms())]), lambda r: r.published > 0, exchange=exchange)
+    rows = feed.prints(tmp_path, exchange)
+    got = {round(row["base"], 6): int(row["side"]) for row in rows}
+    assert got == dict(zip(base, sides, strict=True))
+    assert (rows["usd"] == rows["price"] * rows["base"]).all()
+
+
+def test_a_row_is_known_when_it_can_be_read_and_not_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readable: list[int] = []
+    write = store.write
+
+    def slow(path: Path, rows: records.Records) -> None:
+        # The first write takes longer than the bound that it was stamped with.
+        if not readable:
+            readable.append(0)
+            threading.Event().wait(0.03)
+        write(path, rows)
+        readable.append(time.time_ns())
+
+    monkeypatch.setattr(record, "BOUND", SECOND // 100)
+    monkeypatch.setattr(store, "write", slow)
+    recording(tmp_path, sender([feed.binance(now_ms() - 5000)]), lambda r: r.published > 0)
+    (row,) = feed.prints(tmp_path)
+    assert len(readable) >= 3, "the batch was not stamped again"
+    assert row["known_at"] >= readable[-1] > row["event_time"]
+
+
+def test_a_server_that_drops_every_few_messages_loses_nothing(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        for _ in range(7):
+            if len(sent) < 70:
+                await socket.send(feed.binance(now_ms(), len(sent)))
+                sent.append(len(sent) + 1)
+        if len(sent) >= 70:
+            await socket.wait_closed()
+
+    recorder, told = recording(tmp_path, handler, lambda r: r.published >= 70)
+    assert numbers(tmp_path) == sent
+    assert recorder.taken == 70
+    assert any("connection is lost (closed by the server, code 1000); again in" in line for line in told)
+    assert any("connected again; what was liquidated in" in line and "is not known" in line for line in told)
+
+
+def test_a_connection_that_breaks_in_the_middle_is_a_hole_in_the_coverage(tmp_path: Path) -> None:
+    connections: list[ServerConnection] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        connections.append(socket)
+        await socket.send(feed.binance(now_ms(), len(connections)))
+        if len(connections) < 3:
+            await socket.ping()
+            socket.transport.abort()
+        await socket.wait_closed()
+
+    def done(recorder: Recorder) -> bool:
+        return len(connections) >= 3 and len(coverage(tmp_path, "binance", "liquidations")) >= 3
+
+    recording(tmp_path, handler, done)
+    spans = coverage(tmp_path, "binance", "liquidations")
+    assert all(a.stop < b.start for a, b in itertools.pairwise(spans))
+    assert set(numbers(tmp_path)) <= {2, 3, 4}
+
+
+def test_a_server_that_goes_silent_is_left(tmp_path: Path) -> None:
+    connections: list[ServerConnection] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        connections.append(socket)
+        await socket.send(feed.binance(now_ms(), len(connections)))
+        if len(connections) == 1:
+            # The network is gone: nothing is read any more, no ping is answered, and nobody closes.
+            socket.transport.pause_reading()
+        await socket.wait_closed()
+
+    _, told = recording(tmp_path, handler, lambda r: r.published >= 2)
+    assert any("no sign of life for 0.4 s" in line for line in told)
+    assert numbers(tmp_path) == [2, 3]
+    first, second = coverage(tmp_path, "binance", "liquidations")
+    assert second.start - first.stop >= 0.4 * SECOND, "silence was counted as alive"
+
+
+def test_pings_answered_without_messages_do_not_vouch_for_a_lost_subscription(tmp_path: Path) -> None:
+    connections: list[float] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        connections.append(time.monotonic())
+        await socket.send(feed.binance(now_ms(), len(connections)))
+        await socket.wait_closed()
+
+    _, told = recording(tmp_path, handler, lambda r: len(connections) > 1 and r.published >= 2, quiet=0.3)
+    assert any("it answers, but sent nothing for 0.3 s" in line for line in told)
+    for span in coverage(tmp_path, "binance", "liquidations")[:1]:
+        assert span.stop - span.start < 0.25 * SECOND
+
+
+def test_a_refused_subscription_is_told(tmp_path: Path) -> None:
+    refusal = '{"success":false,"ret_msg":"error:handler not found,topic:allLiquidation.X","op":"subscribe"}'
+    told: list[str] = []
+    _, told = recording(tmp_path, sender([refusal]), lambda r: r.taken >= 2, exchange="bybit")
+    assert any("refuses the subscription" in line and "handler not found" in line for line in told)
+
+
+def test_malformed_messages_are_kept_raw_told_once_and_hide_nothing(tmp_path: Path) -> None:
+    bad = ["", "{", "<html>502</html>", "[1,2", '{"e":"forceOrder"}', '{"e":"forceOrder","o":[]}', "nul\nl", "\x00",
+           feed.binance(now_ms(), side="LONG"), feed.binance(now_ms(), z="-1"), feed.binance(now_ms(), ap="x"),
+           feed.binance(now_ms() + 10**7), feed.binance(1)]  # fmt: skip
+    harmless = [
+        '{"result":null,"id":1}',
+        '{"e":"other"}',
+        feed.binance(now_ms(), z="0"),
+        feed.binance(now_ms(), symbol="ETHUSDT"),
+    ]
+    coin_m = feed.binance(now_ms(), 5).replace('"st": 1', '"st": 2')
+    messages = [feed.binance(now_ms(), 0), *bad, *harmless, coin_m, feed.binance(now_ms(), 1)]
+    recorder, told = recording(tmp_path, sender(messages), lambda r: r.published >= 2)
+    assert numbers(tmp_path) == [1, 2]
+    assert recorder.unparsed == len(bad)
+    assert raw_messages(tmp_path) == [message.encode() for message in messages]
+    assert sum("was not understood and is only kept raw" in line for line in told) == 1
+
+
+def test_ten_thousand_in_a_second(tmp_path: Path) -> None:
+    at = now_ms()
+    messages = [feed.binance(at + n % 1000, n) for n in range(10_000)]
+    recorder, _ = recording(tmp_path, sender(messages), lambda r: r.published >= 10_000, rhythm=Rhythm(publish=0.2))
+    assert numbers(tmp_path) == list(range(1, 10_001))
+    assert raw_messages(tmp_path) == [message.encode() for message in messages]
+    assert recorder.unparsed == 0
+
+
+def test_a_burst_waits_for_the_disk_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "WAITING", 100)
+    most = 0
+    publish = Recorder._publish
+
+    def watched(self: Recorder, batch: Any, upto: int | None) -> None:
+        nonlocal most
+        most = max(most, sum(map(len, batch.values())))
+        publish(self, batch, upto)
+
+    monkeypatch.setattr(Recorder, "_publish", watched)
+    messages = [feed.binance(now_ms(), n) for n in range(3000)]
+    recording(tmp_path, sender(messages), lambda r: r.published >= 3000, rhythm=Rhythm(publish=60.0))
+    assert most <= 200
+    assert numbers(tmp_path) == list(range(1, 3001))
+
+
+def test_a_full_disk_is_told_and_ends_before_memory_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "HELD", 20_000)
+    told: list[str] = []
+
+    def full(self: rawlog.RawLog) -> None:
+        raise InputError("raw: cannot be written (No space left on device). Way out: make room on the disk")
+
+    monkeypatch.setattr(rawlog.RawLog, "flush", full)
+
+    async def main() -> None:
+        async with feed.websocket(sender([feed.binance(now_ms(), n) for n in range(1000)])) as url:
+            found = feeds.liquidation_streams([PAIR], ["binance"], {"binance-stream": url})
+            await Recorder(tmp_path, found, rhythm=FAST, tell=told.append).run()
+
+    with pytest.raises(InputError, match="make room on the disk"):
+        asyncio.run(main())
+    assert sum("No space left" in line for line in told) == 1
+    assert not list(tmp_path.glob("liquidation/**/*.parquet")), "published what is not kept raw"
+
+
+def test_a_disk_that_refuses_for_a_while_delays_publication_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = store.write, [1, 1]
+
+    def refusing(path: Path, rows: records.Records) -> None:
+        if failures:
+            failures.pop()
+            raise InputError(f"{path}: cannot be written (No space left on device). Way out: free space")
+        write(path, rows)
+
+    monkeypatch.setattr(store, "write", refusing)
+    _, told = recording(tmp_path, sender([feed.binance(now_ms(), n) for n in range(20)]), lambda r: r.published >= 20)
+    assert numbers(tmp_path) == list(range(1, 21))
+    assert sum("No space left" in line for line in told) == 1
+
+
+def test_a_parsers_own_mistake_does_not_end_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = streams.parse_binance
+
+    def mistaken(raw: bytes, received_at: int) -> streams.Prints:
+        if b'"z": "0.002"' in raw:
+            raise KeyError("planted")
+        return parse(raw, received_at)
+
+    monkeypatch.setattr(streams, "parse_binance", mistaken)
+    messages = [feed.binance(now_ms(), n) for n in range(5)]
+    recorder, told = recording(tmp_path, sender(messages), lambda r: r.published >= 4)
+    assert numbers(tmp_path) == [1, 3, 4, 5]
+    assert recorder.unparsed == 1
+    assert any("KeyError: 'planted'" in line for line in told)
+
+
+def test_no_sign_of_life_is_written_before_what_it_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (stream,) = feeds.liquidation_streams([PAIR], ["binance"], feeds.URLS)
+    recorder = Recorder(tmp_path, [stream])
+    recorder.take("binance", "liquidations", time.time_ns(), feed.binance(now_ms()).encode())
+    recorder._sign(stream, "alive", since=1, until=2)
+    flush = rawlog.RawLog.flush
+
+    def refusing(self: rawlog.RawLog) -> None:
+        if self.channel == "liquidations":
+            raise InputError("full")
+        flush(self)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rawlog.RawLog, "flush", refusing)
+        assert not recorder.flush()
+    assert rawlog.files(tmp_path / "raw" / "binance") == []
+    assert recorder.flush()
+    assert len(rawlog.files(tmp_path / "raw" / "binance")) == 2
+
+
+def test_a_revised_value_does_not_replace_what_was_told_first(tmp_path: Path) -> None:
+    polls = feeds.polls([PAIR], ["binance"])
+    recorder = Recorder(tmp_path, (), polls)
+    label = now_ms() // 300_000 * 300_000 - 600_000
+    for amount in ("80000", "90000"):
+        row = {"symbol": "BTCUSDT", "sumOpenInterest": amount, "sumOpenInterestValue": "1", "timestamp": label}
+        recorder.take("binance", "open_interest-BTCUSDT", time.time_ns(), json.dumps([row]).encode())
+        asyncio.run(recorder.publish())
+    rows = store.read(store.series_dir(tmp_path, "open_interest", "binance", PAIR, "5m"), records.OI_VALUE)
+    assert rows["base"].tolist() == [80000.0]
+
+
+def test_what_was_kept_raw_and_not_published_is_published_once_by_the_next_run(tmp_path: Path) -> None:
+    recording(tmp_path, sender([feed.binance(now_ms(), n) for n in range(5)]), lambda r: r.published >= 5)
+    log = rawlog.RawLog(tmp_path / "raw" / "binance", "liquidations")
+    for n in range(3, 9):
+        log.add(time.time_ns(), feed.binance(int(feed.prints(tmp_path)["event_time"][0] // 10**6), n).encode())
+    log.flush()
+    before = feed.prints(tmp_path)
+    (stream,) = feeds.liquidation_streams([PAIR], ["binance"], feeds.URLS)
+    for _ in range(2):
+        Recorder(tmp_path, [stream]).recover()
+        assert set(numbers(tmp_path)) == set(range(1, 10))
+        now = feed.prints(tmp_path)
+        assert len(now) == len({row.tobytes() for row in now[["event_time", "side", "price", "base"]]})
+        assert (np.sort(now["known_at"])[: len(before)] == np.sort(before["known_at"])).all()
+
+
+def test_parts_become_months_without_a_change_for_readers(tmp_path: Path) -> None:
+    recording(tmp_path, sender([feed.binance(now_ms(), n) for n in range(50)]), lambda r: r.published >= 50)
+    before = feed.prints(tmp_path)
+    record.fold_parts(tmp_path, time.time_ns() + DAY)
+    folder = store.series_dir(tmp_path, "liquidation", "binance", PAIR, "events")
+    assert not list(folder.glob("parts/*.parquet"))
+    assert len(list(folder.glob("*.parquet"))) >= 1
+    assert np.array_equal(feed.prints(tmp_path), before)
+
+
+def test_a_reader_sees_every_row_while_parts_are_folded(tmp_path: Path) -> None:
+    folder = store.series_dir(tmp_path, "liquidation", "binance", PAIR, "events")
+    at = time.time_ns() - 60 * SECOND + np.arange(400)
+    rows = records.records(
+        records.LIQUIDATION, at, at + SECOND, side=np.zeros(400), price=np.ones(400), base=np.arange(1.0, 401), usd=np.ones(400)
+    )  # fmt: skip
+    for n in range(40):
+        store.write(folder / "parts" / f"{n + 1}.parquet", rows[n * 10 : n * 10 + 10])
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(len(feed.prints(tmp_path)))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in range(40):
+        record.fold_parts(tmp_path, n + 2)
+    stop.set()
+    reader.join()
+    assert set(seen) == {400}
+    assert len(feed.prints(tmp_path)) == 400
+
+
+def test_one_writer(tmp_path: Path) -> None:
+    with store.writer(tmp_path, "record"), pytest.raises(InputError, match=r"another liqsignals record.*Way out"):
+        record.record(tmp_path, [PAIR], ["binance"])
+
+
+def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
+    (stream,) = feeds.liquidation_streams([PAIR], ["okx"], feeds.URLS)
+    polls = feeds.polls([PAIR], ["okx"])
+    sizes = b'{"code":"0","data":[{"instId":"BTC-USDT-SWAP","ctType":"linear","ctVal":"0.01","ctMult":"1"}]}'
+
+    async def main() -> None:
+        recorder = Recorder(tmp_path, [stream], polls)
+        recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+        await recorder.publish()
+        assert len(feed.prints(tmp_path, "okx")) == 0
+        # Killed before the sizes were told: the next run has the print.
+        recorder = Recorder(tmp_path, [stream], polls)
+        recorder.take("okx", "contracts", time.time_ns(), sizes)
+        recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms() + 1, "buy").encode())
+        recorder.flush()
+        recorder = Recorder(tmp_path, [stream], polls)
+        recorder.recover()
+
+    asyncio.run(main())
+    rows = feed.prints(tmp_path, "okx")
+    assert rows["base"].tolist() == [0.01, 0.01]
+    assert rows["side"].tolist() == [records.LONG, records.SHORT]
+
+
+def test_okx_counts_contracts_and_an_unknown_one_is_no_number() -> None:
+    now = time.time_ns()
+    rows = streams.parse_okx(feed.okx(now // 10**6, "sell").encode(), now, contracts={})["BTC-USDT-SWAP"]
+    assert np.isnan(rows["base"]).all()
+    assert np.isnan(rows["usd"]).all()
