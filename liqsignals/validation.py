@@ -663,12 +663,12 @@ class Validation:
     models: dict[str, Float64Array]
 
 
-def trained_until(fitted: calibration.Fitted, pair: str) -> int | None:
-    """End (ns) of the hours that a calibration was fitted on, None where it saw nothing of the pair."""
+def trained(fitted: calibration.Fitted, pair: str) -> tuple[int, int] | None:
+    """Begin and end (ns) of the hours that a calibration was fitted on, None where it saw nothing of the pair."""
     told = fitted.provenance
     if not told.get("span") or pair not in told.get("pairs", [pair]):
         return None
-    return parse_time(told["span"][1])
+    return parse_time(told["span"][0]), parse_time(told["span"][1])
 
 
 def split(hours: Int64Array, seen_until: int | None) -> int:
@@ -698,8 +698,8 @@ def validate(
         raise InputError("validate: no hours of liquidations in the span. Way out: another --from or --to")
     for size in candles:  # refused before the work, not after it
         coarser(tape, size)
-    parameters, seen = fitted.parameters, trained_until(fitted, tape.pair)
-    c = case(tape, hours, real, split(hours, seen) if fit_until is None else fit_until)
+    parameters, seen = fitted.parameters, trained(fitted, tape.pair)
+    c = case(tape, hours, real, split(hours, seen[1] if seen else None) if fit_until is None else fit_until)
     truth = true_levels(hyperliquid, tape.pair.split("/")[0]) if hyperliquid is not None else []
     assert tape.bars is not None
     assert tape.open_interest is not None
@@ -715,9 +715,9 @@ def validate(
         "pair": tape.pair,
         "scored": [iso(int(hours[c.test][0])), iso(int(hours[-1]) + HOUR)],
         "fitted_until": iso(int(hours[~c.test][-1]) + HOUR),
-        "calibration_saw_until": None if seen is None else iso(seen),
+        "calibration_saw": None if seen is None else [iso(seen[0]), iso(seen[1])],
         # Only where the calibration saw none of the scored hours is this a test.
-        "in_sample": bool(seen is not None and seen > int(hours[c.test][0])),
+        "in_sample": seen is not None and seen[0] <= int(hours[-1]) and seen[1] > int(hours[c.test][0]),
         "hours": int(c.test.sum()),
         "hours_moved": [int((c.moved[s, c.test] > scores.MOVED).sum()) for s in range(2)],
         "hours_anew": [int(c.anew[s][c.test].sum()) for s in range(2)],

@@ -243,6 +243,8 @@ def test_the_calibrations_span_is_not_called_a_test(tape: Tape) -> None:
     assert (default["scored"][0], default["in_sample"]) == (iso(START + 7 * DAY), False)
     early = validation.validate(tape, HOURS, real, seen, START + 5 * DAY, baselines=False).found
     assert early["in_sample"]
+    after = fitted(MIX, span=[iso(int(HOURS[-1]) + DAY), iso(int(HOURS[-1]) + 9 * DAY)], pairs=[PAIR])
+    assert not validation.validate(tape, HOURS, real, after, START + 5 * DAY, baselines=False).found["in_sample"]
     other = fitted(MIX, span=[iso(START), iso(START + 7 * DAY)], pairs=["ETH/USDT:USDT"])
     assert not validation.validate(tape, HOURS, real, other, START + 5 * DAY, baselines=False).found["in_sample"]
 

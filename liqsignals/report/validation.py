@@ -135,7 +135,7 @@ def facts(found: Mapping[str, Any]) -> list[str]:
     ]
     if found["in_sample"]:
         out.append(
-            f"NOT A TEST: the calibration saw hours up to {found['calibration_saw_until']}. Way out: liqsignals calibrate --until "
+            f"NOT A TEST: the calibration saw hours of {' .. '.join(found['calibration_saw'])}. Way out: liqsignals calibrate --until "
             f"{found['fitted_until']}, then --calibration with that file"
         )
     return out
