@@ -409,7 +409,7 @@ async def _pages(
             path, params = series.ask(pair, a, b)
             headers, more = _key(fetch.provider)
             reply = await fetch.get(path, params | more, headers=headers)
-            rows = series.parser(a)(reply.body, min(reply.received_at, plan.now))
+            rows: Records = series.parser(a)(reply.body, min(reply.received_at, plan.now))
             inside = rows[(rows["event_time"] > a) & (rows["event_time"] <= b)]
             if (
                 len(rows)

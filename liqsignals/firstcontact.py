@@ -324,9 +324,7 @@ CHECKS: dict[str, Callable[[Ask], Found]] = {
     "okx: unit of open interest": okx_open_interest,
     "gate: depth of liquidation history": gate_depth,
     "hyperliquid: sides of open interest": hyperliquid_sides,
-    "binance: liquidation stream": _stream("binance"),
-    "bybit: liquidation stream": _stream("bybit"),
-    "okx: liquidation stream": _stream("okx"),
+    **{f"{name}: liquidation stream": _stream(name) for name in feeds.EXCHANGES},
 }
 
 

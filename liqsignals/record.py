@@ -33,8 +33,8 @@ from liqsignals import rawlog, records, store
 from liqsignals.clock import HOUR, MINUTE, SECOND, iso
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import PROVIDERS, Limits, ParseError, Provider, feeds, streams
-from liqsignals.sources.feeds import Poll, Request, Stream
+from liqsignals.sources import PROVIDERS, ParseError, Provider, Series, feeds
+from liqsignals.sources.feeds import Feed, Poll, Request
 from liqsignals.sources.http import Fetcher, fetcher
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Recorder:
     """One process's recording. `run` ends when it is cancelled; everything is on disk then."""
 
     extras: Path
-    streams: Sequence[Stream]
+    streams: Sequence[Feed]
     polls: Sequence[Poll] = ()
     urls: Mapping[str, str] = field(default_factory=lambda: feeds.URLS)
     rhythm: Rhythm = Rhythm()
@@ -99,7 +99,8 @@ class Recorder:
     _count: int = 0
     _publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _told: dict[str, float] = field(default_factory=dict)
-    _contracts: dict[str, float] = field(default_factory=dict)
+    #: Coins of one contract by provider and symbol, where prints count contracts.
+    _contracts: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     #: Newest event of each polled series, ns.
     _newest: dict[tuple[str, str], int] = field(default_factory=dict)
     _hour: int = 0
@@ -107,7 +108,7 @@ class Recorder:
     _unpublished: int = 2**63 - 1
 
     def __post_init__(self) -> None:
-        self._by_channel: dict[tuple[str, str], Stream | Request] = {(s.provider, s.channel): s for s in self.streams}
+        self._by_channel: dict[tuple[str, str], Feed | Request] = {(s.provider, s.channel): s for s in self.streams}
         self._by_channel |= {(p.provider, r.channel): r for p in self.polls for r in p.requests}
 
     # ---- taking
@@ -131,7 +132,7 @@ class Recorder:
         except InputError as error:
             self._trouble(error)
 
-    def _sign(self, stream: Stream, event: str, **more: Any) -> None:
+    def _sign(self, stream: Feed, event: str, **more: Any) -> None:
         line = json.dumps({"stream": stream.channel, "event": event, **more}).encode()
         self._log(stream.provider, ALIVE, time.time_ns(), line)
 
@@ -189,26 +190,34 @@ class Recorder:
                     raise
 
     def _hold_back(self, batch: dict[tuple[str, str], list[tuple[int, bytes]]], upto: int) -> int:
-        """Leave OKX's prints out until the sizes of its contracts are here; they stay raw, and are published then.
+        """Leave prints that count contracts out until the sizes of contracts are here; they stay raw, and are published then.
 
         Returns the instant up to which everything is published, `upto` where nothing is held back.
         """
-        key = ("okx", "liquidations")
-        if self._contracts or ("okx", "contracts") in batch or not batch.get(key):
-            return upto
-        held = self._waiting[key] = batch.pop(key)
-        self._say("contracts", "okx: prints wait for the sizes of its contracts; they are kept raw", every=600.0)
-        if len(held) > WAITING:
-            # Only the raw file has the rest. Nothing from here on counts as published, so that the next run reads it.
-            self._unpublished = min(self._unpublished, held[0][0])
-            del held[WAITING:]
-        return held[0][0]
+        for feed in self.streams:
+            key = (feed.provider, feed.channel)
+            if feed.contracts is None or self._contracts[feed.provider] or not batch.get(key):
+                continue
+            if (feed.provider, feed.contracts.name) in batch:
+                continue
+            held = self._waiting[key] = batch.pop(key)
+            self._say(
+                f"contracts {feed.provider}",
+                f"{feed.provider}: prints wait for the sizes of its contracts; they are kept raw",
+                every=600.0,
+            )
+            if len(held) > WAITING:
+                # Only the raw file has the rest. Nothing from here on counts as published, so that the next run reads it.
+                self._unpublished = min(self._unpublished, held[0][0])
+                del held[WAITING:]
+            upto = min(upto, held[0][0])
+        return upto
 
     def _publish(self, batch: Mapping[tuple[str, str], Iterable[tuple[int, bytes]]], upto: int | None) -> None:
         grouped: dict[Path, list[Records]] = defaultdict(list)
         newest = dict(self._newest)
         # The sizes of contracts are read first: prints need them.
-        for key in sorted(batch, key=lambda key: key[1] != "contracts"):
+        for key in sorted(batch, key=lambda key: not _tells_contracts(self._by_channel.get(key))):
             source = self._by_channel.get(key)
             if source is None:
                 continue
@@ -237,21 +246,21 @@ class Recorder:
                 path.write_text(str(min(upto, self._unpublished)))
 
     def _parsed(
-        self, provider: str, source: Stream | Request, received_at: int, raw: bytes, newest: dict[tuple[str, str], int]
+        self, provider: str, source: Feed | Request, received_at: int, raw: bytes, newest: dict[tuple[str, str], int]
     ) -> Iterable[tuple[Path, Records]]:
-        if isinstance(source, Stream):
+        if isinstance(source, Feed):
             parse = source.parse
-            if source.provider == "okx":
-                parse = partial(streams.parse_okx, contracts=self._contracts)
+            if source.contracts is not None:
+                parse = partial(parse, contracts=self._contracts[provider])
             for symbol, rows in parse(raw, received_at).items():
                 pair = source.pairs.get(symbol)
                 if pair is not None:
                     yield store.series_dir(self.extras, "liquidation", provider, pair, "events"), rows
             return
         found = source.parse(raw, received_at)
-        if source.channel == "contracts":
-            self._contracts.update(found)
-        elif source.kind and len(found):
+        if _tells_contracts(source):
+            self._contracts[provider].update(found)
+        elif source.dtype is not None and len(found):
             key = (provider, source.channel)
             last = newest.get(key, 0)
             fresh = found[found["event_time"] > last] if source.page_ns else found
@@ -276,17 +285,13 @@ class Recorder:
                     rows = store.read(folder, request.dtype)
                     if len(rows):
                         self._newest[poll.provider, request.channel] = int(rows["event_time"].max())
-        # The newest sizes of contracts, however long ago they were told.
-        for path in reversed(rawlog.files(self.extras / "raw" / "okx", "contracts")[-2:]):
-            for received_at, raw in rawlog.read(path):
-                with contextlib.suppress(ParseError):
-                    self._contracts |= streams.parse_okx_contracts(raw, received_at)
-            if self._contracts:
-                break
+        for feed in self.streams:
+            if feed.contracts is not None:
+                self._recover_contracts(feed.provider, feed.contracts)
         lines = 0
         batch: dict[tuple[str, str], list[tuple[int, bytes]]] = defaultdict(list)
         # What was polled (the sizes of contracts among it) before the prints.
-        for key in sorted(self._by_channel, key=lambda key: isinstance(self._by_channel[key], Stream)):
+        for key in sorted(self._by_channel, key=lambda key: isinstance(self._by_channel[key], Feed)):
             for path in rawlog.files(self.extras / "raw" / key[0], key[1], since):
                 for line in rawlog.read(path):
                     if line[0] >= since:
@@ -302,9 +307,18 @@ class Recorder:
                 f"read {lines} messages again that an earlier run had kept since {iso(since)}; none is counted twice"
             )
 
+    def _recover_contracts(self, provider: str, series: Series) -> None:
+        """The newest sizes of contracts, however long ago they were told."""
+        for path in reversed(rawlog.files(self.extras / "raw" / provider, series.name)[-2:]):
+            for received_at, raw in rawlog.read(path):
+                with contextlib.suppress(ParseError):
+                    self._contracts[provider] |= series.parser(received_at)(raw, received_at)
+            if self._contracts[provider]:
+                return
+
     # ---- listening and asking
 
-    async def _listen(self, stream: Stream) -> None:
+    async def _listen(self, stream: Feed) -> None:
         """Be connected, and connect again for as long as it takes."""
         failures, lost_at = 0, 0.0
         what = f"{stream.provider} {stream.channel}"
@@ -331,7 +345,7 @@ class Recorder:
             self._say(f"lost {what}", f"{what}: the connection is lost ({why}); again in {wait:.1f} s", every=1.0)
             await asyncio.sleep(wait)
 
-    async def _session(self, stream: Stream, socket: ClientConnection) -> None:
+    async def _session(self, stream: Feed, socket: ClientConnection) -> None:
         now = time.time_ns()
         life = _Life(now, now, now)
         pinger = asyncio.create_task(self._ping(stream, socket, life))
@@ -352,7 +366,7 @@ class Recorder:
             pinger.cancel()
             self._sign(stream, "lost", since=life.opened, until=life.until, why=life.why)
 
-    async def _ping(self, stream: Stream, socket: ClientConnection, life: _Life) -> None:
+    async def _ping(self, stream: Feed, socket: ClientConnection, life: _Life) -> None:
         """Ask for signs of life; close a connection that gives none, or that lost its subscription."""
         opened, spoke = False, 0.0
         while True:
@@ -454,9 +468,12 @@ class Recorder:
 
 
 def _provider(name: str) -> Provider:
-    """A provider's declaration, or plain limits for one that has none."""
-    known = {provider.name: provider for provider in PROVIDERS}
-    return known.get(name) or Provider(name, feeds.URLS[name], "", Limits(300, 60.0, 4), ())
+    """A provider's declaration."""
+    return next(provider for provider in PROVIDERS if provider.name == name)
+
+
+def _tells_contracts(source: Feed | Request | None) -> bool:
+    return isinstance(source, Request) and source.kind == "contracts"
 
 
 def write_part(folder: Path, rows: Records) -> None:
@@ -491,10 +508,7 @@ def fold_parts(extras: Path, before: int) -> None:
 
 
 #: Records of each kind that a recorder publishes.
-DTYPES = {
-    "liquidation": records.LIQUIDATION, "predicted": records.PREDICTED, "open_interest": records.OI_VALUE,
-    "ratio": records.RATIO, "bar": records.BAR, "funding": records.FUNDING, "taker": records.TAKER,
-}  # fmt: skip
+DTYPES = {**feeds.DTYPES, "liquidation": records.LIQUIDATION}
 
 
 @dataclass(frozen=True)

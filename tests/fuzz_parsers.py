@@ -21,7 +21,7 @@ import numpy as np
 import vendor_seeds
 
 from liqsignals.clock import DAY, parse_time
-from liqsignals.sources import PROVIDERS, ParseError, coinmetrics, streams
+from liqsignals.sources import PROVIDERS, ParseError, coinmetrics
 
 NOW = parse_time("2026-11-20T12:00:00Z")
 MS = NOW // 10**6 // 300_000 * 300_000
@@ -84,7 +84,11 @@ def _funding(**fields: str) -> bytes:
     ])  # fmt: skip
 
 
-#: Valid payloads by provider and series (the series' name, or its kind).
+#: A print of Binance in the envelope of a combined stream.
+ENVELOPE = '{"stream":"!forceOrder@arr","data":%s}'
+#: Coins of one contract, for the prints that count contracts.
+CONTRACTS = {"BTC-USDT-SWAP": 0.01}
+#: Valid payloads by provider and series or stream (its name, or its kind).
 SEEDS: dict[tuple[str, str], list[bytes]] = {
     ("binance", "open_interest"): [_hist(sumOpenInterest="80000.5", sumOpenInterestValue="8e9", CMCCirculatingSupply="2e7")],
     ("binance", "ratio"): [_hist(longShortRatio="1.5", longAccount="0.6", shortAccount="0.4", buySellRatio="1.1", buyVol="3", sellVol="2")],
@@ -108,6 +112,19 @@ SEEDS: dict[tuple[str, str], list[bytes]] = {
             for k in range(4)
         ]})
     ],
+    ("binance", "bar"): [_json(_klines())],
+    ("bybit", "bar"): [_json({"retCode": 0, "result": {"list": [[str(row[0]), *row[1:6], "20"] for row in _klines()]}})],
+    ("binance", "predicted"): [_json({"symbol": "BTCUSDT", "lastFundingRate": "0.0001", "nextFundingTime": MS + 10**7, "time": MS})],
+    ("bybit", "predicted"): [
+        _json({"retCode": 0, "time": MS, "result": {"list": [{"fundingRate": "0.0001", "nextFundingTime": str(MS + 10**7)}]}})
+    ],
+    ("okx", "predicted"): [_json({"code": "0", "data": [{"fundingRate": "0.0001", "fundingTime": str(MS + 10**7), "ts": str(MS)}]})],
+    ("okx", "contracts"): [
+        _json({"code": "0", "data": [{"instId": "BTC-USDT-SWAP", "ctType": "linear", "ctVal": "0.01", "ctMult": "1"}]})
+    ],
+    ("binance", "liquidation"): [feed.binance(MS).encode(), (ENVELOPE % feed.binance(MS)).encode()],
+    ("bybit", "liquidation"): [feed.bybit(MS, "Buy", "Sell").encode()],
+    ("okx", "liquidation"): [feed.okx(MS, "buy", "sell").encode()],
 }  # fmt: skip
 
 
@@ -123,38 +140,23 @@ def _token_of(raw: bytes, received_at: int) -> dict[str, float]:
     return {"bytes": 1.0 + len(coinmetrics.token_of(raw) or "")}
 
 
+def _seeds(provider: str, name: str, kind: str) -> list[bytes]:
+    return SEEDS[provider, name] if (provider, name) in SEEDS else SEEDS[provider, kind]
+
+
 def _targets() -> dict[str, tuple[Callable[[bytes, int], Any], list[bytes]]]:
     """Every parser with its valid payloads. Raises KeyError for a series that has none: a new parser needs a seed."""
     out: dict[str, tuple[Callable[[bytes, int], Any], list[bytes]]] = {}
     for provider in PROVIDERS:
+        for stream in provider.streams:
+            parse = partial(stream.parse, contracts=CONTRACTS) if stream.contracts else stream.parse
+            out[f"{provider.name} {stream.channel}"] = (parse, _seeds(provider.name, stream.channel, stream.kind))
         for series in provider.series:
-            key = (provider.name, series.name)
-            seeds = SEEDS[key] if key in SEEDS else SEEDS[provider.name, series.kind]
+            seeds = _seeds(provider.name, series.name, series.kind)
             for n, (_, parse) in enumerate(series.parsers):
                 out[f"{provider.name} {series.name} {n}"] = (parse, seeds)
-    predicted = {"symbol": "BTCUSDT", "lastFundingRate": "0.0001", "nextFundingTime": MS + 10**7, "time": MS}
-    tickers = {
-        "retCode": 0,
-        "time": MS,
-        "result": {"list": [{"fundingRate": "0.0001", "nextFundingTime": str(MS + 10**7)}]},
-    }
-    rate = {"code": "0", "data": [{"fundingRate": "0.0001", "fundingTime": str(MS + 10**7), "ts": str(MS)}]}
-    contracts = {"code": "0", "data": [{"instId": "BTC-USDT-SWAP", "ctType": "linear", "ctVal": "0.01", "ctMult": "1"}]}
-    kline = {"retCode": 0, "result": {"list": [[str(row[0]), *row[1:6], "20"] for row in _klines()]}}
-    envelope = '{"stream":"!forceOrder@arr","data":%s}'
-    out |= {
-        "binance prints": (streams.parse_binance, [feed.binance(MS).encode(), (envelope % feed.binance(MS)).encode()]),
-        "bybit prints": (streams.parse_bybit, [feed.bybit(MS, "Buy", "Sell").encode()]),
-        "okx prints": (partial(streams.parse_okx, contracts={"BTC-USDT-SWAP": 0.01}), [feed.okx(MS, "buy", "sell").encode()]),
-        "okx contracts": (streams.parse_okx_contracts, [_json(contracts)]),
-        "binance predicted": (streams.parse_binance_predicted, [_json(predicted)]),
-        "bybit predicted": (streams.parse_bybit_predicted, [_json(tickers)]),
-        "okx predicted": (streams.parse_okx_predicted, [_json(rate)]),
-        "binance bars": (streams.parse_binance_bars, [_json(_klines())]),
-        "coinmetrics csv": (_csv_of, SEEDS["coinmetrics", "flow"]),
-        "coinmetrics token": (_token_of, SEEDS["coinmetrics", "flow"]),
-        "bybit bars": (streams.parse_bybit_bars, [_json(kline)]),
-    }  # fmt: skip
+    out["coinmetrics csv"] = (_csv_of, SEEDS["coinmetrics", "flow"])
+    out["coinmetrics token"] = (_token_of, SEEDS["coinmetrics", "flow"])
     return out
 
 

@@ -1,9 +1,11 @@
 """A small run of `make fuzz`: parsers raise ParseError and nothing else, and every parser takes part."""
 
+from dataclasses import replace
+
 import fuzz_parsers
 import pytest
 
-from liqsignals.sources import streams
+from liqsignals.sources import PROVIDERS, Prints
 
 
 def test_broken_inputs_give_records_or_a_parse_error() -> None:
@@ -16,11 +18,13 @@ def test_broken_inputs_give_records_or_a_parse_error() -> None:
 
 
 def test_the_fuzzer_finds_a_planted_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    def planted(raw: bytes, received_at: int) -> streams.Prints:
+    def planted(raw: bytes, received_at: int) -> Prints:
         if b"LIMIT" not in raw:
             raise KeyError("o")
         return {}
 
-    monkeypatch.setattr(streams, "parse_binance", planted)
-    with pytest.raises(AssertionError, match="binance prints: KeyError"):
+    first, *others = PROVIDERS
+    (stream,) = first.streams
+    monkeypatch.setattr(fuzz_parsers, "PROVIDERS", (replace(first, streams=(replace(stream, parse=planted),)), *others))
+    with pytest.raises(AssertionError, match="binance liquidations: KeyError"):
         fuzz_parsers.fuzz(3_000, seed=3)

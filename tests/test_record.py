@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from liqsignals import rawlog, record, records, store
 from liqsignals.clock import DAY, SECOND
 from liqsignals.errors import InputError
 from liqsignals.record import Recorder, Rhythm, coverage
-from liqsignals.sources import feeds, streams
+from liqsignals.sources import Prints, binance, feeds, okx
 
 FAST = Rhythm(flush=0.02, publish=0.05, ping=0.05, silence=0.4, backoff=0.02, longest=0.1)
 
@@ -35,6 +36,7 @@ def recording(
     *,
     exchange: str = "binance",
     quiet: float | None = None,
+    parse: Callable[..., Prints] | None = None,
     rhythm: Rhythm = FAST,
 ) -> tuple[Recorder, list[str]]:
     """Record one exchange's prints from a server until `done`, then stop as Ctrl-C does."""
@@ -44,9 +46,11 @@ def recording(
         async with feed.websocket(handler) as url:
             (stream,) = feeds.liquidation_streams([PAIR], [exchange], {f"{exchange}-stream": url})
             if quiet is not None:
-                stream = feeds.Stream(**{**vars(stream), "quiet": quiet})
+                stream = replace(stream, quiet=quiet)
+            if parse is not None:
+                stream = replace(stream, parse=parse)
             recorder = Recorder(extras, [stream], rhythm=rhythm, tell=told.append)
-            recorder._contracts["BTC-USDT-SWAP"] = 0.01
+            recorder._contracts["okx"]["BTC-USDT-SWAP"] = 0.01
             task = asyncio.create_task(recorder.run())
             try:
                 await until(lambda: done(recorder) or task.done())
@@ -274,17 +278,14 @@ def test_a_disk_that_refuses_for_a_while_delays_publication_only(
     assert sum("No space left" in line for line in told) == 1
 
 
-def test_a_parsers_own_mistake_does_not_end_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = streams.parse_binance
-
-    def mistaken(raw: bytes, received_at: int) -> streams.Prints:
+def test_a_parsers_own_mistake_does_not_end_a_recording(tmp_path: Path) -> None:
+    def mistaken(raw: bytes, received_at: int) -> Prints:
         if b'"z": "0.002"' in raw:
             raise KeyError("planted")
-        return parse(raw, received_at)
+        return binance.parse_liquidations(raw, received_at)
 
-    monkeypatch.setattr(streams, "parse_binance", mistaken)
     messages = [feed.binance(now_ms(), n) for n in range(5)]
-    recorder, told = recording(tmp_path, sender(messages), lambda r: r.published >= 4)
+    recorder, told = recording(tmp_path, sender(messages), lambda r: r.published >= 4, parse=mistaken)
     assert numbers(tmp_path) == [1, 3, 4, 5]
     assert recorder.unparsed == 1
     assert any("KeyError: 'planted'" in line for line in told)
@@ -404,6 +405,6 @@ def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
 
 def test_okx_counts_contracts_and_an_unknown_one_is_no_number() -> None:
     now = time.time_ns()
-    rows = streams.parse_okx(feed.okx(now // 10**6, "sell").encode(), now, contracts={})["BTC-USDT-SWAP"]
+    rows = okx.parse_liquidations(feed.okx(now // 10**6, "sell").encode(), now, contracts={})["BTC-USDT-SWAP"]
     assert np.isnan(rows["base"]).all()
     assert np.isnan(rows["usd"]).all()

@@ -1,9 +1,10 @@
-"""Binance USD-M futures: the REST API (30 days of most series) and the archive data.binance.vision (all of them).
+"""Binance USD-M futures: the REST API (30 days of most series), the archive data.binance.vision (all of them), and prints.
 
-Documentation: developers.binance.com (USD-M futures, market data), github.com/binance/binance-public-data (archive, and
-issues 246, 276, 287, 337 and 491 on what it leaves out).
+Documentation: developers.binance.com (USD-M futures, market data; "Liquidation Order Streams" and the changelog 2026-04..06),
+github.com/binance/binance-public-data (archive, and issues 246, 276, 287, 337 and 491 on what it leaves out).
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, parse_time
 from liqsignals.records import Records
-from liqsignals.sources import decode
-from liqsignals.sources.spec import Limits, ParseError, Provider, Series
+from liqsignals.sources import decode, shapes
+from liqsignals.sources.spec import Limits, ParseError, Prints, Provider, Series, Stream
 
 PERIOD = 5 * MINUTE
 MS = 1_000_000
@@ -207,6 +208,50 @@ def parse_funding_archive(raw: bytes, received_at: int) -> Records:
     return once(rows, what)
 
 
+def parse_liquidations(raw: bytes, received_at: int) -> Prints:
+    """Prints of a message of `!forceOrder@arr` or `<symbol>@forceOrder`, plain or in a combined stream's envelope.
+
+    `base` is the accumulated fill `z`, `price` the average fill `ap`. COIN-M orders (`st` 2) count contracts and are left
+    out, as are orders without a fill. Other messages give no prints.
+    """
+    what = "forceOrder"
+    message = decode.answer(raw, what)
+    if isinstance(message, dict) and "stream" in message:
+        message = message.get("data")
+    rows: list[shapes.Print] = []
+    for event in message if isinstance(message, list) else [message]:
+        event = decode.an_object(event, what)
+        if event.get("e") != "forceOrder":
+            continue
+        order = decode.an_object(event.get("o"), what)
+        name = decode.text(order, "s", what)
+        # Before the feeds were merged there was no `st`, and COIN-M symbols are the ones with an underscore.
+        if event.get("st", 2 if "_" in name else 1) != 1:
+            continue
+        side = shapes.side(decode.text(order, "S", what), "SELL", "BUY", what)
+        base = decode.number(order.get("z"), f"{what}, z")
+        if base == 0:
+            continue
+        base = decode.above_zero(order, "z", what)
+        price = decode.above_zero(order, "ap", what)
+        rows.append((name, decode.instant(order, "T", what, received_at), side, price, base, price * base))
+    return shapes.prints(rows)
+
+
+def parse_predicted(raw: bytes, received_at: int) -> Records:
+    """PREDICTED (1,) of GET /fapi/v1/premiumIndex?symbol: `lastFundingRate` is the estimate for `nextFundingTime`."""
+    what = "premiumIndex"
+    row = decode.an_object(decode.answer(raw, what), what)
+    rate = decode.number(row.get("lastFundingRate"), what)
+    next_at = decode.stamp(row.get("nextFundingTime"), what)
+    return shapes.predicted(decode.instant(row, "time", what, received_at), received_at, rate, next_at, what)
+
+
+def parse_bars(raw: bytes, received_at: int) -> Records:
+    """BAR (n,) of GET /fapi/v1/klines with interval 5m; the open bar is left out."""
+    return shapes.bars(decode.rows(raw, "klines"), received_at, PERIOD, "klines")
+
+
 def _ask(path: str, interval: str, limit: int, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     """Both ends always: with one, these endpoints count from now."""
     return path, {
@@ -219,6 +264,22 @@ def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str |
     return "/fapi/v1/fundingRate", {
         "symbol": symbol(pair), "limit": 1000, "startTime": (start - 9 * HOUR) // MS, "endTime": stop // MS,
     }  # fmt: skip
+
+
+def _ask_bars(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    """The newest bars, as many as lie between `start` and now, and the open one."""
+    limit = min(499, (stop - start) // PERIOD + 2)
+    return "/fapi/v1/klines", {"symbol": symbol(pair), "interval": "5m", "limit": limit}
+
+
+def _ask_predicted(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    return "/fapi/v1/premiumIndex", {"symbol": symbol(pair)}
+
+
+def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
+    """The address subscribes, to all symbols: whatever arrives shows that the feed is alive, and what is not kept today
+    cannot be had later."""
+    return ()
 
 
 _LATE = "two periods: freqtrade drops or delays the newest row by one (docs/decisions/005)"
@@ -264,7 +325,36 @@ REST = Provider(
             "settlement, some ms late", records.FUNDING_LAG, "the endpoint's own delay is seconds", "since listing",
             ((None, parse_funding),), _ask_funding, 900 * HOUR,
         ),
+        Series(
+            "bars", "bar", "/fapi/v1/klines?symbol&interval&limit", "quote units; volume in coins", "the same", "start of the bar",
+            0, "a bar is known at its close; a recorder stamps it with the instant at which it could be read",
+            "the newest 499 are asked for", ((None, parse_bars),), _ask_bars, 497 * PERIOD, 497 * PERIOD, PERIOD,
+        ),
+        Series(
+            "predicted", "predicted", "/fapi/v1/premiumIndex?symbol", "fraction per interval", "the same",
+            "instant of the estimate; nextFundingTime is the settlement", 0, "known when it arrives", "not kept",
+            ((None, parse_predicted),), _ask_predicted,
+        ),
     ),
+    streams=(
+        Stream(
+            channel="liquidations",
+            kind="liquidation",
+            # The hosts without /market/ were retired on 2026-04-23; the old paths connect, and then say nothing.
+            url="wss://fstream.binance.com/market/ws",
+            path="/!forceOrder@arr",
+            unit_in="coins filled (z), average fill price (ap); COIN-M (st 2), in contracts, is left out",
+            unit_stored="coins, their worth in USD",
+            side="of the forced order: SELL closes a long",
+            label="T: the order's trade time",
+            lag_ns=records.LIQUIDATION_LAG,
+            evidence="snapshots of 1 s: at most one print a symbol and second, the largest (sums are lower bounds)",
+            parse=parse_liquidations,
+            hello=_hello,
+            quiet=900.0,
+        ),
+    ),
+    symbol=symbol,
 )  # fmt: skip
 
 ARCHIVE = Provider(

@@ -1,9 +1,12 @@
-"""Bybit v5, linear perpetuals (bybit-exchange.github.io/docs/v5; the docs' own repository, docs/v5/market/*.mdx).
+"""Bybit v5, linear perpetuals (bybit-exchange.github.io/docs/v5; the docs' own repository, docs/v5/market/*.mdx and
+docs/v5/websocket/public/all-liquidation.mdx).
 
 Open interest counts both sides until `singleOpenInterest` (2026-06-11); answers come newest first, and with a lone startTime
 the API walks back from now: both ends are always sent.
 """
 
+import json
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -12,9 +15,9 @@ from liqsignals import records
 from liqsignals.clock import HOUR, MINUTE
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import decode
+from liqsignals.sources import decode, shapes
 from liqsignals.sources.binance import funding_records, once
-from liqsignals.sources.spec import Limits, Provider, Series
+from liqsignals.sources.spec import Limits, Prints, Provider, Series, Stream
 
 PERIOD = 5 * MINUTE
 MS = 1_000_000
@@ -72,6 +75,38 @@ def parse_funding(raw: bytes, received_at: int) -> Records:
     return funding_records(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
 
 
+def parse_liquidations(raw: bytes, received_at: int) -> Prints:
+    """Prints of a message of `allLiquidation.<symbol>`. `S` is the side of the POSITION; `p` the bankruptcy price."""
+    what = "allLiquidation"
+    message = decode.an_object(decode.answer(raw, what), what)
+    topic = message.get("topic")
+    if not isinstance(topic, str) or not topic.startswith("allLiquidation."):
+        return {}
+    rows: list[shapes.Print] = []
+    for row in decode.a_list(message.get("data"), what):
+        row = decode.an_object(row, what)
+        side = shapes.side(decode.text(row, "S", what), "Buy", "Sell", what)
+        price, base = decode.above_zero(row, "p", what), decode.above_zero(row, "v", what)
+        rows.append(
+            (decode.text(row, "s", what), decode.instant(row, "T", what, received_at), side, price, base, price * base)
+        )
+    return shapes.prints(rows)
+
+
+def parse_predicted(raw: bytes, received_at: int) -> Records:
+    """PREDICTED (1,) of GET /v5/market/tickers?category=linear&symbol."""
+    what = "tickers"
+    row = decode.an_object((decode.rows(raw, what, "result", "list") or [None])[0], what)
+    rate, next_at = decode.number(row.get("fundingRate"), what), decode.stamp(row.get("nextFundingTime"), what)
+    at = decode.instant(decode.an_object(decode.answer(raw, what), what), "time", what, received_at)
+    return shapes.predicted(at, received_at, rate, next_at, what)
+
+
+def parse_bars(raw: bytes, received_at: int) -> Records:
+    """BAR (n,) of GET /v5/market/kline with interval 5; newest first; the open bar is left out."""
+    return shapes.bars(decode.rows(raw, "kline", "result", "list"), received_at, PERIOD, "kline")
+
+
 def _ask(path: str, interval: str, limit: int, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     return path, {
         "category": "linear", "symbol": symbol(pair), interval: "5min", "limit": limit,
@@ -84,6 +119,22 @@ def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str |
         "category": "linear", "symbol": symbol(pair), "limit": 200,
         "startTime": (start - 9 * HOUR) // MS, "endTime": stop // MS,
     }  # fmt: skip
+
+
+def _ask_bars(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    """The newest bars, as many as lie between `start` and now, and the open one."""
+    limit = min(499, (stop - start) // PERIOD + 2)
+    return "/v5/market/kline", {"category": "linear", "symbol": symbol(pair), "interval": "5", "limit": limit}
+
+
+def _ask_predicted(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    return "/v5/market/tickers", {"category": "linear", "symbol": symbol(pair)}
+
+
+def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
+    """Ten topics a request are taken."""
+    topics = [f"allLiquidation.{symbol}" for symbol in symbols]
+    return tuple(json.dumps({"op": "subscribe", "args": topics[i : i + 10]}) for i in range(0, len(topics), 10))
 
 
 _LABEL = "taken for the start of the period (not documented; the later reading is the safe one)"
@@ -112,5 +163,33 @@ PROVIDER = Provider(
             "fraction per interval", "the same", "settlement", records.FUNDING_LAG, "the endpoint's own delay is seconds",
             "the symbol's launch", ((None, parse_funding),), _ask_funding, 180 * HOUR,
         ),
+        Series(
+            "bars", "bar", "/v5/market/kline?category&symbol&interval&limit", "quote units; volume in coins", "the same",
+            "start of the bar", 0, "a bar is known at its close; a recorder stamps it with the instant at which it could be read",
+            "the newest 499 are asked for", ((None, parse_bars),), _ask_bars, 497 * PERIOD, 497 * PERIOD, PERIOD,
+        ),
+        Series(
+            "predicted", "predicted", "/v5/market/tickers?category&symbol", "fraction per interval", "the same",
+            "instant of the answer; nextFundingTime is the settlement", 0, "known when it arrives", "not kept",
+            ((None, parse_predicted),), _ask_predicted,
+        ),
     ),
+    streams=(
+        Stream(
+            channel="liquidations",
+            kind="liquidation",
+            url="wss://stream.bybit.com/v5/public/linear",
+            path="",
+            unit_in="coins (v), bankruptcy price (p)",
+            unit_stored="coins, their worth in USD",
+            side="of the POSITION: Buy, a long was liquidated",
+            label="T: instant of the liquidation",
+            lag_ns=records.LIQUIDATION_LAG,
+            evidence="every liquidation, sent each 500 ms; a second, as the other venues'",
+            parse=parse_liquidations,
+            hello=_hello,
+            keepalive='{"op":"ping"}',
+        ),
+    ),
+    symbol=symbol,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from struct import error as struct_error
 from typing import Any
@@ -159,6 +159,41 @@ def stamps(values: Iterable[Any], what: str, received_at: int | None = None) -> 
             f"{iso(received_at)}. A clock is wrong: the provider's, or this machine's (check it with `liqsignals doctor`)"
         )
     return out
+
+
+def an_object(value: Any, what: str) -> dict[str, Any]:
+    """`value`, which has to be a JSON object."""
+    if not isinstance(value, dict):
+        raise ParseError(f"{what}: an object was expected, not {shown(value)}")
+    return value
+
+
+def a_list(value: Any, what: str) -> list[Any]:
+    """`value`, which has to be a list."""
+    if not isinstance(value, list):
+        raise ParseError(f"{what}: a list was expected, not {shown(value)}")
+    return value
+
+
+def text(row: Mapping[str, Any], key: str, what: str) -> str:
+    """A field that has to be text, and not empty."""
+    value = row.get(key)
+    if not isinstance(value, str) or not value:
+        raise ParseError(f"{what}: no {key!r} in {shown(dict(row))}")
+    return value
+
+
+def above_zero(row: Mapping[str, Any], key: str, what: str) -> float:
+    """A field that has to be a number above zero."""
+    value = number(row.get(key), f"{what}, {key}")
+    if not value > 0:
+        raise ParseError(f"{what}: {key!r} is {shown(row.get(key))}, not above zero")
+    return value
+
+
+def instant(row: Mapping[str, Any], key: str, what: str, received_at: int) -> int:
+    """A field that has to be a time (ns UTC), not one of the future (AHEAD)."""
+    return int(stamps([row.get(key)], f"{what}, {key}", received_at)[0])
 
 
 def unzip(raw: bytes, what: str, limit: int = 64 * 1024 * 1024) -> bytes:

@@ -1,6 +1,8 @@
-"""What `liqsignals record` listens to and asks for, by provider: addresses, subscriptions, rhythm, parsers."""
+"""What `liqsignals record` listens to and asks for, built from what the providers declare (spec.py: Stream, Series).
 
-import json
+Every provider that declares a stream can be recorded; in here are only the rhythms, which are the same for all.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,42 +11,38 @@ from typing import Any
 import numpy as np
 
 from liqsignals import records
-from liqsignals.clock import DAY, MINUTE
+from liqsignals.clock import DAY
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import binance, bybit, coinmetrics, okx, streams
-from liqsignals.sources.spec import Series
+from liqsignals.sources import PROVIDERS, coinmetrics
+from liqsignals.sources.spec import Prints, Provider, Series
 
+#: What can be recorded, by name.
+RECORDED = {provider.name: provider for provider in PROVIDERS if provider.streams}
+EXCHANGES = tuple(RECORDED)
 #: Where each feed is unless told otherwise (`--url name=url`).
 URLS = {
-    "binance": "https://fapi.binance.com",
-    "bybit": "https://api.bybit.com",
-    "okx": "https://www.okx.com",
-    "coinmetrics": "https://community-api.coinmetrics.io",
-    # The hosts without /market/ were retired on 2026-04-23; the old paths connect, and then say nothing.
-    "binance-stream": "wss://fstream.binance.com/market/ws",
-    "bybit-stream": "wss://stream.bybit.com/v5/public/linear",
-    "okx-stream": "wss://ws.okx.com:8443/ws/v5/public",
+    **{provider.name: provider.base_url for provider in (*RECORDED.values(), coinmetrics.PROVIDER)},
+    **{f"{provider.name}-stream": stream.url for provider in RECORDED.values() for stream in provider.streams},
 }
-EXCHANGES = ("binance", "bybit", "okx")
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One websocket: what to say first, how to keep it open, and when its silence is no longer believed."""
+class Feed:
+    """A provider's stream for some pairs; what is not explained here is as the Stream declares it."""
 
     provider: str
     channel: str
+    #: The whole address.
     url: str
-    #: Parser of one message: prints by the venue's symbol.
-    parse: Callable[[bytes, int], streams.Prints]
+    parse: Callable[..., Prints]
     #: freqtrade's pair of each symbol that is published; all are kept raw.
     pairs: Mapping[str, str]
-    hello: tuple[str, ...] = ()
-    #: Text that the venue wants to see now and then, or None where websocket pings are enough.
-    keepalive: str | None = None
-    #: Seconds without a message after which a connection that still answers pings is taken for one that lost its subscription.
-    quiet: float = 6 * 3600.0
+    hello: tuple[str, ...]
+    keepalive: str | None
+    quiet: float
+    #: The series that tells the coins of one contract, where prints wait for it.
+    contracts: Series | None
 
 
 #: `ask(start, stop)` (ns): path and parameters of one page.
@@ -53,7 +51,7 @@ Page = Callable[[int, int], tuple[str, Mapping[str, str | int]]]
 
 @dataclass(frozen=True)
 class Request:
-    """A GET whose answer is kept raw and, where `kind` is set, published as records."""
+    """A GET whose answer is kept raw and, where `dtype` is set, published as records."""
 
     channel: str
     ask: Page
@@ -79,27 +77,36 @@ class Poll:
     after: float = 0.0
 
 
-def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Mapping[str, str]) -> list[Stream]:
+def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Mapping[str, str]) -> list[Feed]:
     """The liquidation feeds of the exchanges."""
-    plain = {binance.symbol(pair): pair for pair in pairs}
     out = []
-    if "binance" in exchanges:
-        # All symbols: whatever arrives shows that the feed is alive, and what is not kept today cannot be had later.
-        url = urls["binance-stream"].rstrip("/") + "/!forceOrder@arr"
-        out.append(Stream("binance", "liquidations", url, streams.parse_binance, plain, quiet=900.0))
-    if "bybit" in exchanges:
-        topics = [f"allLiquidation.{symbol}" for symbol in plain]
-        hello = tuple(json.dumps({"op": "subscribe", "args": topics[i : i + 10]}) for i in range(0, len(topics), 10))
-        out.append(
-            Stream("bybit", "liquidations", urls["bybit-stream"], streams.parse_bybit, plain, hello, '{"op":"ping"}')
-        )
-    if "okx" in exchanges:
-        hello = (json.dumps({"op": "subscribe", "args": [{"channel": "liquidation-orders", "instType": "SWAP"}]}),)
-        # The recorder fills in the contracts (`with_contracts`) before it publishes.
-        parse = partial(streams.parse_okx, contracts={})
-        named = {okx.symbol(pair): pair for pair in pairs}
-        out.append(Stream("okx", "liquidations", urls["okx-stream"], parse, named, hello, "ping", quiet=3600.0))
+    for provider in _providers(exchanges):
+        named = {_symbol(provider, pair): pair for pair in pairs}
+        for stream in provider.streams:
+            url = urls[f"{provider.name}-stream"]
+            out.append(
+                Feed(
+                    provider.name, stream.channel, url.rstrip("/") + stream.path if stream.path else url, stream.parse, named,
+                    stream.hello(tuple(named)), stream.keepalive, stream.quiet,
+                    provider.get(stream.contracts) if stream.contracts else None,
+                )
+            )  # fmt: skip
     return out
+
+
+#: Kinds that are asked for together, every so many seconds, so many seconds past each multiple.
+_RHYTHM: tuple[tuple[tuple[str, ...], float, float], ...] = (
+    (("bar",), 300.0, 5.0),
+    # Open interest of a period is answered some 20 s after its end; asking at 45 s leaves room before its known_at.
+    (("open_interest", "ratio", "taker"), 300.0, 45.0),
+    (("funding",), 3600.0, 90.0),
+    (("predicted",), 60.0, 20.0),
+)
+#: Records of each kind that is asked for.
+DTYPES = {
+    "bar": records.BAR, "open_interest": records.OI_VALUE, "ratio": records.RATIO, "taker": records.TAKER,
+    "funding": records.FUNDING, "predicted": records.PREDICTED,
+}  # fmt: skip
 
 
 def polls(pairs: Sequence[str], exchanges: Sequence[str], *, flows: bool = False) -> list[Poll]:
@@ -108,42 +115,39 @@ def polls(pairs: Sequence[str], exchanges: Sequence[str], *, flows: bool = False
     coins = dict.fromkeys(pair.split("/")[0].lower() for pair in pairs)
     if flows:
         out += [Poll("coinmetrics", (_vintage(coin),), 6 * 3600.0) for coin in coins if coin in ("btc", "eth")]
-    if "okx" in exchanges:
-        path = ("/api/v5/public/instruments", {"instType": "SWAP"})
-        contracts = Request("contracts", lambda start, stop: path, streams.parse_okx_contracts)
-        out.append(Poll("okx", (contracts,), 3600.0))
+    providers = _providers(exchanges)
+    for provider in providers:
+        # One answer tells all contracts.
+        sizes = tuple(_request(s, "", s.name) for s in provider.series if s.kind == "contracts")
+        out += [Poll(provider.name, sizes, 3600.0)] if sizes else []
     for pair in pairs:
-        for name in exchanges:
-            symbol = _DECLARED[name][1](pair)
-            if name in _BARS:
-                out.append(Poll(name, (_bars(name, pair, symbol),), 300.0, 5.0))
-            # Open interest of a period is answered some 20 s after its end; asking at 45 s leaves room before its known_at.
-            out.append(Poll(name, _declared(name, pair, ("open_interest", "ratio", "taker")), 300.0, 45.0))
-            out.append(Poll(name, _declared(name, pair, ("funding",)), 3600.0, 90.0))
-            out.append(Poll(name, (_predicted(name, pair, symbol),), 60.0, 20.0))
+        for provider in providers:
+            symbol = _symbol(provider, pair)
+            for kinds, every, after in _RHYTHM:
+                requests = tuple(
+                    _request(s, pair, f"{s.name}-{symbol}")
+                    for s in provider.series
+                    if s.kind in kinds and s.ask is not None
+                )
+                out += [Poll(provider.name, requests, every, after)] if requests else []
     return out
 
 
-_DECLARED = {
-    "binance": (binance.REST, binance.symbol), "bybit": (bybit.PROVIDER, bybit.symbol), "okx": (okx.PROVIDER, okx.symbol),
-}  # fmt: skip
-#: Only exchanges whose open interest makes a map need bars of their own.
-_BARS = ("binance", "bybit")
-_DTYPES = {
-    "open_interest": records.OI_VALUE, "ratio": records.RATIO, "taker": records.TAKER, "funding": records.FUNDING,
-}  # fmt: skip
+def _providers(exchanges: Sequence[str]) -> list[Provider]:
+    return [RECORDED[name] for name in dict.fromkeys(exchanges)]
 
 
-def _declared(name: str, pair: str, kinds: Sequence[str]) -> tuple[Request, ...]:
-    """Requests of the series that a provider's file declares."""
-    provider, symbol = _DECLARED[name]
-    return tuple(
-        Request(
-            f"{series.name}-{symbol(pair)}", partial(series.ask, pair), partial(_by_date, series), series.kind, pair,
-            "5m" if series.period_ns else "events", _DTYPES[series.kind], series.page_ns, series.reach_ns,
-        )
-        for series in provider.series
-        if series.kind in kinds and series.ask is not None
+def _symbol(provider: Provider, pair: str) -> str:
+    assert provider.symbol is not None, f"{provider.name} declares streams, but not the names of its symbols"
+    return provider.symbol(pair)
+
+
+def _request(series: Series, pair: str, channel: str) -> Request:
+    """The request of a series that a provider's file declares."""
+    assert series.ask is not None
+    return Request(
+        channel, partial(series.ask, pair), partial(_by_date, series), series.kind, pair,
+        "5m" if series.period_ns else "events", DTYPES.get(series.kind), series.page_ns, series.reach_ns,
     )  # fmt: skip
 
 
@@ -159,34 +163,9 @@ def _vintage(coin: str) -> Request:
     return Request(f"flows-{coin}", ask, coinmetrics.parse_flows)
 
 
-def _by_date(series: Series, raw: bytes, received_at: int) -> Records:
+def _by_date(series: Series, raw: bytes, received_at: int) -> Any:
     """An answer read by the parser of its day."""
     return series.parser(received_at)(raw, received_at)
-
-
-def _bars(name: str, pair: str, symbol: str) -> Request:
-    period = 5 * MINUTE
-
-    def ask(start: int, stop: int) -> tuple[str, Mapping[str, str | int]]:
-        limit = min(499, (stop - start) // period + 2)
-        if name == "binance":
-            return "/fapi/v1/klines", {"symbol": symbol, "interval": "5m", "limit": limit}
-        return "/v5/market/kline", {"category": "linear", "symbol": symbol, "interval": "5", "limit": limit}
-
-    parse = streams.parse_binance_bars if name == "binance" else streams.parse_bybit_bars
-    return Request(f"bars-{symbol}", ask, parse, "bar", pair, "5m", records.BAR, 497 * period, 497 * period)
-
-
-def _predicted(name: str, pair: str, symbol: str) -> Request:
-    path, params, parse = {
-        "binance": ("/fapi/v1/premiumIndex", {"symbol": symbol}, streams.parse_binance_predicted),
-        "bybit": ("/v5/market/tickers", {"category": "linear", "symbol": symbol}, streams.parse_bybit_predicted),
-        "okx": ("/api/v5/public/funding-rate", {"instId": symbol}, streams.parse_okx_predicted),
-    }[name]
-    answer: tuple[str, Mapping[str, str | int]] = (path, params)
-    return Request(
-        f"predicted-{symbol}", lambda start, stop: answer, parse, "predicted", pair, "events", records.PREDICTED
-    )
 
 
 def override(given: Sequence[str], known: Mapping[str, str] = URLS) -> dict[str, str]:

@@ -1,18 +1,21 @@
-"""OKX v5 swaps: rubik statistics and funding (www.okx.com/docs-v5, trading statistics).
+"""OKX v5 swaps: rubik statistics, funding and prints (www.okx.com/docs-v5: trading statistics, public data, and there
+"Liquidation orders channel").
 
 Answers come newest first, the newest bar in progress; the depth of 5m rows is 1,440 entries, five days: record them forward.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
-from liqsignals.records import Records
-from liqsignals.sources import decode
+from liqsignals.records import LONG, Records
+from liqsignals.sources import decode, shapes
 from liqsignals.sources.binance import funding_records, once
-from liqsignals.sources.spec import Limits, Provider, Series
+from liqsignals.sources.spec import Limits, ParseError, Prints, Provider, Series, Stream
 
 PERIOD = 5 * MINUTE
 MS = 1_000_000
@@ -76,6 +79,60 @@ def parse_funding(raw: bytes, received_at: int) -> Records:
     return funding_records(settled, decode.numbers(decode.column(table, "realizedRate", what), what), what)
 
 
+def parse_liquidations(raw: bytes, received_at: int, *, contracts: Mapping[str, float] | None = None) -> Prints:
+    """Prints of a message of `liquidation-orders`, or of its REST twin: every one of `details`.
+
+    `contracts` holds the coins of one contract by instrument (`parse_contracts`); `base` and `usd` of an instrument
+    that is not there are NaN: a contract is not a coin. `price` is the bankruptcy price.
+    """
+    what, sizes = "liquidation-orders", contracts or {}
+    if raw == b"pong":
+        return {}
+    message = decode.an_object(decode.answer(raw, what), what)
+    argument = message.get("arg")
+    if isinstance(argument, dict) and argument.get("channel") != "liquidation-orders":
+        return {}
+    if "data" not in message:
+        return {}
+    rows: list[shapes.Print] = []
+    for instrument in decode.a_list(message["data"], what):
+        instrument = decode.an_object(instrument, what)
+        name = decode.text(instrument, "instId", what)
+        for row in decode.a_list(instrument.get("details"), what):
+            row = decode.an_object(row, what)
+            side = shapes.side(decode.text(row, "side", what), "sell", "buy", what)
+            position = row.get("posSide")
+            if position in ("long", "short") and (position == "long") != (side == LONG):
+                raise ParseError(f"{what}: a {position} position closed by a {row['side']} order: {decode.shown(row)}")
+            price = decode.above_zero(row, "bkPx", what)
+            base = decode.above_zero(row, "sz", what) * sizes.get(name, np.nan)
+            rows.append((name, decode.instant(row, "ts", what, received_at), side, price, base, price * base))
+    return shapes.prints(rows)
+
+
+def parse_contracts(raw: bytes, received_at: int) -> dict[str, float]:
+    """Coins of one contract by instrument, of GET /api/v5/public/instruments?instType=SWAP; linear ones only."""
+    what = "instruments"
+    out = {}
+    for row in decode.rows(raw, what, "data"):
+        row = decode.an_object(row, what)
+        if row.get("ctType") != "linear":
+            continue
+        name, multiplier = decode.text(row, "instId", what), row.get("ctMult")
+        value = decode.above_zero(row, "ctVal", what)
+        out[name] = value * (1.0 if multiplier in (None, "") else decode.above_zero(row, "ctMult", what))
+    return out
+
+
+def parse_predicted(raw: bytes, received_at: int) -> Records:
+    """PREDICTED (1,) of GET /api/v5/public/funding-rate?instId: `fundingRate` is settled at `fundingTime`."""
+    what = "funding-rate"
+    row = decode.an_object((decode.rows(raw, what, "data") or [None])[0], what)
+    rate, next_at = decode.number(row.get("fundingRate"), what), decode.stamp(row.get("fundingTime"), what)
+    at = decode.instant(row, "ts", what, received_at) if row.get("ts") else received_at
+    return shapes.predicted(at, received_at, rate, next_at, what)
+
+
 def _ask(path: str, extra: dict[str, str | int], pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     """Both ends are exclusive; labels are starts."""
     return f"/api/v5/rubik/stat/{path}", {
@@ -88,6 +145,20 @@ def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str |
     return "/api/v5/public/funding-rate-history", {
         "instId": symbol(pair), "before": (start - 9 * HOUR) // MS, "after": stop // MS + 1, "limit": 100,
     }  # fmt: skip
+
+
+def _ask_contracts(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    """One answer for all instruments."""
+    return "/api/v5/public/instruments", {"instType": "SWAP"}
+
+
+def _ask_predicted(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
+    return "/api/v5/public/funding-rate", {"instId": symbol(pair)}
+
+
+def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
+    """All swaps: the channel knows no single one."""
+    return (json.dumps({"op": "subscribe", "args": [{"channel": "liquidation-orders", "instType": "SWAP"}]}),)
 
 
 _LATE = "two periods, as Binance's"
@@ -130,5 +201,34 @@ PROVIDER = Provider(
             "the same", "settlement", records.FUNDING_LAG, "the endpoint's own delay is seconds", "3 months",
             ((None, parse_funding),), _ask_funding, 80 * HOUR, 89 * DAY,
         ),
+        Series(
+            "contracts", "contracts", "/api/v5/public/instruments?instType", "ctVal x ctMult, linear contracts only",
+            "coins of one contract", "none", 0, "the newest answer is used", "now", ((None, parse_contracts),), _ask_contracts,
+        ),
+        Series(
+            "predicted", "predicted", "/api/v5/public/funding-rate?instId", "fraction per interval", "the same",
+            "instant of the estimate; fundingTime is the settlement", 0, "known when it arrives", "not kept",
+            ((None, parse_predicted),), _ask_predicted,
+        ),
     ),
+    streams=(
+        Stream(
+            channel="liquidations",
+            kind="liquidation",
+            url="wss://ws.okx.com:8443/ws/v5/public",
+            path="",
+            unit_in="contracts (sz), bankruptcy price (bkPx)",
+            unit_stored="coins, their worth in USD; NaN for a contract of unknown size",
+            side="of the forced order: sell closes a long",
+            label="ts: instant of the liquidation",
+            lag_ns=records.LIQUIDATION_LAG,
+            evidence="snapshots of 1 s a contract: a sample",
+            parse=parse_liquidations,
+            hello=_hello,
+            keepalive="ping",
+            quiet=3600.0,
+            contracts="contracts",
+        ),
+    ),
+    symbol=symbol,
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """What a provider declares of itself, and the one error of its parsers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from liqsignals.errors import InputError
 from liqsignals.records import Records
@@ -11,8 +12,11 @@ class ParseError(InputError):
     """Bytes that are not what the provider publishes: the message says what is wrong and where."""
 
 
-#: `parse(raw, received_at)`: bytes as received and the instant (ns UTC) to records; pure, raises ParseError only.
-Parse = Callable[[bytes, int], Records]
+#: `parse(raw, received_at)`: bytes as received and the instant (ns UTC) to records; pure, raises ParseError only. A series of
+#: kind `contracts` gives no records but the coins of one contract by the venue's symbol.
+Parse = Callable[[bytes, int], Any]
+#: Prints of one message by the venue's symbol: LIQUIDATION records (n,), `known_at` = event_time + 1 s.
+Prints = dict[str, Records]
 #: `ask(pair, start, stop)` (ns): path and query parameters of one page.
 Ask = Callable[[str, int, int], tuple[str, dict[str, str | int]]]
 
@@ -23,7 +27,8 @@ class Series:
 
     #: Unique within the provider, for example `open_interest_archive`.
     name: str
-    #: Kind of record, as in records.py: bar, open_interest, funding, liquidation, flow, event, taker, ratio, liquidated.
+    #: Kind of record, as in records.py: bar, open_interest, funding, liquidation, flow, event, taker, ratio, liquidated, predicted;
+    #: or `contracts`.
     kind: str
     #: Path below the base URL, with the parameters' names in braces.
     path: str
@@ -54,6 +59,40 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """One websocket feed of a provider."""
+
+    #: Name of its raw files, unique among the provider's streams and series.
+    channel: str
+    #: Kind of record; a recorder publishes liquidations.
+    kind: str
+    #: Where it is unless told otherwise (`--url <provider>-stream=...`), and what stands behind that address in any case.
+    url: str
+    path: str
+    unit_in: str
+    unit_stored: str
+    #: Whose side it names, and how.
+    side: str
+    #: What the provider's time stamp names.
+    label: str
+    lag_ns: int
+    evidence: str
+    #: `parse(raw, received_at)`: prints of one message, none of a message of another kind; pure, raises ParseError only. Takes
+    #: `contracts=` (coins of one contract by symbol) too where `contracts` is declared.
+    parse: Callable[..., Prints]
+    #: What is sent on connecting, to hear of these symbols (the venue's names).
+    hello: Callable[[Sequence[str]], tuple[str, ...]]
+    #: How much of it can be had later.
+    depth: str = "not kept"
+    #: Text that the venue wants to see now and then, or None where websocket pings are enough.
+    keepalive: str | None = None
+    #: Seconds without a message after which a connection that still answers pings is taken for one that lost its subscription.
+    quiet: float = 6 * 3600.0
+    #: Name of the series that tells the coins of one contract, where prints count contracts: they wait for it.
+    contracts: str | None = None
+
+
+@dataclass(frozen=True)
 class Limits:
     """How hard a provider may be asked."""
 
@@ -79,6 +118,9 @@ class Provider:
     licence: str
     limits: Limits
     series: tuple[Series, ...]
+    streams: tuple[Stream, ...] = ()
+    #: The venue's name of a freqtrade pair; needed by what `record` listens to and asks for.
+    symbol: Callable[[str], str] | None = None
     #: Environment variable that holds the user's key, or None.
     key_env: str | None = None
     #: How the key is sent: header and what stands before the key in it, or else the query parameter.

@@ -1,0 +1,75 @@
+"""Records that several venues tell in nearly the same words: prints, predicted funding, bars.
+
+Feeds disagree on whose side they name: some send that of the forced ORDER (`SELL` closes a long), some that of the POSITION. A
+provider's parser says which words mean a long; stored is whose position was liquidated.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from liqsignals import records
+from liqsignals.clock import MINUTE
+from liqsignals.records import LONG, SHORT, Records
+from liqsignals.sources import decode
+from liqsignals.sources.spec import ParseError, Prints
+
+#: The venue's symbol, event_time (ns), side, price, base, usd.
+Print = tuple[str, int, int, float, float, float]
+
+
+def prints(rows: list[Print]) -> Prints:
+    """LIQUIDATION records by symbol, in time order; known a second after the event (records.LIQUIDATION_LAG)."""
+    out = {}
+    for symbol in dict.fromkeys(row[0] for row in rows):
+        own = np.array(
+            [(r[1], r[1] + records.LIQUIDATION_LAG, *r[2:]) for r in rows if r[0] == symbol], records.LIQUIDATION
+        )
+        out[symbol] = own if len(own) == 1 else own[np.argsort(own["event_time"], kind="stable")]
+    return out
+
+
+def side(value: str, of_long: str, of_short: str, what: str) -> int:
+    """LONG or SHORT, by the words with which a feed says that a long or a short was liquidated."""
+    if value == of_long:
+        return LONG
+    if value == of_short:
+        return SHORT
+    raise ParseError(f"{what}: side {decode.shown(value)} is neither {of_long!r} nor {of_short!r}")
+
+
+def predicted(at: int, received_at: int, rate: float, next_at: int, what: str) -> Records:
+    """PREDICTED (1,): `rate` as a fraction per interval, settled at `next_at` (ns); known on arrival."""
+    if not abs(rate) <= 0.2:
+        raise ParseError(f"{what}: a rate of {rate:g} per interval; rates are fractions")
+    # A provider's clock may run ahead by a little: what has arrived has happened.
+    at = min(at, received_at)
+    return records.records(
+        records.PREDICTED, np.array([at]), np.array([received_at]), rate=np.array([rate]), next_at=np.array([next_at])
+    )
+
+
+def bars(table: list[Any], received_at: int, period: int, what: str) -> Records:
+    """BAR (n,) of rows [open time, open, high, low, close, volume in coins, ...] in any order, known at their close.
+
+    The bar that is still open is left out. A bar without a number, or off its grid, is refused.
+    """
+    opened = decode.stamps(decode.column(table, 0, what), f"{what}, open time", received_at)
+    values = {
+        name: decode.numbers(decode.column(table, k, what), f"{what}, {name}", least=0.0)
+        for k, name in enumerate(("open", "high", "low", "close", "volume"), 1)
+    }
+    if not all(np.isfinite(v).all() for v in values.values()):
+        raise ParseError(f"{what}: a bar without a number")
+    highest, lowest = np.maximum(values["open"], values["close"]), np.minimum(values["open"], values["close"])
+    if (lowest <= 0).any() or (values["high"] < highest).any() or (values["low"] > lowest).any():
+        raise ParseError(f"{what}: a bar whose open or close lies outside low..high, or that has no price")
+    if (opened % period != 0).any():
+        raise ParseError(f"{what}: a bar that does not open on a multiple of {period // MINUTE} min")
+    closed = opened + period
+    # The bar that is still open changes: it is no bar yet.
+    done = closed <= received_at
+    rows = records.records(records.BAR, closed[done], closed[done], **{n: v[done] for n, v in values.items()})
+    if (np.diff(rows["event_time"]) == 0).any():
+        raise ParseError(f"{what}: two bars of one time")
+    return rows
