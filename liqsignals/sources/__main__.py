@@ -1,7 +1,11 @@
 """`python -m liqsignals.sources > docs/sources.md`: the page on sources, from what the providers declare."""
 
-from liqsignals.clock import MINUTE
+from liqsignals.clock import MINUTE, SECOND
 from liqsignals.sources import PROVIDERS
+
+
+def _lag(ns: int) -> str:
+    return f"{ns / SECOND:g} s" if 0 < ns < MINUTE else f"{ns / MINUTE:g} min"
 
 
 def page() -> str:
@@ -25,9 +29,19 @@ def page() -> str:
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for s in p.series:
-            lag = f"{s.lag_ns / MINUTE:g} min"
             lines.append(
-                f"| {s.name} | {s.kind} | `{s.path}` | {s.unit_in} | {s.unit_stored} | {s.label} | {lag} | {s.evidence} | {s.depth} |"
+                f"| {s.name} | {s.kind} | `{s.path}` | {s.unit_in} | {s.unit_stored} | {s.label} | {_lag(s.lag_ns)} | {s.evidence} | {s.depth} |"
+            )
+        if p.streams:
+            lines += [
+                "",
+                "| stream | kind | address | unit: theirs | ours | their side | their label | known after | because | depth | lost after a silence of |",
+                "|---|---|---|---|---|---|---|---|---|---|---|",
+            ]
+        for f in p.streams:
+            lines.append(
+                f"| {f.channel} | {f.kind} | `{f.url}{f.path}` | {f.unit_in} | {f.unit_stored} | {f.side} | {f.label} | {_lag(f.lag_ns)} "
+                f"| {f.evidence} | {f.depth} | {f.quiet / 60:g} min |"
             )
     return "\n".join(lines) + "\n"
 
