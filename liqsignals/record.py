@@ -323,11 +323,12 @@ class Recorder:
         failures, lost_at = 0, 0.0
         what = f"{stream.provider} {stream.channel}"
         while True:
-            began = time.monotonic()
+            began, open_socket = time.monotonic(), None
             try:
                 async with connect(
                     stream.url, ping_interval=None, open_timeout=15, close_timeout=1, max_size=4 << 20, max_queue=256
                 ) as socket:
+                    open_socket = socket
                     for hello in stream.hello:
                         await socket.send(hello)
                     if lost_at:
@@ -337,6 +338,10 @@ class Recorder:
                     await self._session(stream, socket)
             except (OSError, TimeoutError, WebSocketException, _Lost) as error:
                 why = str(error) or type(error).__name__
+            finally:
+                # Cancelled while it closes, a connection would stay open for as long as the process lives.
+                if open_socket is not None:
+                    open_socket.transport.abort()
             if time.monotonic() - began > min(STEADY, self.rhythm.longest):
                 failures = 0
             lost_at = lost_at or time.monotonic()
