@@ -74,31 +74,18 @@ def parse_metrics_ratios(raw: bytes, received_at: int) -> Records:
         name: _ratio(decode.column(table, k, "metrics"), METRICS[k])
         for k, name in ((4, "top_account"), (5, "top_position"), (6, "account"), (7, "taker"))
     }
-    return once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **columns), "metrics")
+    return shapes.once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **columns), "metrics")
 
 
 def _interest(at: Int64Array, base: decode.Float64Array, usd: decode.Float64Array, what: str) -> Records:
     known = at + records.open_interest_lag(PERIOD)
     rows = records.records(records.OI_VALUE, at, known, base=base, usd=np.where(usd > 0, usd, np.nan))
-    return once(rows[rows["base"] > 0], what)
+    return shapes.once(rows[rows["base"] > 0], what)
 
 
 def _ratio(values: list[object], what: str) -> decode.Float64Array:
     out = decode.numbers(values, what, least=0.0)
     return np.where(out > 0, out, np.nan)
-
-
-def once(rows: Records, what: str) -> Records:
-    """Rows in time order, repeats read once; two that contradict each other are refused."""
-    rows = rows[np.argsort(rows["event_time"], kind="stable")]
-    if len(rows) < 2:
-        return rows
-    again = rows["event_time"][1:] == rows["event_time"][:-1]
-    for name in rows.dtype.names or ():
-        one, two = rows[name][1:][again], rows[name][:-1][again]
-        if not np.array_equal(one, two, equal_nan=True):
-            raise ParseError(f"{what}: two rows of one time contradict each other in {name}: {one[0]!r} and {two[0]!r}")
-    return rows[np.concatenate(([True], ~again))]
 
 
 def _taker(table: list[list[object]], received_at: int, what: str) -> Records:
@@ -116,7 +103,7 @@ def _taker(table: list[list[object]], received_at: int, what: str) -> Records:
     rows = records.records(records.TAKER, end[keep], end[keep] + records.TAKER_LAG, **values)
     if (rows["buy_base"] > rows["base"] * (1 + 1e-9)).any():
         raise ParseError(f"{what}: takers bought more than was traded; the columns are not what they are taken for")
-    return once(rows, what)
+    return shapes.once(rows, what)
 
 
 def parse_klines_archive(raw: bytes, received_at: int) -> Records:
@@ -154,7 +141,7 @@ def parse_ratio(raw: bytes, received_at: int, *, column: str, start: bool = True
         records.RATIO, at, at + records.open_interest_lag(PERIOD),
         **(told | {column: _ratio(decode.column(table, field, field), field)}),
     )  # fmt: skip
-    return once(rows, field)
+    return shapes.once(rows, field)
 
 
 def parse_funding(raw: bytes, received_at: int) -> Records:
@@ -168,22 +155,7 @@ def parse_funding(raw: bytes, received_at: int) -> Records:
         r for r in decode.rows(raw, what) if not (isinstance(r, dict) and r.get("rateType", "Regular") != "Regular")
     ]
     settled = decode.stamps(decode.column(table, "fundingTime", what), f"{what}, fundingTime", received_at)
-    return funding_records(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
-
-
-def funding_records(settled: Int64Array, rate: decode.Float64Array, what: str) -> Records:
-    """FUNDING records of settlements in any order: jitter taken off, the interval from the settlement before."""
-    settled = (settled + MINUTE // 2) // MINUTE * MINUTE
-    order = np.argsort(settled, kind="stable")
-    settled, rate = settled[order], rate[order]
-    new = np.concatenate(([True], settled[1:] != settled[:-1]))[: len(settled)]
-    settled, rate = settled[new], rate[new]
-    if (np.abs(rate) > 0.2).any():
-        raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
-    hours = np.diff(settled, prepend=settled[:1]) / HOUR
-    told = np.isin(hours, (1, 2, 4, 6, 8)) & np.isfinite(rate)
-    settled, rate, hours = settled[told], rate[told], hours[told]
-    return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)
+    return shapes.funding(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
 
 
 def parse_funding_archive(raw: bytes, received_at: int) -> Records:
@@ -205,7 +177,7 @@ def parse_funding_archive(raw: bytes, received_at: int) -> Records:
     rows = records.records(
         records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate[told], interval_h=hours[told]
     )
-    return once(rows, what)
+    return shapes.once(rows, what)
 
 
 def parse_liquidations(raw: bytes, received_at: int) -> Prints:

@@ -16,7 +16,6 @@ from liqsignals.clock import HOUR, MINUTE
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.sources import decode, shapes
-from liqsignals.sources.binance import funding_records, once
 from liqsignals.sources.spec import Limits, Prints, Provider, Series, Stream
 
 PERIOD = 5 * MINUTE
@@ -49,7 +48,7 @@ def parse_open_interest(raw: bytes, received_at: int) -> Records:
     base = np.where(single > 0, single, both / 2)
     at = label + PERIOD
     rows = records.records(records.OI_VALUE, at, at + records.open_interest_lag(PERIOD), base=base, usd=np.nan)
-    return once(rows[rows["base"] > 0], what)
+    return shapes.once(rows[rows["base"] > 0], what)
 
 
 def parse_account_ratio(raw: bytes, received_at: int) -> Records:
@@ -62,7 +61,9 @@ def parse_account_ratio(raw: bytes, received_at: int) -> Records:
     ratio = np.divide(buy, sell, out=np.full(len(buy), np.nan), where=(sell > 0) & (buy > 0))
     at = label + PERIOD
     told = {"top_account": np.nan, "top_position": np.nan, "taker": np.nan}
-    return once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), account=ratio, **told), what)
+    return shapes.once(
+        records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), account=ratio, **told), what
+    )
 
 
 def parse_funding(raw: bytes, received_at: int) -> Records:
@@ -72,7 +73,7 @@ def parse_funding(raw: bytes, received_at: int) -> Records:
     settled = decode.stamps(
         decode.column(table, "fundingRateTimestamp", what), f"{what}, fundingRateTimestamp", received_at
     )
-    return funding_records(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
+    return shapes.funding(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
 
 
 def parse_liquidations(raw: bytes, received_at: int) -> Prints:

@@ -5,8 +5,7 @@ import numpy as np
 from liqsignals import records
 from liqsignals.clock import HOUR
 from liqsignals.records import Records
-from liqsignals.sources import decode
-from liqsignals.sources.binance import once
+from liqsignals.sources import decode, shapes
 from liqsignals.sources.spec import Limits, Provider, Series
 
 MS = 1_000_000
@@ -27,7 +26,7 @@ def parse_liquidations(raw: bytes, received_at: int) -> Records:
     }
     end = end[done]
     rows = records.records(records.LIQUIDATED, end, end + HOUR, **{n: np.asarray(v)[done] for n, v in values.items()})
-    return once(rows, what)
+    return shapes.once(rows, what)
 
 
 def _ask(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:

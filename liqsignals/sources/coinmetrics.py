@@ -9,8 +9,7 @@ import numpy as np
 from liqsignals import records
 from liqsignals.clock import DAY, iso
 from liqsignals.records import Records
-from liqsignals.sources import decode
-from liqsignals.sources.binance import once
+from liqsignals.sources import decode, shapes
 from liqsignals.sources.spec import Limits, ParseError, Provider, Series
 
 PATH = "/v4/timeseries/asset-metrics"
@@ -64,7 +63,9 @@ def parse_flows(raw: bytes, received_at: int) -> Records:
     order = np.flatnonzero(told)[np.argsort(end[told], kind="stable")]
     # A day that was late holds up the ones after it: the newest known day is the newest day known.
     known = np.maximum.accumulate(known[order])
-    return once(records.records(records.FLOW, end[order], known, **{n: v[order] for n, v in values.items()}), what)
+    return shapes.once(
+        records.records(records.FLOW, end[order], known, **{n: v[order] for n, v in values.items()}), what
+    )
 
 
 def _text(value: object) -> str:

@@ -8,8 +8,7 @@ from liqsignals import records
 from liqsignals.clock import DAY, HOUR, iso
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import decode
-from liqsignals.sources.binance import once
+from liqsignals.sources import decode, shapes
 from liqsignals.sources.spec import Limits, Provider, Series
 
 #: Its own delay is not documented; three times what Coin Metrics needs.
@@ -29,7 +28,7 @@ def parse_flow(raw: bytes, received_at: int, *, column: str) -> Records:
     value = decode.numbers(decode.column(table, _FIELDS[column][1], what), what, least=0.0)
     keep = (end <= received_at) & np.isfinite(value)
     told = {name: np.full(int(keep.sum()), np.nan) for name in _FIELDS} | {column: value[keep]}
-    return once(records.records(records.FLOW, end[keep], end[keep] + LAG, **told), what)
+    return shapes.once(records.records(records.FLOW, end[keep], end[keep] + LAG, **told), what)
 
 
 def _ask(endpoint: str, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:

@@ -10,8 +10,7 @@ import numpy as np
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, SECOND
 from liqsignals.records import Records
-from liqsignals.sources import decode
-from liqsignals.sources.binance import once
+from liqsignals.sources import decode, shapes
 from liqsignals.sources.spec import Limits, Provider, Series
 
 LAG = 12 * HOUR
@@ -30,7 +29,7 @@ def parse_flow(raw: bytes, received_at: int, *, column: str) -> Records:
     value = decode.numbers(decode.column(table, "v", what), what, least=0.0)
     keep = (end <= received_at) & np.isfinite(value)
     told = {name: np.full(int(keep.sum()), np.nan) for name in _PATHS} | {column: value[keep]}
-    return once(records.records(records.FLOW, end[keep], end[keep] + LAG, **told), what)
+    return shapes.once(records.records(records.FLOW, end[keep], end[keep] + LAG, **told), what)
 
 
 def _ask(path: str, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:

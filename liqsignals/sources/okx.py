@@ -14,7 +14,6 @@ from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
 from liqsignals.records import LONG, Records
 from liqsignals.sources import decode, shapes
-from liqsignals.sources.binance import funding_records, once
 from liqsignals.sources.spec import Limits, ParseError, Prints, Provider, Series, Stream
 
 PERIOD = 5 * MINUTE
@@ -46,7 +45,7 @@ def parse_open_interest(raw: bytes, received_at: int) -> Records:
     base = decode.numbers(decode.column(table, 2, what), what, least=0.0)
     usd = decode.numbers(decode.column(table, 3, what), what, least=0.0)
     rows = records.records(records.OI_VALUE, at, at + records.open_interest_lag(PERIOD), base=base, usd=usd)
-    return once(rows[rows["base"] > 0], what)
+    return shapes.once(rows[rows["base"] > 0], what)
 
 
 def parse_taker(raw: bytes, received_at: int) -> Records:
@@ -56,7 +55,7 @@ def parse_taker(raw: bytes, received_at: int) -> Records:
     sold = decode.numbers(decode.column(table, 1, what), what, least=0.0)
     bought = decode.numbers(decode.column(table, 2, what), what, least=0.0)
     untold = {"buy_quote": np.nan, "quote": np.nan, "trades": np.nan}
-    return once(
+    return shapes.once(
         records.records(records.TAKER, at, at + records.TAKER_LAG, buy_base=bought, base=bought + sold, **untold), what
     )
 
@@ -68,7 +67,7 @@ def parse_ratio(raw: bytes, received_at: int, *, column: str) -> Records:
     value = decode.numbers(decode.column(table, 1, what), what, least=0.0)
     told = dict.fromkeys(("top_account", "top_position", "account", "taker"), np.nan)
     told |= {column: np.where(value > 0, value, np.nan)}  # type: ignore[dict-item]
-    return once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **told), what)
+    return shapes.once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **told), what)
 
 
 def parse_funding(raw: bytes, received_at: int) -> Records:
@@ -76,7 +75,7 @@ def parse_funding(raw: bytes, received_at: int) -> Records:
     what = "okx funding-rate-history"
     table = decode.checked_rows(raw, what, "code", ("0", 0), "msg", "data")
     settled = decode.stamps(decode.column(table, "fundingTime", what), f"{what}, fundingTime", received_at)
-    return funding_records(settled, decode.numbers(decode.column(table, "realizedRate", what), what), what)
+    return shapes.funding(settled, decode.numbers(decode.column(table, "realizedRate", what), what), what)
 
 
 def parse_liquidations(raw: bytes, received_at: int, *, contracts: Mapping[str, float] | None = None) -> Prints:

@@ -1,4 +1,4 @@
-"""Records that several venues tell in nearly the same words: prints, predicted funding, bars.
+"""Records that several venues tell in nearly the same words: prints, funding settled and predicted, bars.
 
 Feeds disagree on whose side they name: some send that of the forced ORDER (`SELL` closes a long), some that of the POSITION. A
 provider's parser says which words mean a long; stored is whose position was liquidated.
@@ -9,13 +9,26 @@ from typing import Any
 import numpy as np
 
 from liqsignals import records
-from liqsignals.clock import MINUTE
+from liqsignals.clock import HOUR, MINUTE, Int64Array
 from liqsignals.records import LONG, SHORT, Records
 from liqsignals.sources import decode
 from liqsignals.sources.spec import ParseError, Prints
 
 #: The venue's symbol, event_time (ns), side, price, base, usd.
 Print = tuple[str, int, int, float, float, float]
+
+
+def once(rows: Records, what: str) -> Records:
+    """Rows in time order, repeats read once; two that contradict each other are refused."""
+    rows = rows[np.argsort(rows["event_time"], kind="stable")]
+    if len(rows) < 2:
+        return rows
+    again = rows["event_time"][1:] == rows["event_time"][:-1]
+    for name in rows.dtype.names or ():
+        one, two = rows[name][1:][again], rows[name][:-1][again]
+        if not np.array_equal(one, two, equal_nan=True):
+            raise ParseError(f"{what}: two rows of one time contradict each other in {name}: {one[0]!r} and {two[0]!r}")
+    return rows[np.concatenate(([True], ~again))]
 
 
 def prints(rows: list[Print]) -> Prints:
@@ -36,6 +49,21 @@ def side(value: str, of_long: str, of_short: str, what: str) -> int:
     if value == of_short:
         return SHORT
     raise ParseError(f"{what}: side {decode.shown(value)} is neither {of_long!r} nor {of_short!r}")
+
+
+def funding(settled: Int64Array, rate: decode.Float64Array, what: str) -> Records:
+    """FUNDING records of settlements in any order: jitter taken off, the interval from the settlement before."""
+    settled = (settled + MINUTE // 2) // MINUTE * MINUTE
+    order = np.argsort(settled, kind="stable")
+    settled, rate = settled[order], rate[order]
+    new = np.concatenate(([True], settled[1:] != settled[:-1]))[: len(settled)]
+    settled, rate = settled[new], rate[new]
+    if (np.abs(rate) > 0.2).any():
+        raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
+    hours = np.diff(settled, prepend=settled[:1]) / HOUR
+    told = np.isin(hours, (1, 2, 4, 6, 8)) & np.isfinite(rate)
+    settled, rate, hours = settled[told], rate[told], hours[told]
+    return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)
 
 
 def predicted(at: int, received_at: int, rate: float, next_at: int, what: str) -> Records:
