@@ -403,6 +403,31 @@ def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
     assert rows["side"].tolist() == [records.LONG, records.SHORT]
 
 
+def test_a_venue_is_recorded_by_its_declaration_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (listens,) = okx.PROVIDER.streams
+    renamed = replace(listens, channel="forced", url="wss://venue.invalid/ws", path="/all", contracts="sizes")
+    sizes, predicted = okx.PROVIDER.get("contracts"), okx.PROVIDER.get("predicted")
+    series = (replace(sizes, name="sizes"), replace(predicted, name="estimate"))
+    venue = replace(okx.PROVIDER, name="venue", series=series, streams=(renamed,))
+    monkeypatch.setitem(feeds.RECORDED, "venue", venue)
+    (stream,) = feeds.liquidation_streams([PAIR], ["venue"], {"venue-stream": "ws://127.0.0.1:9/"})
+    assert (stream.url, stream.pairs, stream.keepalive) == ("ws://127.0.0.1:9/all", {"BTC-USDT-SWAP": PAIR}, "ping")
+    assert json.loads(stream.hello[0])["op"] == "subscribe"
+    polls = feeds.polls([PAIR], ["venue"])
+    assert [(p.provider, r.channel) for p in polls for r in p.requests] == [
+        ("venue", "sizes"),
+        ("venue", "estimate-BTC-USDT-SWAP"),
+    ]
+    recorder = Recorder(tmp_path, [stream], polls)
+    recorder.take("venue", "forced", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+    asyncio.run(recorder.publish())
+    assert len(feed.prints(tmp_path, "venue")) == 0
+    told = b'{"code":"0","data":[{"instId":"BTC-USDT-SWAP","ctType":"linear","ctVal":"0.01","ctMult":"1"}]}'
+    recorder.take("venue", "sizes", time.time_ns(), told)
+    asyncio.run(recorder.publish())
+    assert feed.prints(tmp_path, "venue")["base"].tolist() == [0.01]
+
+
 def test_okx_counts_contracts_and_an_unknown_one_is_no_number() -> None:
     now = time.time_ns()
     rows = okx.parse_liquidations(feed.okx(now // 10**6, "sell").encode(), now, contracts={})["BTC-USDT-SWAP"]
