@@ -403,6 +403,19 @@ def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
     assert rows["side"].tolist() == [records.LONG, records.SHORT]
 
 
+def test_sizes_of_contracts_are_remembered_by_a_run_that_asks_for_nothing(tmp_path: Path) -> None:
+    (stream,) = feeds.liquidation_streams([PAIR], ["okx"], feeds.URLS)
+    sizes = b'{"code":"0","data":[{"instId":"BTC-USDT-SWAP","ctType":"linear","ctVal":"0.01","ctMult":"1"}]}'
+    log = rawlog.RawLog(tmp_path / "raw" / "okx", "contracts")
+    log.add(time.time_ns() - DAY, sizes)
+    log.flush()
+    recorder = Recorder(tmp_path, [stream])
+    recorder.recover()
+    recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+    asyncio.run(recorder.publish())
+    assert feed.prints(tmp_path, "okx")["base"].tolist() == [0.01]
+
+
 def test_a_venue_is_recorded_by_its_declaration_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (listens,) = okx.PROVIDER.streams
     renamed = replace(listens, channel="forced", url="wss://venue.invalid/ws", path="/all", contracts="sizes")

@@ -64,9 +64,10 @@ class Stream:
 
     #: Name of its raw files, unique among the provider's streams and series.
     channel: str
-    #: Kind of record; a recorder publishes liquidations.
+    #: Kind of record: liquidation.
     kind: str
-    #: Where it is unless told otherwise (`--url <provider>-stream=...`), and what stands behind that address in any case.
+    #: Where it is unless told otherwise (`--url <provider>-stream=...`), the same for all streams of a provider, and what stands
+    #: behind that address in any case.
     url: str
     path: str
     unit_in: str
