@@ -1,9 +1,8 @@
-"""Accuracy: maps against the true levels of SIMULATED markets, and swept mass against real liquidations.
+"""Accuracy: maps against the true levels of SIMULATED markets.
 
-Nothing here, and no parameter of the library, is fitted to either.
+Nothing here, and no parameter of the library, is fitted to them.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from benchmarks.report import Table, progress, show
-from liqsignals import features, liqmap, peers, readers
-from liqsignals.clock import DAY, dates_ns, parse_time
+from liqsignals import liqmap, peers
+from liqsignals.clock import DAY
 from liqsignals.liqmap import REACH, STEP
 from liqsignals.peers import F8
+from liqsignals.scores import spearman
 from liqsignals.sim.market import write_market
-from liqsignals.tape import Tape, asof, read_tape
+from liqsignals.tape import Tape, read_tape
 
 PAIR = "BTC/USDT:USDT"
 SEEDS, DAYS, WARM = (1, 2, 3, 4, 5), 60, 14
@@ -29,7 +28,6 @@ RANKS = ("5 bp", "25 bp", "5 bp, 0-2 %", "5 bp, 2-5 %", "5 bp, 5-15 %")
 MASSES = ("decile lift", "est/true", "est/true, 0-2 %", "est/true, 2-5 %", "est/true, 5-15 %")
 UNIFORM, NEAR = "uniform", "1/distance, last 2 days' range empty"
 PEER_A, PEER_B = "peer rule (a), pcdogyu v2", "peer rule (b), liqmap.ts"
-DATA = Path(os.environ.get("LIQSIGNALS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 Map = tuple[F8, int]  # USD of (side, bucket), and the first bucket
 
@@ -58,11 +56,9 @@ class Truth:
         return np.arange(int(np.ceil(here)) - 1, int(np.ceil(end)) - 1, -1)
 
 
-def spearman(x: F8, y: F8) -> float:
-    """Rank correlation, ties at their mean rank; 0 where either does not vary."""
-    if x.min() == x.max() or y.min() == y.max():
-        return 0.0
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+def _rank(x: F8, y: F8) -> float:
+    """Rank correlation; 0 where either does not vary."""
+    return float(np.nan_to_num(spearman(x, y)))
 
 
 def decile_lift(guess: F8, true: F8) -> float:
@@ -82,7 +78,7 @@ def scores(truth: Truth, estimate: Map) -> F8:
         distance = np.abs(np.exp((truth.buckets(side) + 0.5) * STEP) / truth.close - 1.0)
         bands = [(distance >= a) & (distance < z) for a, z in BANDS]
         wide = [a[: len(a) // 5 * 5].reshape(-1, 5).sum(axis=1) for a in (guess, true)]
-        ranks = [spearman(guess, true), spearman(*wide), *(spearman(guess[m], true[m]) for m in bands)]
+        ranks = [_rank(guess, true), _rank(*wide), *(_rank(guess[m], true[m]) for m in bands)]
         rows.append([*ranks, decile_lift(guess, true)])
         masses.append([[a.sum(), *(a[m].sum() for m in bands)] for a in (guess, true)])
     held = np.sum(masses, axis=0)
@@ -172,57 +168,6 @@ def simulated() -> tuple[Table, Table]:
     )
 
 
-def _further_inputs(tape: Tape, path: Path) -> tuple[F8 | float, F8 | float]:
-    """Peer (a)'s other inputs at each bar, where on disk: buy share of takers and top traders, funding rate."""
-    rate: F8 | float = 0.0
-    for settled in [*tape.funding.values()][:1]:
-        rate = settled["rate"][np.maximum(asof(settled, tape.bars["known_at"]), 0)]
-    if not path.is_file():
-        return 0.5, rate
-    opened = pd.DatetimeIndex(pd.to_datetime(tape.bars["event_time"] - tape.bar_ns, utc=True)).as_unit("ms")
-    table = pd.read_parquet(path).set_index("date").reindex(opened)
-    taker = 0.25 + 0.5 * (table["taker_buy_quote"] / table["quote_volume"]).fillna(0.5)
-    ratio = table["top_pos_ls_ratio"].ffill().fillna(1.0)
-    return (0.65 * taker + 0.35 * ratio / (1.0 + ratio)).to_numpy(), rate
-
-
-def real() -> Table:
-    """Swept mass of each hour against its real liquidations (BTC; Binance, Bybit and OKX summed by a vendor)."""
-    progress("accuracy: hour score on real data")
-    path = DATA / "validation" / "BTC-1h-liquidations-binance-bybit-okx.parquet"
-    table = pd.read_parquet(path)
-    hours, truth = dates_ns(table["date"], str(path)), table[["liq_long_usd", "liq_short_usd"]].to_numpy().T
-    tape = read_tape(DATA / "binance", PAIR, exchange="binance")
-    bars = tape.bars
-    rows = np.searchsorted(bars["event_time"] - tape.bar_ns, hours)[:, None] + np.arange(12)
-    opened, low, high = bars["open"][rows[:, 0]], bars["low"][rows].min(axis=1), bars["high"][rows].max(axis=1)
-    moved, width = np.log([opened / low, high / opened]), np.log(high / low)
-    columns = features.compute(tape, bars["event_time"].copy(), bars["close"].copy(), tape.bar_ns)
-    inputs = _further_inputs(tape, DATA / "archive" / "BTCUSDT-5m-taker-and-ratios.parquet")
-    none = np.empty(0, np.int64)
-    guesses: dict[str, Any] = {
-        "liqsignals, liq_swept_*_usd": [np.nansum(columns[f"liq_swept_{s}_usd"][rows], 1) for s in ("long", "short")],
-        "price range": [width, width],
-        "price range x open interest": [width * peers.interest_at_closes(tape)[rows[:, 0] - 1] * opened] * 2,
-        "furthest move that way": moved,
-        PEER_A: peers.fold(tape, peers.pcdogyu(tape, *inputs), none)[0][rows].sum(axis=1).T,
-        PEER_B: peers.fold(tape, peers.liqmap_ts(tape), none)[0][rows].sum(axis=1).T,
-    }
-    split = parse_time("2026-01-16T00:00:00Z")
-    spans = {"before 2026-01-16": hours < split, "since": hours >= split, "whole": hours > 0}
-    kept = {f"{n}: {w}": s & (moved > m) for n, s in spans.items() for w, m in (("all", -1.0), ("> 0.5 %", 0.005))}
-    lines = [
-        (name, *(tuple(spearman(guess[i][m[i]], truth[i][m[i]]) for i in range(2)) for m in kept.values()))
-        for name, guess in guesses.items()
-    ]
-    title = f"real BTC liquidations by the hour: rank correlation, long / short, {len(hours)} hours, nothing fitted"
-    return Table(title, ("", *kept), lines, "> 0.5 %: hours whose low (high) lay that far below (above) their open")
-
-
 def run() -> list[Table]:
-    """All accuracy tables."""
-    tables = [show(table) for table in simulated()]
-    if (DATA / "validation").is_dir() and readers.data_file(DATA / "binance", PAIR, "5m", "futures"):
-        return [*tables, show(real())]
-    print(f"\nno real data in {DATA}: the hour score is skipped (set LIQSIGNALS_DATA)")
-    return tables
+    """All accuracy tables. Real liquidations: `liqsignals validate`."""
+    return [show(table) for table in simulated()]

@@ -27,7 +27,7 @@ from liqsignals import liqmap, scores
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.errors import InputError
 from liqsignals.records import open_interest_max_age
-from liqsignals.tape import Tape
+from liqsignals.tape import Tape, bars_of
 
 Float64Array = NDArray[np.float64]
 
@@ -100,11 +100,11 @@ def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Floa
     p = fold.plan
     fold.by_class = np.zeros((len(p.low), 2, len(parameters.classes)))
     fold.to(len(p.low))
-    first, last = (np.searchsorted(p.closes_at, h, side="right") for h in (hours, hours + HOUR))
+    first, last, whole = bars_of(tape, hours)
     total = np.concatenate([np.zeros((1, *fold.by_class.shape[1:])), np.cumsum(fold.by_class, axis=0)])
     out = np.asarray(total[last] - total[first])
     start = np.searchsorted(p.starts, first, side="right") - 1
-    complete = (last - first == HOUR // tape.bar_ns) & (start >= 0)
+    complete = whole & (start >= 0)
     since = p.closes_at[p.starts[np.maximum(start, 0)]] if len(p.starts) else np.zeros(len(hours), np.int64)
     newest = np.minimum(last, len(p.low)) - 1
     fresh = hours + HOUR - p.measured_at[np.maximum(newest, 0)] <= open_interest_max_age(tape.period_ns)
@@ -115,10 +115,9 @@ def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Floa
 def moves(tape: Tape, hours: Int64Array) -> Float64Array:
     """ln of the furthest move from the hour's open, (2, n): down for longs, up for shorts; NaN without all its bars."""
     assert tape.bars is not None
-    ends = tape.bars["event_time"]
-    first, last = (np.searchsorted(ends, h, side="right") for h in (hours, hours + HOUR))
+    first, last, whole = bars_of(tape, hours)
     out = np.full((2, len(hours)), np.nan)
-    for i in np.flatnonzero(last - first == HOUR // tape.bar_ns):
+    for i in np.flatnonzero(whole):
         rows = tape.bars[first[i] : last[i]]
         out[:, i] = np.log(rows["open"][0] / rows["low"].min()), np.log(rows["high"].max() / rows["open"][0])
     return out

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from liqsignals import readers
 from liqsignals.clock import HOUR, SECOND, Int64Array, iso, timeframe_name
 from liqsignals.errors import InputError
-from liqsignals.tape import Tape
+from liqsignals.tape import Tape, bars_of
 
 logger = logging.getLogger(__name__)
 
@@ -341,16 +341,8 @@ def _sides(column: pd.Series, path: Path) -> Int64Array:
 # --- what the market says
 
 
-def _hour_rows(tape: Tape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
-    """First and last + 1 bar of each hour, and whether all its bars are there."""
-    assert tape.bars is not None
-    ends = tape.bars["event_time"]
-    first, last = (np.searchsorted(ends, h, side="right").astype(np.int64) for h in (hours, hours + HOUR))
-    return first, last, last - first == HOUR // tape.bar_ns
-
-
 def _mean_close(tape: Tape, hours: Int64Array) -> Float64Array:
-    first, last, whole = _hour_rows(tape, hours)
+    first, last, whole = bars_of(tape, hours)
     assert tape.bars is not None
     total = np.concatenate(([0.0], np.cumsum(tape.bars["close"])))
     return np.where(whole, (total[last] - total[first]) * tape.bar_ns / HOUR, np.nan)
@@ -359,7 +351,7 @@ def _mean_close(tape: Tape, hours: Int64Array) -> Float64Array:
 def _check_sides(found: Liquidations, tape: Tape, path: Path) -> None:
     """Falls liquidate longs. Refuse a table that says otherwise both ways, in hours that closed 1 % or more away."""
     assert tape.bars is not None
-    first, last, whole = _hour_rows(tape, found.hours)
+    first, last, whole = bars_of(tape, found.hours)
     change = np.zeros(len(found.hours))
     rows = np.flatnonzero(whole)
     change[rows] = np.log(tape.bars["close"][last[rows] - 1] / tape.bars["open"][first[rows]])

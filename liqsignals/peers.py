@@ -36,11 +36,10 @@ class Seeds:
     smooth: F8
 
 
-def interest_at_closes(tape: Tape) -> F8:
-    """Open interest (base) as it stood at each bar's close, whenever it became known; NaN before the first."""
-    assert tape.bars is not None
+def interest_at(tape: Tape, at: I8) -> F8:
+    """Open interest (base) as it stood at instants, whenever it became known; NaN before the first."""
     assert tape.open_interest is not None
-    row = np.searchsorted(tape.open_interest["event_time"], tape.bars["event_time"], side="right") - 1
+    row = np.searchsorted(tape.open_interest["event_time"], at, side="right") - 1
     return np.where(row >= 0, tape.open_interest["base"][np.maximum(row, 0)], np.nan)
 
 
@@ -53,7 +52,7 @@ def pcdogyu(tape: Tape, buy_share: F8 | float = 0.5, funding: F8 | float = 0.0) 
     """
     b = tape.bars
     assert b is not None
-    opened = np.nan_to_num(np.maximum(np.diff(interest_at_closes(tape) * b["close"], prepend=np.nan), 0.0))
+    opened = np.nan_to_num(np.maximum(np.diff(interest_at(tape, b["event_time"]) * b["close"], prepend=np.nan), 0.0))
     sign = np.sign(np.diff(b["close"], prepend=b["close"][:1]))
     share = np.clip(buy_share + 0.05 * sign - 20.0 * funding, 0.1, 0.9)
     entry, leverage = (b["high"] + b["low"] + b["close"]) / 3.0, np.array([5.0, 10.0, 20.0, 50.0, 100.0])
@@ -72,7 +71,7 @@ def liqmap_ts(tape: Tape) -> Seeds:
     """
     b = tape.bars
     assert b is not None
-    base = interest_at_closes(tape)
+    base = interest_at(tape, b["event_time"])
     growth = np.maximum(np.nan_to_num(np.diff(base, prepend=np.nan) / base), 0.0)
     usd = 0.5 * b["volume"] * b["close"] * np.clip(1.0 + 8.0 * growth, 1.0, 3.0)
     leverage, half_life = np.array([10.0, 25.0, 50.0, 100.0]), np.array([120.0, 48.0, 24.0, 12.0])

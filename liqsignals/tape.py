@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from liqsignals import readers, records, store
-from liqsignals.clock import Int64Array, duration_ns
+from liqsignals.clock import HOUR, Int64Array, duration_ns
 from liqsignals.records import Records
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,14 @@ class Tape:
 def asof(kind: Records, at: Int64Array) -> Int64Array:
     """Row of the newest record known at each instant, -1 where none was. Ties go to the later record."""
     return np.searchsorted(kind["known_at"], at, side="right") - 1
+
+
+def bars_of(tape: Tape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
+    """Bars of the hours that open at `hours` (n,) ns: the first one, one past the last, and whether all of them are there."""
+    assert tape.bars is not None
+    ends = tape.bars["event_time"]
+    first, last = (np.searchsorted(ends, h, side="right").astype(np.int64) for h in (hours, hours + HOUR))
+    return first, last, last - first == HOUR // tape.bar_ns
 
 
 def append(old: Records | None, new: Records | None) -> Records | None:

@@ -29,7 +29,7 @@ from liqsignals import calibration, liqmap, peers, scores
 from liqsignals.clock import DAY, HOUR, Int64Array, iso, parse_time, timeframe_name
 from liqsignals.errors import InputError
 from liqsignals.records import open_interest_lag
-from liqsignals.tape import Tape
+from liqsignals.tape import Tape, bars_of
 
 Float64Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -80,17 +80,9 @@ def case(tape: Tape, hours: Int64Array, real: Float64Array, fit_until: int) -> C
     return Case(tape, hours, real, moved, _anew(tape, hours), np.asarray(test))
 
 
-def _rows(tape: Tape, hours: Int64Array) -> tuple[Int64Array, Int64Array, Mask]:
-    """First and last + 1 bar of each hour, and whether all of them are there."""
-    assert tape.bars is not None
-    ends = tape.bars["event_time"]
-    first, last = (np.searchsorted(ends, h, side="right").astype(np.int64) for h in (hours, hours + HOUR))
-    return first, last, np.asarray(last - first == HOUR // tape.bar_ns)
-
-
 def _by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Array:
     """Sums of (bars, ...) over the bars of each hour; NaN for hours without all their bars."""
-    first, last, whole = _rows(tape, hours)
+    first, last, whole = bars_of(tape, hours)
     total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
     out = np.asarray(total[last] - total[first])
     out[~whole] = np.nan
@@ -106,7 +98,7 @@ def _before(column: Float64Array, tape: Tape, first: Int64Array, hours: int, how
 def _anew(tape: Tape, hours: Int64Array) -> Mask:
     """Hours (2, n) whose low (longs) or high (shorts) lies beyond all prices of the ANEW hours before them."""
     assert tape.bars is not None
-    first, last, whole = _rows(tape, hours)
+    first, last, whole = bars_of(tape, hours)
     out = np.zeros((2, len(hours)), bool)
     low, high = tape.bars["low"], tape.bars["high"]
     lowest, highest = _before(low, tape, first, ANEW, "min"), _before(high, tape, first, ANEW, "max")
@@ -194,17 +186,10 @@ def _retire(book: liqmap.Book, old: int, pool: int, kinds: int) -> None:
 # --- baselines
 
 
-def _interest_at(tape: Tape, at: Int64Array) -> Float64Array:
-    """Open interest (base) by its snapshot, whenever it became known; NaN before the first."""
-    assert tape.open_interest is not None
-    row = np.searchsorted(tape.open_interest["event_time"], at, side="right") - 1
-    return np.where(row >= 0, tape.open_interest["base"][np.maximum(row, 0)], np.nan)
-
-
 def features(tape: Tape, hours: Int64Array) -> tuple[list[str], Float64Array]:
     """What trees see of an hour: 28 features of price, volume and open interest, all of the hour itself and before; (n, 28)."""
     assert tape.bars is not None
-    first, _, whole = _rows(tape, hours)
+    first, _, whole = bars_of(tape, hours)
     n = HOUR // tape.bar_ns
     rows = np.minimum(first[:, None] + np.arange(n), len(tape.bars) - 1)
     low, high, close, volume = (tape.bars[name] for name in ("low", "high", "close", "volume"))
@@ -227,8 +212,10 @@ def features(tape: Tape, hours: Int64Array) -> tuple[list[str], Float64Array]:
         out["volume_to_day"] = np.log(traded / (_before(volume, tape, first, 24, "sum") / 24))
         out["volume_before"] = np.log(_before(volume, tape, first, 1, "sum"))
         for name, begin, end in (("oi_change", 0, 1), ("oi_change_before", -1, 0), ("oi_change_day", -24, 0)):
-            out[name] = np.log(_interest_at(tape, hours + end * HOUR) / _interest_at(tape, hours + begin * HOUR))
-        out["oi"] = np.log(_interest_at(tape, hours))
+            out[name] = np.log(
+                peers.interest_at(tape, hours + end * HOUR) / peers.interest_at(tape, hours + begin * HOUR)
+            )
+        out["oi"] = np.log(peers.interest_at(tape, hours))
     table = np.stack(list(out.values()), axis=1)
     table[~whole] = np.nan
     table[~np.isfinite(table)] = np.nan
@@ -283,9 +270,9 @@ def predictions(c: Case, parameters: liqmap.Parameters, aged: Aged, baselines: b
     if not baselines:
         return out
     assert c.tape.bars is not None
-    first, _, whole = _rows(c.tape, c.hours)
+    first, _, whole = bars_of(c.tape, c.hours)
     names, table = features(c.tape, c.hours)
-    usd = _interest_at(c.tape, c.hours) * c.tape.bars["open"][np.minimum(first, len(c.tape.bars) - 1)]
+    usd = peers.interest_at(c.tape, c.hours) * c.tape.bars["open"][np.minimum(first, len(c.tape.bars) - 1)]
     out["range x open interest"] = _scaled(
         c, np.stack([table[:, names.index("range")] * np.where(whole, usd, np.nan)] * 2)
     )
@@ -495,7 +482,7 @@ def _placed(c: Case, side: int, inside: NDArray[np.intp], levels: Float64Array) 
     An hour that reaches no level anew is not placed: what it liquidates was opened after the snapshot.
     """
     assert c.tape.bars is not None
-    first, last, whole = _rows(c.tape, c.hours[inside])
+    first, last, whole = bars_of(c.tape, c.hours[inside])
     out, stands = np.zeros(len(levels)), np.ones(len(levels), bool)
     for h, a, z, there in zip(inside, first, last, whole, strict=True):
         if not there:
