@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqsignals import liqmap, scores
-from liqsignals.clock import DAY, HOUR, Int64Array, iso
+from liqsignals.clock import DAY, HOUR, Int64Array, iso, parse_time
 from liqsignals.errors import InputError
 from liqsignals.records import open_interest_max_age
 from liqsignals.tape import Tape, bars_of
@@ -237,7 +237,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     try:
         import scipy.optimize  # noqa: F401
     except ImportError as error:
-        raise InputError("calibrate needs scipy. Way out: pip install 'liqsignals[truth]'") from error
+        raise InputError("calibrate needs scipy. Way out: pip install -e '.[truth]'") from error
     prior = liqmap.Parameters()
     lacking = _lacks(markets, prior)
     if lacking:
@@ -263,7 +263,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         steps.append(_solve(stack.swept[chosen], stack.real[chosen], off, told))
     factors = np.exp(np.quantile(np.array(steps), (0.05, 0.95), axis=0)) * np.array(LEVEL)[:, None]
     classes = tuple(
-        replace(c, doubt=(float(lo), float(hi))) if sure else c
+        replace(c, doubt=(min(float(lo), 1.0), max(float(hi), 1.0))) if sure else c
         for c, sure, lo, hi in zip(parameters.classes, told, *factors, strict=True)
     )
     mean = float(np.mean([np.mean(s.rank) for s in held_out.values()])) if held_out else np.nan
@@ -277,7 +277,11 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         "data_sha256": _digest(markets),
         "out_of_sample": {"from": iso(cut), **{pair: s.as_dict() for pair, s in held_out.items()}},
     }
-    return Fitted(replace(parameters, classes=classes, score=score), tuple(bool(t) for t in told), provenance)
+    return Fitted(
+        replace(parameters, classes=classes, score=score, known_at=int(hours[-1]) + HOUR),
+        tuple(bool(t) for t in told),
+        provenance,
+    )
 
 
 def _digest(markets: Sequence[Market]) -> str:
@@ -329,31 +333,33 @@ def _as_dict(fitted: Fitted) -> dict[str, Any]:
 def load(path: Path) -> Calibration:
     """Read a calibration. Raises InputError for a file that is not one, of another version, or edited by hand."""
     try:
-        text = path.read_text()
+        content = path.expanduser().read_bytes()
     except OSError as error:
         raise InputError(
             f"calibration {path}: cannot be read ({error.strerror}). Way out: name an existing file"
         ) from error
-    return _parsed(text, str(path))
+    return _parsed(content, str(path), "Way out: make it anew with liqsignals calibrate")
 
 
-def choose(name: str | None) -> Calibration:
-    """What a user names: a file, "none" for the prior, nothing for the shipped calibration."""
+def choose(name: Any) -> Calibration:
+    """What a user names: a file, "none" for the prior, None for the shipped calibration."""
     if name is None:
         return default()
+    if not isinstance(name, str) or not name:
+        raise InputError(f'calibration: {name!r} must be the name of a file, or "none" for the prior')
     return uncalibrated() if name == "none" else load(Path(name))
 
 
 @lru_cache(maxsize=1)
 def default() -> Calibration:
-    """The calibration that ships with the package (docs/calibration.md says on what it was fitted)."""
-    return _parsed((resources.files("liqsignals") / "calibrations" / "default.json").read_text(), "default")
+    """The calibration that ships with the package (its provenance says on what it was fitted)."""
+    shipped = resources.files("liqsignals") / "calibrations" / "default.json"
+    return _parsed(shipped.read_bytes(), "default", "Way out: install liqsignals again")
 
 
-def _parsed(text: str, origin: str) -> Calibration:
-    way = "Way out: make it anew with liqsignals calibrate"
+def _parsed(raw: bytes, origin: str, way: str) -> Calibration:
     try:
-        content = json.loads(text)
+        content = json.loads(raw)
         if content.get("format") != FORMAT:
             raise InputError(
                 f"calibration {origin}: format is {content.get('format')!r}, this version reads {FORMAT!r}. {way}"
@@ -364,9 +370,11 @@ def _parsed(text: str, origin: str) -> Calibration:
             )
         known = {name: _from_dict(m) for name, m in content["markets"].items()}
         return Calibration(known.pop("pooled"), known, origin)
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except InputError as error:
+        if str(error).startswith("calibration "):
+            raise
+        raise InputError(f"calibration {origin}: {error}. {way}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"calibration {origin}: not a calibration ({error!r}). {way}") from error
 
 
@@ -380,9 +388,14 @@ def _from_dict(m: Mapping[str, Any]) -> Fitted:
         )
         for c in rows
     )  # fmt: skip
+    for c in classes:
+        told = (c.low, c.high, c.standing, c.notional, c.hazard, *c.doubt, *c.tiers)
+        if not (np.isfinite(told).all() and min(told) > 0.0 and c.low < c.high and c.doubt[0] <= 1.0 <= c.doubt[1]):
+            raise ValueError(f"a class of leverage that cannot be: {c}")
+    span = m["provenance"].get("span")
     parameters = liqmap.Parameters(
         classes=classes, remainder=1.0 - sum(c.standing for c in classes), remainder_hazard=float(m["remainder_hazard"]),
         tier_share=float(m["tier_share"]), theta=float(m["theta"]), report_factor=float(m["report_factor"]),
-        score=None if m["score"] is None else float(m["score"]),
+        score=None if m["score"] is None else float(m["score"]), known_at=parse_time(span[1]) if span else 0,
     )  # fmt: skip
     return Fitted(parameters, tuple(bool(c["evidence"]) for c in rows), m["provenance"])

@@ -49,8 +49,8 @@ def _cluster_columns() -> list[Column]:
             Column(f"liq_{where}_price", "quote", "> 0", _NONE, f"nearest major {side} cluster {where} the close"),
             Column(f"liq_{where}_distance", "fraction of the close", "0 .. 0.15", _NONE, "its distance, positive on both sides"),
             Column(f"liq_{where}_usd", "position USD", "> 0", _NONE, "its mass within +- 0.25 %"),
-            Column(f"liq_{where}_usd_low", "position USD", ">= 0", _NONE, "the same, with every class of leverage at the low end of its calibration's 90 % interval"),
-            Column(f"liq_{where}_usd_high", "position USD", ">= 0", _NONE, "the same, with every class at the high end"),
+            Column(f"liq_{where}_usd_low", "position USD", ">= 0", _NONE, "the same, with every class of leverage at the low end of its doubt (docs/decisions/012)"),
+            Column(f"liq_{where}_usd_high", "position USD", ">= 0", _NONE, "the same, with every class at the high end of its doubt"),
         )
     ]  # fmt: skip
 
@@ -65,7 +65,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("liq_oi_change_1h", "fraction", "> -1", f"{_LIQ}; no snapshot an hour before", "change of the newest known open interest (base units) over the hour before it"),
     Column("liq_remainder_long", "share", "0 .. 1", _LIQ, "long open interest without a level on the map"),
     Column("liq_remainder_short", "share", "0 .. 1", _LIQ, "short open interest without a level on the map"),
-    Column("liq_model_score", "rank correlation", "-1 .. 1", "uncalibrated; no open-interest or candle file", "how well the calibration in use ranked hours of real liquidations that it was not fitted on"),
+    Column("liq_model_score", "rank correlation", "-1 .. 1", "uncalibrated; before the end of what the calibration was fitted on; no open-interest or candle file", "how well the calibration in use ranked hours of real liquidations that it was not fitted on (of the pairs that it was fitted on)"),
     Column("liq_fresh", "flag", "0, 1", "no open-interest or candle file", "1 where candles and open interest are recent enough"),
     Column("liq_warm", "flag", "0, 1", "no open-interest or candle file", "1 where the map has run for 14 days without a hole in the candles"),
     Column("fund_rate_8h", "fraction per 8 h", "real", _FUND, "newest settled funding rate; > 0: longs pay"),
@@ -131,7 +131,7 @@ def _map_columns(
         "liq_warm": (running & (at - reading.started >= liqmap.WARMUP)).astype(np.float64),
     }
     if parameters.score is not None:
-        out["liq_model_score"] = np.full(len(at), parameters.score)
+        out["liq_model_score"] = np.where(at >= parameters.known_at, parameters.score, np.nan)
     value = np.where(fresh[:, None], reading.rows, np.nan)
     r = kernels
     for where, column in (("above", r.R_ABOVE), ("below", r.R_BELOW)):

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqsignals import kernels, margin
-from liqsignals.clock import DAY, HOUR, Int64Array
+from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.errors import InputError
 from liqsignals.tape import Tape, asof
 
@@ -103,6 +103,8 @@ class Parameters:
     report_factor: float = 1.0
     #: Rank correlation with real liquidations out of sample (calibration.py), None where it was not scored.
     score: float | None = None
+    #: Instant (ns) by which a bot could have had these parameters: the end of what they were fitted on.
+    known_at: int = 0
 
     def __post_init__(self) -> None:
         if not (0.0 < self.remainder < 1.0 and self.remainder_hazard > 0.0 and self.theta >= 0.0):
@@ -141,23 +143,24 @@ class Reach:
         return int((self.near + self.count).max())
 
 
-@lru_cache(maxsize=64)
 def reach_of(parameters: Parameters, pair: str) -> Reach:
     """Distances of a pair's levels: leverage spread evenly in log over each class's band, and at its round leverages.
 
     A class above the venue's maximum leverage for its notional stands at that maximum: such positions do not exist.
     """
-    table = margin.brackets(pair)
-    n = len(parameters.classes)
+    return _reach(parameters.classes, parameters.tier_share, margin.brackets(pair))
+
+
+@lru_cache(maxsize=64)
+def _reach(classes: tuple[LeverageClass, ...], tier_share: float, table: tuple[margin.Bracket, ...]) -> Reach:
+    n = len(classes)
     shares: list[list[Float64Array]] = [[], []]
     near = np.zeros((2, n), np.int64)
     for side in range(2):
-        for k, c in enumerate(parameters.classes):
+        for k, c in enumerate(classes):
             most = margin.bracket_at(table, c.notional).max_leverage
-            bands = [(1.0 - parameters.tier_share if c.tiers else 1.0, c.low, c.high)]
-            bands += [
-                (parameters.tier_share / len(c.tiers), t * (1 - TIER_WIDTH), t * (1 + TIER_WIDTH)) for t in c.tiers
-            ]
+            bands = [(1.0 - tier_share if c.tiers else 1.0, c.low, c.high)]
+            bands += [(tier_share / len(c.tiers), t * (1 - TIER_WIDTH), t * (1 + TIER_WIDTH)) for t in c.tiers]
             cells: list[Int64Array] = []
             parts: list[NDArray[np.floating[Any]]] = []
             for part, low, high in bands:
@@ -301,6 +304,14 @@ def plan(tape: Tape) -> Plan:
     opening, low, high, close, volume = (
         np.ascontiguousarray(bars[n]) for n in ("open", "low", "high", "close", "volume")
     )
+    # The walk writes between these: what the readers refuse must not come in by another door.
+    outside = ~((low <= opening) & (opening <= high) & (low <= close) & (close <= high) & (low > 0.0) & (high < np.inf))
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise InputError(
+            f"{tape.pair}: the bar that closed at {iso(int(at[row]))} has its open or close outside low .. high, or a price that "
+            "is none. Way out: download its candles again"
+        )
     return Plan(
         opening, low, high, close, volume, at, base, measured, change, known, event_from, event_to, starts,
     )  # fmt: skip
@@ -326,6 +337,7 @@ class Memo:
     """A checkpoint of the fold and the rows of the plan that it was made of: state between calls, never outputs."""
 
     book: Book | None = None
+    parameters: Parameters | None = None
     prefix: tuple[NDArray[np.generic], ...] = ()
     #: (bar, side, flow) for the bars folded so far.
     flows: Float64Array = field(default_factory=lambda: np.zeros((0, 2, kernels.N_FLOWS)))
@@ -336,16 +348,17 @@ class Memo:
         starts = p.starts[p.starts < n]
         return *(a[:n] for a in rows), starts, p.interest[starts]
 
-    def resume(self, p: Plan, first_bar: int) -> Book | None:
-        """The checkpoint, where the tape still begins as it did and the view does not start before it."""
-        if self.book is None or self.book.bars > min(first_bar, len(p.low)):
+    def resume(self, p: Plan, first_bar: int, parameters: Parameters) -> Book | None:
+        """The checkpoint, where it is of these parameters, the tape begins as it did and the view not before it."""
+        if self.book is None or parameters != self.parameters or self.book.bars > min(first_bar, len(p.low)):
             return None
         now = self._inputs(p, self.book.bars)
         return self.book.copy() if all(np.array_equal(a, b) for a, b in zip(now, self.prefix, strict=True)) else None
 
-    def keep(self, p: Plan, book: Book, flows: Float64Array) -> None:
+    def keep(self, p: Plan, book: Book, flows: Float64Array, parameters: Parameters) -> None:
         """Remember a book; the arrays of the plan are kept by reference, they are never written."""
         self.book, self.prefix, self.flows = book.copy(), self._inputs(p, book.bars), flows
+        self.parameters = parameters
 
 
 class Fold:
@@ -442,12 +455,12 @@ def read(
         np.searchsorted(p.closes_at, at, side="right") - 1, np.ascontiguousarray(closes, np.float64),
     )  # fmt: skip
     first = int(reading.bar[0]) + 1 if n else 0
-    resumed = memo.resume(p, first) if memo else None
+    resumed = memo.resume(p, first, parameters) if memo else None
     fold = Fold(p, parameters, reach_of(parameters, tape.pair), resumed, memo.flows if memo else np.empty(0))
     if n:
         fold.to(max(first, 0))
         if memo is not None and fold.book is not None:
-            memo.keep(p, fold.book, fold.flows)
+            memo.keep(p, fold.book, fold.flows, parameters)
         fold.to(int(reading.bar[-1]) + 1, reading)
     return reading, fold
 

@@ -316,7 +316,10 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
     inside = (hour >= first) & (hour < last)
     np.add.at(total, (side[inside], (hour - first)[inside]), usd[inside])
     seen = np.flatnonzero(np.bincount((hour - first)[inside], minlength=n)) if n else np.empty(0, np.int64)
-    notes = ["prints added up by hour of event_time; the partial first and last hour left out"]
+    notes = [
+        "prints added up by hour of event_time; the partial first and last hour left out. A recorder that was down within an hour "
+        "goes unseen here: compare with liqsignals doctor"
+    ]
     if len(seen) < n:
         notes.append(
             f"{n - len(seen)} hours without a print left out: a quiet hour looks like a recorder that was down"

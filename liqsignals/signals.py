@@ -69,6 +69,7 @@ class Signals:
         #: The prior, unless given: from_config gives the configured one, or the one that ships.
         self.calibration = calibrated or calibration.uncalibrated()
         self._markets: dict[str, _Market | None] = {}
+        self._hindsight_told = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
@@ -133,6 +134,7 @@ class Signals:
         at, closes = readers.decisions(dataframe, timeframe, f"{pair} {timeframe} dataframe")
         if (np.diff(at) <= 0).any():
             raise InputError(f"{pair} {timeframe} dataframe: dates are not in ascending order, each once")
+        self._tell_hindsight(pair, int(at[0]))
         live = dp is not None and str(getattr(dp, "runmode", "")).split(".")[-1].lower() in _LIVE
         market = self._market(pair, live)
         if market is None:
@@ -146,6 +148,18 @@ class Signals:
         new = pd.DataFrame(columns, index=dataframe.index, copy=False)
         kept = dataframe.drop(columns=[c for c in features.NAMES if c in dataframe.columns])
         return pd.concat([kept, new], axis=1)
+
+    def _tell_hindsight(self, pair: str, first: int) -> None:
+        """Say once where a backtest uses a calibration on candles that it was fitted on, or before them."""
+        known_at = self.calibration.parameters(pair).known_at
+        if first < known_at and not self._hindsight_told:
+            self._hindsight_told = True
+            logger.warning(
+                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of earlier candles "
+                'knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file of liqsignals calibrate '
+                "--until the backtest's start",
+                self.calibration.origin, iso(known_at),
+            )  # fmt: skip
 
     def _timeframes(self, pair: str) -> tuple[str, str]:
         bars = readers.candle_file(self.datadir, pair, self.finest)

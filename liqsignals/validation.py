@@ -187,7 +187,7 @@ def _retire(book: liqmap.Book, old: int, pool: int, kinds: int) -> None:
 
 
 def features(tape: Tape, hours: Int64Array) -> tuple[list[str], Float64Array]:
-    """What trees see of an hour: 28 features of price, volume and open interest, all of the hour itself and before; (n, 28)."""
+    """What trees see of an hour: 25 features of price, volume and open interest, all of the hour itself and before; (n, 25)."""
     assert tape.bars is not None
     first, _, whole = bars_of(tape, hours)
     n = HOUR // tape.bar_ns
@@ -229,7 +229,7 @@ def _trees(c: Case, table: Float64Array, seeds: int = 3) -> Float64Array:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise InputError(
-            "validate's boosted trees need scikit-learn. Way out: pip install 'liqsignals[truth]', or --no-baselines"
+            "validate's boosted trees need scikit-learn. Way out: pip install -e '.[truth]', or --no-baselines"
         ) from error
     out = np.full(c.real.shape, np.nan)
     with threadpool_limits(limits=1):  # threads cost more than they save on some thousand rows
@@ -650,12 +650,11 @@ class Validation:
     models: dict[str, Float64Array]
 
 
-def trained(fitted: calibration.Fitted, pair: str) -> tuple[int, int] | None:
-    """Begin and end (ns) of the hours that a calibration was fitted on, None where it saw nothing of the pair."""
-    told = fitted.provenance
-    if not told.get("span") or pair not in told.get("pairs", [pair]):
-        return None
-    return parse_time(told["span"][0]), parse_time(told["span"][1])
+def trained(fitted: calibration.Fitted) -> tuple[int, int] | None:
+    """Begin and end (ns) of the hours that a calibration was fitted on; of whichever pair, for large coins are liquidated in
+    the same hours."""
+    span = fitted.provenance.get("span")
+    return (parse_time(span[0]), parse_time(span[1])) if span else None
 
 
 def split(hours: Int64Array, seen_until: int | None) -> int:
@@ -685,7 +684,7 @@ def validate(
         raise InputError("validate: no hours of liquidations in the span. Way out: another --from or --to")
     for size in candles:  # refused before the work, not after it
         coarser(tape, size)
-    parameters, seen = fitted.parameters, trained(fitted, tape.pair)
+    parameters, seen = fitted.parameters, trained(fitted)
     c = case(tape, hours, real, split(hours, seen[1] if seen else None) if fit_until is None else fit_until)
     truth = true_levels(hyperliquid, tape.pair.split("/")[0]) if hyperliquid is not None else []
     assert tape.bars is not None

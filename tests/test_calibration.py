@@ -162,7 +162,7 @@ def test_too_little_is_refused_with_its_counts(planted: Market, tape: Tape) -> N
 
 def test_a_missing_scipy_is_named(planted: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(InputError, match=r"calibrate needs scipy.*liqsignals\[truth\]"):
+    with pytest.raises(InputError, match=r"calibrate needs scipy.*'\.\[truth\]'"):
         calibration.fit([planted])
 
 
@@ -288,3 +288,31 @@ def test_the_shipped_calibration_is_fitted_on_the_data_that_it_names() -> None:
     kept = (real.hours >= start) & (real.hours + HOUR <= stop)
     assert told["hours"] == kept.sum()
     assert told["data_sha256"] == calibration._digest([Market(tape, real.hours[kept], real.usd[:, kept])])
+
+
+@pytest.mark.parametrize("name", [False, True, 5, ""])
+def test_a_name_that_is_none_is_refused(name: object) -> None:
+    with pytest.raises(InputError, match="must be the name of a file"):
+        calibration.choose(name)
+
+
+def test_a_binary_file_is_no_calibration(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="not a calibration"):
+        calibration.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("hazard", -1.0), ("low", float("nan")), ("doubt", [0.5]), ("doubt", [1.2, 2.0]), ("standing", 0.0)],
+)
+def test_a_class_that_cannot_be_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "c.json"
+    calibration.save(calibration.uncalibrated(), path)
+    content = json.loads(path.read_text())
+    content["markets"]["pooled"]["classes"][0][field] = value
+    content["sha256"] = calibration._content_hash({"markets": content["markets"]})
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"not a calibration.*Way out"):
+        calibration.load(path)

@@ -34,8 +34,9 @@ from conftest import (
 from oracle import spread, walk
 
 import liqsignals
-from liqsignals import features, kernels, liqmap, records
+from liqsignals import calibration, features, kernels, liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, to_dates
+from liqsignals.errors import InputError
 from liqsignals.features import COLUMNS, NAMES
 from liqsignals.liqmap import Fold, plan, reach_of
 from liqsignals.signals import Signals
@@ -668,3 +669,33 @@ def test_other_venues_do_not_stand_in_for_the_own_one(tmp_path: Path) -> None:
     made.funding.to_feather(folder / f"{STEM}-1h-funding_rate.feather")
     out = Signals(datadir).attach(made.candles, PAIR, "5m")
     assert out["fund_fresh"].isna().all()
+
+
+def test_a_bar_whose_open_lies_outside_its_range_is_refused() -> None:
+    """The walk writes between the range's levels: such a bar must not reach the kernel by any door."""
+    for name, factor in (("open", 5.0), ("open", np.nan), ("close", 0.9)):
+        tape = as_tape(market())
+        assert tape.bars is not None
+        tape.bars[name][7] *= factor
+        with pytest.raises(InputError, match="open or close outside"):
+            compute(tape)
+
+
+def test_the_score_is_known_when_the_fit_ended() -> None:
+    at, _ = decisions(market().candles)
+    out = compute(as_tape(market()), parameters=liqmap.Parameters(score=0.9, known_at=int(at[100])))
+    assert np.isnan(out["liq_model_score"][:100]).all()
+    assert (out["liq_model_score"][100:] == 0.9).all()
+
+
+def test_hindsight_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = market()
+    prior = calibration.uncalibrated().pooled
+    late = replace(prior, parameters=replace(prior.parameters, known_at=2**62))
+    signals = Signals(write_datadir(tmp_path, made), calibrated=calibration.Calibration(late))
+    for _ in range(2):
+        signals.attach(made.candles, PAIR, "5m")
+    assert sum("no bot had it before" in r.message for r in caplog.records) == 1
+    caplog.clear()
+    Signals(tmp_path / "binance").attach(made.candles, PAIR, "5m")
+    assert not [r for r in caplog.records if "no bot had it" in r.message]

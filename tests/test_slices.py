@@ -126,7 +126,11 @@ def test_a_memo_of_another_past_is_not_used() -> None:
     others: list[Tape] = []
     for name in ("open", "low", "high", "close", "volume"):
         bars = tape.bars.copy()
-        bars[name][20] *= 0.999 if name == "low" else 1.001
+        # An open or close stays inside the bar's range: nothing else is let in.
+        middle = np.sqrt(bars["low"][20] * bars["high"][20])
+        bars[name][20] = {"open": middle, "close": middle}.get(
+            name, bars[name][20] * (0.999 if name == "low" else 1.001)
+        )
         others.append(replace(tape, bars=bars))
     interest = tape.open_interest.copy()
     interest["base"][20] += 3.0
@@ -141,6 +145,15 @@ def test_a_memo_of_another_past_is_not_used() -> None:
         features.compute(tape, at[150:], closes[150:], FIVE, NARROW, memo)
         found = features.compute(other, at[150:], closes[150:], FIVE, NARROW, memo)
         assert_same_bits(found, features.compute(other, at[150:], closes[150:], FIVE, NARROW))
+
+
+def test_a_memo_of_other_parameters_is_not_used() -> None:
+    tape, at, closes, _ = whole("5m")
+    memo = liqmap.Memo()
+    features.compute(tape, at[150:], closes[150:], FIVE, NARROW, memo)
+    other = replace(NARROW, theta=0.1)
+    found = features.compute(tape, at[150:], closes[150:], FIVE, other, memo)
+    assert_same_bits(found, features.compute(tape, at[150:], closes[150:], FIVE, other))
 
 
 def test_a_memo_of_another_level_of_open_interest_is_not_used() -> None:

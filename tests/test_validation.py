@@ -246,7 +246,7 @@ def test_the_calibrations_span_is_not_called_a_test(tape: Tape) -> None:
     after = fitted(MIX, span=[iso(int(HOURS[-1]) + DAY), iso(int(HOURS[-1]) + 9 * DAY)], pairs=[PAIR])
     assert not validation.validate(tape, HOURS, real, after, START + 5 * DAY, baselines=False).found["in_sample"]
     other = fitted(MIX, span=[iso(START), iso(START + 7 * DAY)], pairs=["ETH/USDT:USDT"])
-    assert not validation.validate(tape, HOURS, real, other, START + 5 * DAY, baselines=False).found["in_sample"]
+    assert validation.validate(tape, HOURS, real, other, START + 5 * DAY, baselines=False).found["in_sample"]
 
 
 def test_too_few_hours_are_refused(tape: Tape) -> None:
