@@ -267,6 +267,11 @@ def _hourly(frame: pd.DataFrame, path: Path, unit: str | None, tape: Tape | None
             )
         price = _mean_close(tape, hours)
         kept = np.isfinite(price)
+        if not kept.any():
+            raise InputError(
+                f"{path} counts coins, and none of its hours ({iso(int(hours[0]))} .. {iso(int(hours[-1]))}) has its candles of {tape.pair} "
+                "to value them by. Way out: candles of that span (liqsignals download), or a table in USD"
+            )
         notes.append("coins valued at the mean close of the hour's bars")
         if not kept.all():
             notes.append(f"{int((~kept).sum())} hours without all their candles: left out")

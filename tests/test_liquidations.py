@@ -262,3 +262,16 @@ def test_swapped_sides_are_refused_by_what_the_market_did(tmp_path: Path) -> Non
     assert len(liquidations.read(right, tape).hours) == 72
     with pytest.raises(InputError, match="the sides are swapped"):
         liquidations.read(wrong, tape)
+
+
+def test_coins_without_candles_of_their_span_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "far.csv"
+    pd.DataFrame(
+        {
+            "date": ["2020-01-01T00:00:00Z", "2020-01-01T01:00:00Z"],
+            "liq_long_base": [1.0, 2.0],
+            "liq_short_base": [1.0, 2.0],
+        }
+    ).to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"none of its hours .* has its candles of BTC/USDT:USDT"):
+        liquidations.read(path, as_tape(make_market(1)))
