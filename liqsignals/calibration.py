@@ -91,6 +91,15 @@ def uncalibrated() -> Calibration:
 # --- the fit
 
 
+def by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Array:
+    """Sums of (bars, ...) over the bars of each hour: (n, ...); NaN for hours without all their bars."""
+    first, last, whole = bars_of(tape, hours)
+    total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
+    out = np.asarray(total[last] - total[first])
+    out[~whole] = np.nan
+    return out
+
+
 def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Float64Array:
     """USD that the map swept of each class: (n, 2, classes), by the hours that open at `hours` (n,), position USD.
 
@@ -100,15 +109,13 @@ def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Floa
     p = fold.plan
     fold.by_class = np.zeros((len(p.low), 2, len(parameters.classes)))
     fold.to(len(p.low))
-    first, last, whole = bars_of(tape, hours)
-    total = np.concatenate([np.zeros((1, *fold.by_class.shape[1:])), np.cumsum(fold.by_class, axis=0)])
-    out = np.asarray(total[last] - total[first])
+    out = by_hour(fold.by_class, tape, hours)
+    first, last, _ = bars_of(tape, hours)
     start = np.searchsorted(p.starts, first, side="right") - 1
-    complete = whole & (start >= 0)
     since = p.closes_at[p.starts[np.maximum(start, 0)]] if len(p.starts) else np.zeros(len(hours), np.int64)
     newest = np.minimum(last, len(p.low)) - 1
     fresh = hours + HOUR - p.measured_at[np.maximum(newest, 0)] <= open_interest_max_age(tape.period_ns)
-    out[~(complete & (hours - since >= liqmap.WARMUP) & fresh)] = np.nan
+    out[~((start >= 0) & (hours - since >= liqmap.WARMUP) & fresh)] = np.nan
     return out
 
 
@@ -170,11 +177,13 @@ class _Stack:
     swept: Float64Array
     real: Float64Array
     hours: Int64Array
+    #: All that the map swept in them, position USD.
+    position: float
 
 
 def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
     """Swept USD (2 m, classes) as the feed would show it, were FORCED liquidated a day; real USD (2 m,); hours (2 m,)."""
-    rows, real, hours = [], [], []
+    rows, real, hours, position = [], [], [], 0.0
     for m in markets:
         swept = sweeps(m.tape, parameters, m.hours)
         there = np.isfinite(swept).all(axis=(1, 2))
@@ -183,14 +192,15 @@ def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
         rows += [swept[there, side] * factor for side in range(2)]
         real += [m.usd[side, there] for side in range(2)]
         hours += [m.hours[there]] * 2
-    return _Stack(np.concatenate(rows), np.concatenate(real), np.concatenate(hours))
+        position += float(swept[there].sum())
+    return _Stack(np.concatenate(rows), np.concatenate(real), np.concatenate(hours), position)
 
 
 def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> str:
     """What these markets lack to identify a mix; empty where nothing."""
     for m in markets:
         there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
-        moved = [int((moves(m.tape, m.hours[there])[side] > scores.MOVED).sum()) for side in range(2)]
+        moved = (moves(m.tape, m.hours[there]) > scores.MOVED).sum(axis=1).tolist()
         some = [int((m.usd[side, there] > scores.FLOOR).sum()) for side in range(2)]
         if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
             return (
@@ -213,12 +223,7 @@ def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Pa
         step = _solve(stack.swept, stack.real, now - start, free)
         parameters = _mixed(parameters, np.exp(np.where(free, now + step, start)))
     stack = _stack(markets, parameters)
-    real = swept = 0.0
-    for m in markets:
-        usd = sweeps(m.tape, parameters, m.hours).sum(axis=2).T
-        there = np.isfinite(usd)
-        real, swept = real + float(m.usd[there].sum()), swept + float(usd[there].sum())
-    return replace(parameters, report_factor=real / swept), free, stack
+    return replace(parameters, report_factor=float(stack.real.sum()) / stack.position), free, stack
 
 
 def _told(stack: _Stack) -> NDArray[np.bool_]:
@@ -231,8 +236,8 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     """Fit one mix to the markets' liquidations, with intervals and scores out of sample.
 
     The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
-    newest HOLDOUT of them) over the others; there are none where too few hours come before it. Intervals are the 5 % and 95 % of _DRAWS resamplings of whole days, on the map of the
-    fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
+    newest HOLDOUT of them) over the others; there are none where too few hours come before it. Intervals are the 5 % and
+    95 % of _DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
     """
     try:
         import scipy.optimize  # noqa: F401

@@ -80,15 +80,6 @@ def case(tape: Tape, hours: Int64Array, real: Float64Array, fit_until: int) -> C
     return Case(tape, hours, real, moved, _anew(tape, hours), np.asarray(test))
 
 
-def _by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Array:
-    """Sums of (bars, ...) over the bars of each hour; NaN for hours without all their bars."""
-    first, last, whole = bars_of(tape, hours)
-    total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
-    out = np.asarray(total[last] - total[first])
-    out[~whole] = np.nan
-    return out
-
-
 def _before(column: Float64Array, tape: Tape, first: Int64Array, hours: int, how: str) -> Float64Array:
     """Rolling minimum, maximum or sum over the `hours` that end where each hour begins; NaN where they are not all there."""
     rolled = pd.Series(column).rolling(hours * (HOUR // tape.bar_ns)).agg(how).to_numpy()
@@ -256,14 +247,14 @@ def _scaled(c: Case, predicted: Float64Array) -> Float64Array:
 
 def _peer(c: Case, rule: Callable[[Tape], peers.Seeds]) -> Float64Array:
     swept = peers.fold(c.tape, rule(c.tape), np.empty(0, np.int64))[0]
-    return _scaled(c, _by_hour(swept, c.tape, c.hours).T)
+    return _scaled(c, calibration.by_hour(swept, c.tape, c.hours).T)
 
 
 def predictions(c: Case, parameters: liqmap.Parameters, aged: Aged, baselines: bool = True) -> dict[str, Float64Array]:
     """USD (2, n) by model; the map first."""
     own = parameters.report_factor * calibration.sweeps(c.tape, parameters, c.hours).sum(axis=2).T
     out = {"map": own}
-    by_age = _by_hour(aged.swept, aged.tape, c.hours).transpose(1, 0, 2)
+    by_age = calibration.by_hour(aged.swept, aged.tape, c.hours).transpose(1, 0, 2)
     by_age[~np.isfinite(own)] = np.nan
     out["map, 12 h memory"] = _scaled(c, by_age[:, :, :2].sum(axis=2))
     out["map, 3 h memory"] = _scaled(c, by_age[:, :, 0])
@@ -352,7 +343,7 @@ def by_model(c: Case, models: dict[str, Float64Array]) -> dict[str, Any]:
 
 def by_age(c: Case, aged: Aged, covered: Mask) -> dict[str, Any]:
     """Rank correlations of what was swept of each age, over the same hours, and each age's share of it."""
-    swept = np.nan_to_num(_by_hour(aged.swept, aged.tape, c.hours)).transpose(1, 0, 2)
+    swept = np.nan_to_num(calibration.by_hour(aged.swept, aged.tape, c.hours)).transpose(1, 0, 2)
     swept = np.where(covered[None, :, None], swept, 0.0)
     kinds = {
         "< 12 h": swept[:, :, :2].sum(axis=2), "12 .. 72 h": swept[:, :, 2], "> 72 h": swept[:, :, 3],

@@ -12,7 +12,6 @@ interest and funding labelled no later.
 """
 
 import argparse
-import asyncio
 import json
 import math
 import os
@@ -22,10 +21,8 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -41,6 +38,7 @@ from numpy.typing import NDArray
 from pyarrow import feather, ipc
 
 from liqsignals.errors import InputError
+from liqsignals.sim.serving import served
 
 Clock = Callable[[], int]
 Row = Mapping[str, Any]
@@ -746,37 +744,8 @@ def config_overlay(port: int) -> dict[str, Any]:
 @contextmanager
 def serve(archive: Archive, now_ms: Clock = wall_clock_ms) -> Iterator[int]:
     """Serve on a free port of 127.0.0.1, in a thread that ends with the block; yields the port."""
-    app = LoopbackExchange(archive, now_ms).app()
-    started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            started.set_result((runner.addresses[0][1], asyncio.get_running_loop(), stop))
-            await stop.wait()
-        finally:
-            await runner.cleanup()
-
-    def thread() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    # A daemon: whatever happens to the main thread, the process ends and the server with it.
-    server = threading.Thread(target=thread, name="loopback-exchange", daemon=True)
-    server.start()
-    port, loop, stop = started.result()
-    try:
+    with served(LoopbackExchange(archive, now_ms).app(), "loopback-exchange", 1.0) as port:
         yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        server.join()
 
 
 @contextmanager

@@ -8,10 +8,8 @@ import asyncio
 import hashlib
 import io
 import json
-import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 from aiohttp import web
 
 from liqsignals.clock import DAY, HOUR, MINUTE, iso
+from liqsignals.sim.serving import served
 from liqsignals.sources.binance import FLIP, METRICS
 
 FIVE = 5 * MINUTE
@@ -92,37 +91,10 @@ class Vendor:
 @contextmanager
 def serve(vendor: Vendor) -> Iterator[str]:
     """Serve on a free port of 127.0.0.1, in a thread that ends with the block; yields the address."""
-    started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        app = web.Application()
-        app.router.add_get("/{path:.*}", vendor.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            started.set_result((runner.addresses[0][1], asyncio.get_running_loop(), stop))
-            await stop.wait()
-        finally:
-            await runner.cleanup()
-
-    def thread() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    server = threading.Thread(target=thread, name="loopback-vendor", daemon=True)
-    server.start()
-    port, loop, stop = started.result()
-    try:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", vendor.handle)
+    with served(app, "loopback-vendor", 0.1) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        server.join()
 
 
 def zipped(text: str, name: str = "file.csv", level: int = 6) -> bytes:

@@ -1,0 +1,44 @@
+"""The one way in which loopback servers run: on a free port of 127.0.0.1, in a thread that ends with the block."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from aiohttp import web
+
+
+@contextmanager
+def served(app: web.Application, name: str, shutdown_s: float) -> Iterator[int]:
+    """Serve an application; yields the port. `shutdown_s`: how long open requests may take at the end."""
+    started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_s)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            started.set_result((runner.addresses[0][1], asyncio.get_running_loop(), stop))
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+
+    def thread() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    # A daemon: whatever happens to the main thread, the process ends and the server with it.
+    server = threading.Thread(target=thread, name=name, daemon=True)
+    server.start()
+    port, loop, stop = started.result()
+    try:
+        yield port
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        server.join()
