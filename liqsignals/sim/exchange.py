@@ -530,7 +530,7 @@ def serve(exchange: LoopbackExchange) -> Iterator[int]:
 
 
 @contextmanager
-def _overlay_file(port: int) -> Iterator[Path]:
+def overlay_file(port: int) -> Iterator[Path]:
     with TemporaryDirectory(prefix="liqsignals-") as folder:
         path = Path(folder) / "overlay.json"
         path.write_text(json.dumps(config_overlay(port), indent=4) + "\n")
@@ -540,7 +540,7 @@ def _overlay_file(port: int) -> Iterator[Path]:
 @contextmanager
 def loopback(datadir: Path, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> Iterator[Path]:
     """Serve `datadir`; yields the overlay's path, for a second `--config` of any freqtrade command."""
-    with serve(LoopbackExchange(Archive(datadir), now_ms, extra)) as port, _overlay_file(port) as overlay:
+    with serve(LoopbackExchange(Archive(datadir), now_ms, extra)) as port, overlay_file(port) as overlay:
         yield overlay
 
 
@@ -568,7 +568,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     label = "SIMULATED market: " if archive.simulated else ""
-    with caught_signals() as caught, serve(LoopbackExchange(archive)) as port, _overlay_file(port) as overlay:
+    with caught_signals() as caught, serve(LoopbackExchange(archive)) as port, overlay_file(port) as overlay:
         if command:
             if not any("{overlay}" in argument for argument in command):
                 print(
