@@ -40,6 +40,8 @@ class Tape:
     flow: Records | None = None
     #: Label convention that the open-interest file ends with (labels.END or START), None where nothing tells.
     labels: int | None = None
+    #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
+    since: int = 0
 
     def cut(self, known_by: int) -> "Tape":
         """The tape as a bot saw it at `known_by` (ns): every record with `known_at <= known_by`."""
@@ -55,10 +57,21 @@ class Tape:
             flow=upto(self.flow),
         )  # fmt: skip
 
+    def later(self, since: int) -> "Tape":
+        """The tape without bars and open interest of before `since` (ns), which a liqmap.Memo has folded."""
+        bars, interest = (None if kind is None else later(kind, since) for kind in (self.bars, self.open_interest))
+        return replace(self, bars=bars, open_interest=interest, since=max(since, self.since))
+
 
 def asof(kind: Records, at: Int64Array) -> Int64Array:
     """Row of the newest record known at each instant, -1 where none was. Ties go to the later record."""
     return np.searchsorted(kind["known_at"], at, side="right") - 1
+
+
+def later(kind: Records, since: int) -> Records:
+    """Rows from the first event at or after `since` (ns) on."""
+    rows = np.flatnonzero(kind["event_time"] >= since)
+    return kind[rows[0] if len(rows) else len(kind) :]
 
 
 def bars_of(tape: Tape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
