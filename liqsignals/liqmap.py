@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from liqsignals import kernels, margin, records
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.errors import InputError
-from liqsignals.records import Records
-from liqsignals.tape import Tape, asof, later
+from liqsignals.records import Records, later
+from liqsignals.tape import Tape, asof
 
 Float64Array = NDArray[np.float64]
 

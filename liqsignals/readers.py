@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from liqsignals import labels, records
 from liqsignals.clock import DAY, HOUR, Int64Array, dates_ns, decision_time, duration_ns, iso, open_time
 from liqsignals.errors import InputError
-from liqsignals.records import Records
+from liqsignals.records import Records, later
 
 logger = logging.getLogger(__name__)
 
@@ -292,6 +292,8 @@ def open_interest(
         )  # fmt: skip
         label, amount = label[~missing], amount[~missing]
     period = duration_ns(timeframe)
+    # The bars of the rows' own time: what came before must not change a bit.
+    bar_records = later(bar_records, int(label[0]) - period + bar_ns if len(label) else 0)
     opened, volume = open_time(bar_records["event_time"], bar_ns), bar_records["volume"]
     snapshot, amount, told = labels.snapshot_times(
         label, amount, period, opened, bar_ns, volume, exchange, what, before

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from liqsignals import readers, records, store
 from liqsignals.clock import HOUR, Int64Array, duration_ns
-from liqsignals.records import Records
+from liqsignals.records import Records, later
 
 logger = logging.getLogger(__name__)
 
@@ -57,21 +57,20 @@ class Tape:
             flow=upto(self.flow),
         )  # fmt: skip
 
-    def later(self, since: int) -> "Tape":
-        """The tape without bars and open interest of before `since` (ns), which a liqmap.Memo has folded."""
+    def later(self, since: int, *, copy: bool = False) -> "Tape":
+        """The tape without bars and open interest of before `since` (ns), which a liqmap.Memo has folded.
+
+        Its arrays refer to this tape's, and keep all of it in memory, unless `copy`.
+        """
         bars, interest = (None if kind is None else later(kind, since) for kind in (self.bars, self.open_interest))
+        if copy:
+            bars, interest = (None if kind is None else kind.copy() for kind in (bars, interest))
         return replace(self, bars=bars, open_interest=interest, since=max(since, self.since))
 
 
 def asof(kind: Records, at: Int64Array) -> Int64Array:
     """Row of the newest record known at each instant, -1 where none was. Ties go to the later record."""
     return np.searchsorted(kind["known_at"], at, side="right") - 1
-
-
-def later(kind: Records, since: int) -> Records:
-    """Rows from the first event at or after `since` (ns) on."""
-    rows = np.flatnonzero(kind["event_time"] >= since)
-    return kind[rows[0] if len(rows) else len(kind) :]
 
 
 def bars_of(tape: Tape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
