@@ -47,8 +47,8 @@ CLUSTER_TIMES = 1.5
 #: History after which the map counts as warm.
 WARMUP = 14 * DAY
 _GROW = 512
-#: Bars from which on a thread for each side is worth its start.
-_THREADED = 2000
+# Bars from which on a thread for the other side is worth its start.
+_THREADED = 200
 
 
 @dataclass(frozen=True)
@@ -461,8 +461,10 @@ class Fold:
             *((reading.rows[r0:r1], reading.remainder[r0:r1]) if reading else empty),
         )  # fmt: skip
         if stop - start > _THREADED:
-            with ThreadPoolExecutor(2) as sides:
-                list(sides.map(lambda side: kernels.run_side(side, *arguments), (kernels.LONG, kernels.SHORT)))
+            with ThreadPoolExecutor(1) as other:
+                shorts = other.submit(kernels.run_side, kernels.SHORT, *arguments)
+                kernels.run_side(kernels.LONG, *arguments)
+                shorts.result()
         else:
             for side in (kernels.LONG, kernels.SHORT):
                 kernels.run_side(side, *arguments)
