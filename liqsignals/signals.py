@@ -199,9 +199,9 @@ class Signals:
             columns = features.compute(tape, at, closes, length, parameters, memo)
             if live:
                 market.settle()
-        new = pd.DataFrame(columns, index=dataframe.index, copy=False)
-        kept = dataframe.drop(columns=[c for c in features.NAMES if c in dataframe.columns])
-        return pd.concat([kept, new], axis=1)
+        new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
+        old = [c for c in features.NAMES if c in dataframe.columns]
+        return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
 
     def _tell_hindsight(self, pair: str, first: int) -> None:
         """Say once where a backtest uses a calibration on candles that it was fitted on, or before them."""
