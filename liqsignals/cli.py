@@ -266,12 +266,14 @@ def headline(tape: Tape, at: int, close: float, parameters: liqmap.Parameters) -
     columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, parameters, state)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
-    if state.book is not None and tape.open_interest is not None and row["liq_fresh"] == 1.0:
+    if tape.open_interest is not None and row["liq_fresh"] == 1.0:
+        book = liqmap.read(tape.cut(at), parameters, instant, np.array([close]), state)[1].book
+        assert book is not None
         interest = float(tape.open_interest["base"][asof(tape.open_interest, instant)[0]])
         for where, side in (("above", kernels.SHORT), ("below", kernels.LONG)):
             found[where] = [
                 {"price": c[0], "distance": abs(c[0] / close - 1.0), "usd": c[1], "low": c[2], "high": c[3]}
-                for c in liqmap.clusters(state.book, side, close, interest)
+                for c in liqmap.clusters(book, side, close, interest)
             ]
     return {"pair": tape.pair, "at": iso(at), "price": close, "clusters": found, **row}
 
