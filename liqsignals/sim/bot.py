@@ -1,7 +1,7 @@
 """A real dry-run bot on the loopback exchange: unmodified `freqtrade trade`, driven candle by candle.
 
 The market clock stands while the bot works (sim/clock.py): at each candle's close the driver waits until the bot has
-analysed it and has finished that loop, then shows it the prices inside the next candle, each for two loops, and steps on.
+analysed it and has finished that loop, then shows it the extremes of the next candle, each for two loops, and steps on.
 So a bot on a busy machine misses nothing, and two runs are the same run. What it costs: a bot here is never late. For
 one that may be, run it beside `liqsignals replay --speed`.
 """
@@ -33,8 +33,10 @@ from liqsignals.sim.clock import MarketClock
 _HANGS = 120.0
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
-#: Loops that a bot has for a candle that the exchange may not have yet.
-_PATIENCE = 3
+#: Seconds between looks at the bot; each look costs it a few milliseconds.
+_POLL = 0.01
+#: Times that a loop's end is waited for: the first may have begun before the clock was set.
+_CLOSE, _DWELL = 2, 3
 
 
 class BotDied(RuntimeError):
@@ -173,7 +175,7 @@ class Bot:
             if waiting and time.monotonic() - since > 0.05:
                 self.clock.set(max(self.clock.now_ms(), min(waiting, default=0)))
                 since = time.monotonic()
-            time.sleep(0.002)
+            time.sleep(_POLL)
 
     def newest(self, pair: str) -> dict[str, Any] | None:
         """The newest analysed row of a pair as the bot has it, None before the first one."""
@@ -238,18 +240,18 @@ def drive(
     while close <= until_ms:
         bot.clock.set(max(bot.clock.now_ms(), close + _SETTLED))
         each(close)
-        for _ in range(_PATIENCE):
+        for _ in range(_CLOSE):
             bot.loop(waiting)
-            if _look(bot, session, close, step):
-                break
-        # The loop that analysed the candle may still be at work on it.
-        bot.loop(waiting)
+        if not _look(bot, session, close, step):
+            bot.loop(waiting)
+            _look(bot, session, close, step)
         if careful or bot.open_trades():
-            for share in dwells(close):
+            # The first and the last are the open, which the bot has seen, and the close, which is the next one's open.
+            for share in dwells(close)[1:-1]:
                 at = close + int(share * step)
                 if at > bot.clock.now_ms():
                     bot.clock.set(at)
-                    for _ in range(3):  # of which the first may have begun before
+                    for _ in range(_DWELL):
                         bot.loop(waiting)
                     _look(bot, session, close, step)
         close = (max(bot.clock.now_ms(), close) // step + 1) * step

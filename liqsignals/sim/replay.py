@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from liqsignals import readers
 from liqsignals.clock import duration_ns, iso, to_dates
@@ -128,14 +129,14 @@ def replayed(
         yield Replay(port, overlay, archive, waiting, counts, stops or {})
 
 
-def _watched(clock: MarketClock, tell: Callable[[str], None]) -> Callable[..., object]:
+def _watched(clock: MarketClock, tell: Callable[[str], None]) -> Middleware:
     """Halve the clock's speed when candles are asked for later than half a candle after their close, or not at all."""
     asked: dict[tuple[str, str], int] = {}
     lock = threading.Lock()
     slowed = 0
 
     @web.middleware
-    async def watch(request: web.Request, handler: Callable[[web.Request], object]) -> object:
+    async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal slowed
         interval = request.query.get("interval", "")
         if request.path.endswith("/klines") and interval in INTERVALS and clock.speed > 1:
@@ -154,7 +155,7 @@ def _watched(clock: MarketClock, tell: Callable[[str], None]) -> Callable[..., o
                         f"{key[0]} {interval}: asked {now % step / 1000:.0f} s after the close, "
                         f"{max(candle - (last or 0) - 1, 0)} candles missed: the bot cannot keep up; on with x{clock.speed:g}"
                     )
-        return await handler(request)  # type: ignore[misc]
+        return await handler(request)
 
     return watch
 
