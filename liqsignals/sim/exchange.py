@@ -32,6 +32,7 @@ from liqsignals.sim import archive as files
 from liqsignals.sim import path as inside
 from liqsignals.sim import quotes
 from liqsignals.sim.archive import DAY, INTERVALS, MINUTE, PERIODS, Archive, Frame, Spec, text
+from liqsignals.sim.faults import seen
 from liqsignals.sim.serving import served
 from liqsignals.sim.supervise import caught_signals, run, wait
 
@@ -63,7 +64,7 @@ class LoopbackExchange:
 
     def __init__(self, archive: Archive, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> None:
         self.archive = archive
-        self.now_ms = now_ms
+        self.now_ms = seen(now_ms)
         self._extra = extra or {}
         self._paths: dict[str, inside.Path] = {}
 
