@@ -22,6 +22,7 @@ from liqsignals.sim import quotes, supervise
 from liqsignals.sim.archive import INTERVALS, MINUTE, Archive
 from liqsignals.sim.clock import MarketClock
 from liqsignals.sim.exchange import LoopbackExchange, overlay_file
+from liqsignals.sim.faults import Fault, faulty, read_faults
 from liqsignals.sim.serving import served
 
 #: Kinds of the extras that a recorder writes: the exchange replays freqtrade's files, which they follow.
@@ -111,6 +112,7 @@ def replayed(
     clock: MarketClock,
     *,
     stops: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
+    faults: Sequence[Fault] = (),
     slow_down: Callable[[str], None] | None = None,
 ) -> Iterator[Replay]:
     """Serve a data directory by a market clock, with faults.
@@ -123,6 +125,8 @@ def replayed(
     waiting: list[int] = []
     counts: Counter[str] = Counter()
     app = exchange.app()
+    if faults:
+        app.middlewares.insert(0, faulty(faults, clock.now_ms, waiting, counts))
     if slow_down is not None:
         app.middlewares.insert(0, _watched(clock, slow_down))
     with served(app, "replay", 1.0) as port, overlay_file(port) as overlay, clock.running():
@@ -178,7 +182,10 @@ def serve(
     clock = MarketClock(folder / "clock", at // 10**6, speed)
     environment = clock.environment()
     parent = os.getppid()
-    with supervise.caught_signals() as caught, replayed(datadir, clock, slow_down=tell) as market:
+    with (
+        supervise.caught_signals() as caught,
+        replayed(datadir, clock, faults=read_faults(faults) if faults else (), slow_down=tell) as market,
+    ):
         names = {
             "overlay": str(market.overlay),
             "datadir": str(own),
