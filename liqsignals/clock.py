@@ -65,10 +65,11 @@ def dates_ns(dates: pd.Series, what: str) -> Int64Array:
             f"{what}: column 'date' is {kind}; it must be tz-aware UTC. Way out: download the file again with "
             "freqtrade, or convert it: df['date'] = df['date'].dt.tz_localize('UTC')"
         )
-    missing = np.flatnonzero(dates.isna().to_numpy())
+    ns = pd.DatetimeIndex(dates).as_unit("ns").asi8
+    missing = np.flatnonzero(ns == pd.NaT.value)
     if missing.size:
         raise InputError(f"{what}: row {missing[0]} has no date; remove the row or download the file again")
-    return np.asarray(dates.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64"), np.int64)
+    return ns
 
 
 def to_dates(ns: Int64Array) -> pd.DatetimeIndex:

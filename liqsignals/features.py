@@ -117,7 +117,7 @@ def _map_columns(
 ) -> dict[str, Float64Array]:  # fmt: skip
     if view.bars is None or view.open_interest is None:
         return {}
-    reading, fold = liqmap.read(view, parameters, at, closes, memo)
+    reading, fold = liqmap.read(view, parameters, at, closes, memo, timeframe_ns)
     p = fold.plan
     running = reading.started >= 0
     bar = np.maximum(reading.bar, 0)
@@ -147,7 +147,7 @@ def _map_columns(
     out["liq_imbalance"] = np.log((out["liq_short_usd_5pct"] + e) / (out["liq_long_usd_5pct"] + e))
     out["liq_oi_change_1h"] = np.full(len(at), np.nan)
     newest = asof(view.open_interest, at[fresh])
-    out["liq_oi_change_1h"][fresh] = _hourly_change(view.open_interest)[newest]
+    out["liq_oi_change_1h"][fresh] = _hourly_change(view.open_interest, newest)
     for side, name in enumerate(("long", "short")):
         out[f"liq_remainder_{name}"] = np.where(fresh, reading.remainder[:, side] / reading.interest, np.nan)
         swept = _per_candle(fold.flows[:, side, r.SWEPT_USD], p.closes_at, at, timeframe_ns)
@@ -155,12 +155,12 @@ def _map_columns(
     return out
 
 
-def _hourly_change(interest: Records) -> Float64Array:
-    """Change of each snapshot against the one an hour before it, as a fraction; NaN where that one is missing."""
+def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
+    """Change of snapshots `rows` against those an hour before them, as a fraction; NaN where one is missing."""
     event = interest["event_time"]
-    before = np.searchsorted(event, event - HOUR)
-    there = event[before] == event - HOUR
-    return np.where(there, interest["base"] / interest["base"][before] - 1.0, np.nan)
+    before = np.searchsorted(event, event[rows] - HOUR)
+    there = event[before] == event[rows] - HOUR
+    return np.where(there, interest["base"][rows] / interest["base"][before] - 1.0, np.nan)
 
 
 def _per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, timeframe_ns: int) -> Float64Array:

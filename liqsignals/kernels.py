@@ -21,6 +21,10 @@ from numba import njit
 
 LONG, SHORT = 0, 1
 
+# What allocates nothing needs no counting of references, which took a quarter of the time, and longer where both
+# sides' threads count the same arrays (docs/decisions/040). numba compiles its own sorting so.
+bare = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
+
 # A class of levels this many times wider than a bar's range does not see where in the range it was entered.
 WIDE = 8
 
@@ -35,10 +39,16 @@ PRICE, USD, USD_LOW, USD_HIGH = 0, 1, 2, 3
 N_READ = 16
 
 
-@njit(cache=True)
+@bare
 def bucket_at_or_above(price, value, origin, step):
     """First array index whose centre is >= `value`. Oracle: `np.searchsorted(price, value)`."""
-    i = int(math.ceil(math.log(value) / step - 0.5)) - origin
+    return first_at_or_above(price, value, math.log(value) / step, origin)
+
+
+@bare
+def first_at_or_above(price, value, x, origin):
+    """`bucket_at_or_above` of a value whose `x`, its logarithm in buckets, is known."""
+    i = int(math.ceil(x - 0.5)) - origin
     n = len(price)
     i = min(max(i, 0), n)
     while i > 0 and price[i - 1] >= value:
@@ -48,7 +58,7 @@ def bucket_at_or_above(price, value, origin, step):
     return i
 
 
-@njit(cache=True)
+@bare
 def sweep(mass, scale, total, edge, price, side, first, out, by_class):
     """Remove every level of `side` from bucket `first` outwards to the edge of what stands.
 
@@ -62,14 +72,15 @@ def sweep(mass, scale, total, edge, price, side, first, out, by_class):
     usd = 0.0
     if lo <= hi:
         for k in range(mass.shape[1]):
-            m = mass[side, k]
             s = 0.0
             u = 0.0
-            for b in range(lo, hi + 1):
-                if m[b] != 0.0:
-                    s += m[b]
-                    u += m[b] * price[b]
-                    m[b] = 0.0
+            for j in range(np.uintp(hi + 1 - lo)):
+                b = np.uintp(lo) + j
+                here = mass[side, k, b]
+                if here != 0.0:
+                    s += here
+                    u += here * price[b]
+                    mass[side, k, b] = 0.0
             if s != 0.0:
                 base += s * scale[side, k]
                 usd += u * scale[side, k]
@@ -81,7 +92,7 @@ def sweep(mass, scale, total, edge, price, side, first, out, by_class):
     out[1] += usd
 
 
-@njit(cache=True)
+@bare
 def close_out(mass, scale, total, stock, hazard, stock_hazard, side, amount, scratch):
     """Close `amount` (not above what stands) of one side, each class in proportion to hazard x what stands.
 
@@ -136,15 +147,13 @@ def close_out(mass, scale, total, stock, hazard, stock_hazard, side, amount, scr
         stock[side, r] = 0.0 if whole[n + r] == 1.0 else stock[side, r] * (1.0 - factor * rate[n + r])
 
 
-@njit(cache=True)
-def entry_weights(low, high, step, weights):
-    """Share of the log range [low, high] that lies in each bucket: fills `weights`, returns first bucket, count and
-    the bucket of the range's middle.
+@bare
+def entry_weights(x0, x1, weights):
+    """Share of the range [x0, x1] (log prices in buckets) that lies in each bucket: fills `weights`, returns first bucket, count
+    and the bucket of the range's middle.
 
     `weights` must be long enough; a bar without a range is one bucket.
     """
-    x0 = math.log(low) / step
-    x1 = math.log(high) / step
     b0 = int(math.floor(x0))
     b1 = int(math.floor(x1))
     if b1 == b0 or x1 - x0 < 1e-9:
@@ -156,7 +165,7 @@ def entry_weights(low, high, step, weights):
     return b0, b1 - b0 + 1, math.floor(0.5 * (x0 + x1))
 
 
-@njit(cache=True)
+@bare
 def live_share(mix, share_cum, reach, count, side, first, n, middle, weights, dead, within):
     """Share of new entries' levels that the price has not passed already: the remainder's share not included.
 
@@ -182,7 +191,7 @@ def live_share(mix, share_cum, reach, count, side, first, n, middle, weights, de
     return alive
 
 
-@njit(cache=True)
+@bare
 def add_scaled(target, to, source, begin, n, factor):
     """target[to : to + n] += factor * source[begin : begin + n]. Oracle: the same in numpy."""
     # Unsigned indices spare the test for negative ones, without which LLVM uses vector instructions.
@@ -192,7 +201,7 @@ def add_scaled(target, to, source, begin, n, factor):
         target[t + j] += factor * source[b + j]
 
 
-@njit(cache=True)
+@bare
 def insert(
     mass, scale, total, edge, mix, share, share_cum, reach, count, side, first, n, middle, weights, dead, amount,
     from_near, to_near,
@@ -233,7 +242,7 @@ def insert(
         total[side, k] += added
 
 
-@njit(cache=True)
+@bare
 def bar_path(first, low, high, last, corners):
     """The bar's path as its ten `corners`; returns its length in log price.
 
@@ -252,16 +261,19 @@ def bar_path(first, low, high, last, corners):
     return length
 
 
-@njit(cache=True)
-def reached(price, value, origin, step, side):
-    """First long bucket (last short bucket) that a price of `value` reaches: a level at the price is reached."""
-    at = bucket_at_or_above(price, value, origin, step)
+@bare
+def reached(price, value, x, origin, side):
+    """First long bucket (last short bucket) that a price of `value` reaches: a level at the price is reached.
+
+    `x` is its logarithm in buckets.
+    """
+    at = first_at_or_above(price, value, x, origin)
     if side == SHORT and not (at < len(price) and price[at] == value):
         at -= 1
     return at
 
 
-@njit(cache=True)
+@bare
 def step_side(
     mass, scale, total, stock, edge, pending, price, origin, step,
     opening, low, high, close, volume, change, known, event_from, event_to,
@@ -275,31 +287,48 @@ def step_side(
     """
     swept[:] = 0.0
     turnover = theta * volume[i]
-    first, n, middle = entry_weights(low[i], high[i], step, weights)
-    nearest = reach[side].min()
+    lowest = math.log(low[i]) / step
+    highest = math.log(high[i]) / step
+    first, n, middle = entry_weights(lowest, highest, weights)
+    nearest = reach[side, 0]
+    for k in range(1, len(mix)):
+        nearest = min(nearest, reach[side, k])
     born = 0.0
     if n <= nearest:
         # No entry of this bar can be liquidated within it.
-        edge_of_range = reached(price, low[i] if side == LONG else high[i], origin, step, side)
+        if side == LONG:
+            edge_of_range = reached(price, low[i], lowest, origin, side)
+        else:
+            edge_of_range = reached(price, high[i], highest, origin, side)
         sweep(mass, scale, total, edge, price, side, edge_of_range, swept, by_class)
         gross = turnover
     else:
         corners = scratch[3]
         length = bar_path(opening[i], low[i], high[i], close[i], corners)
         gross = 0.0
+        # Where the path stands: price, logarithm in buckets, bucket.
+        z = corners[0]
+        end = math.log(z)
+        x_z = end / step
+        dead = reached(price, z, x_z, origin, side)
         for leg in range(9):
-            begin, end = math.log(corners[leg]), math.log(corners[leg + 1])
+            begin, end = end, math.log(corners[leg + 1])
             # Pieces so short that no entry is liquidated in its own.
             pieces = int(abs(end - begin) / step / max(nearest - 1, 1)) + 1
             for j in range(pieces):
-                a = corners[leg] if j == 0 else math.exp(begin + (end - begin) * j / pieces)
-                z = corners[leg + 1] if j == pieces - 1 else math.exp(begin + (end - begin) * (j + 1) / pieces)
-                at = reached(price, min(a, z) if side == LONG else max(a, z), origin, step, side)
+                a, x_a, at = z, x_z, dead
+                if j == pieces - 1:
+                    z, x_z = corners[leg + 1], end / step
+                else:
+                    z = math.exp(begin + (end - begin) * (j + 1) / pieces)
+                    x_z = math.log(z) / step
+                dead = reached(price, z, x_z, origin, side)
+                if (z < a) == (side == LONG):
+                    at = dead
                 sweep(mass, scale, total, edge, price, side, at, swept, by_class)
                 entered = turnover * (abs(end - begin) / pieces / length)
                 if entered > 0.0:
-                    f, m, mid = entry_weights(min(a, z), max(a, z), step, weights)
-                    dead = reached(price, z, origin, step, side)
+                    f, m, mid = entry_weights(min(x_a, x_z), max(x_a, x_z), weights)
                     part = entered / (remainder_mix + live_share(
                         mix, share_cum, reach, count, side, f - origin, m, mid - origin, weights, dead, n
                     ))  # fmt: skip
@@ -316,8 +345,8 @@ def step_side(
         pending[side] = 0.0
     if gross > 0.0:
         # Classes that the bar's range cannot reach are entered once, evenly over it.
-        first, n, middle = entry_weights(low[i], high[i], step, weights)
-        dead = reached(price, close[i], origin, step, side)
+        first, n, middle = entry_weights(lowest, highest, weights)
+        dead = reached(price, close[i], math.log(close[i]) / step, origin, side)
         insert(
             mass, scale, total, edge, mix, share, share_cum, reach, count,
             side, first - origin, n, middle - origin, weights, dead, gross, n, len(price),
@@ -345,13 +374,13 @@ def step_side(
         for j in range(i, a - 1, -1):
             if j < z:
                 level = min(passed, close[j]) if side == LONG else max(passed, close[j])
-                dead_at[j - a] = reached(price, level, origin, step, side)
+                dead_at[j - a] = reached(price, level, math.log(level) / step, origin, side)
                 traded += volume[j]
             passed = min(passed, low[j]) if side == LONG else max(passed, high[j])
         alive = remainder_mix
         for j in range(a, z):
             part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
-            first, n, middle = entry_weights(low[j], high[j], step, weights)
+            first, n, middle = entry_weights(math.log(low[j]) / step, math.log(high[j]) / step, weights)
             alive += part * live_share(
                 mix, share_cum, reach, count, side, first - origin, n, middle - origin, weights, dead_at[j - a],
                 len(price),
@@ -360,7 +389,7 @@ def step_side(
         for j in range(a, z):
             part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
             if z - a > 1:
-                first, n, middle = entry_weights(low[j], high[j], step, weights)
+                first, n, middle = entry_weights(math.log(low[j]) / step, math.log(high[j]) / step, weights)
             insert(
                 mass, scale, total, edge, mix, share, share_cum, reach, count,
                 side, first - origin, n, middle - origin, weights, dead_at[j - a], gross * part, 0, len(price),
@@ -376,7 +405,7 @@ def step_side(
     row[SWEPT_USD] = swept[1]
 
 
-@njit(cache=True)
+@bare
 def levels(mass, scale, side, lo, hi, out):
     """Base units of `side` in buckets lo .. hi - 1, summed over classes in their order, into `out`."""
     out[: hi - lo] = 0.0
@@ -384,7 +413,7 @@ def levels(mass, scale, side, lo, hi, out):
         add_scaled(out, 0, mass[side, k], lo, hi - lo, scale[side, k])
 
 
-@njit(cache=True)
+@bare
 def smooth(usd, n, near, first, last, out):
     """Triangular mean of `usd[:n]` at cells first .. last - 1: weights 1 - |d| / near, cells outside being empty.
 
@@ -422,7 +451,7 @@ def typical_mass(mass, scale, price, origin, step, close, side, cells, near):
     return np.partition(blocks, (n - 1) // 2)[(n - 1) // 2]
 
 
-@njit(cache=True)
+@bare
 def clusters(usd, price, n, near, least, nearest_first, shape, found):
     """Major clusters among cells 0 .. n-1 ordered away from the close: rows (price, usd, low, high, cell) in `found`.
 
@@ -462,7 +491,7 @@ def clusters(usd, price, n, near, least, nearest_first, shape, found):
     return count
 
 
-@njit(cache=True)
+@bare
 def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices, held):
     """USD of one side in cells ordered away from the close, up to `reach` (fraction): returns their number and the
     bucket of the lowest.
@@ -491,7 +520,7 @@ def side_usd(mass, scale, price, origin, step, close, side, reach, cells, prices
     return n, lo
 
 
-@njit(cache=True)
+@bare
 def read_side(
     mass, scale, typical, price, origin, step, side, close, interest, reach, near, floor, times, doubt, bands, work,
     found, out,

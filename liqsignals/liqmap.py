@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liqsignals import kernels, margin
+from liqsignals import kernels, margin, records
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.errors import InputError
+from liqsignals.records import Records, later
 from liqsignals.tape import Tape, asof
 
 Float64Array = NDArray[np.float64]
@@ -46,8 +47,8 @@ CLUSTER_TIMES = 1.5
 #: History after which the map counts as warm.
 WARMUP = 14 * DAY
 _GROW = 512
-#: Bars from which on a thread for each side is worth its start.
-_THREADED = 2000
+# Bars from which on a thread for the other side is worth its start.
+_THREADED = 200
 
 
 @dataclass(frozen=True)
@@ -332,39 +333,72 @@ class Reading:
     closes: Float64Array
 
 
+def _same(one: Records, other: Records) -> bool:
+    return len(one) == len(other) and np.array_equal(one.view(np.int64), other.view(np.int64))
+
+
 @dataclass
 class Memo:
-    """A checkpoint of the fold and the rows of the plan that it was made of: state between calls, never outputs."""
+    """A checkpoint of the fold and the records that it was made of: state between calls, never outputs.
+
+    Of the past, going on from a checkpoint needs the book and the few rows from `needs` on: the bars over which the next
+    change of open interest is spread, and an hour of open interest.
+    """
 
     book: Book | None = None
     parameters: Parameters | None = None
-    prefix: tuple[NDArray[np.generic], ...] = ()
-    #: (bar, side, flow) for the bars folded so far.
-    flows: Float64Array = field(default_factory=lambda: np.zeros((0, 2, kernels.N_FLOWS)))
+    #: Close (ns) of the last bar in the book, and the instant from which rows are needed to go on.
+    upto: int = 0
+    needs: int = 0
+    #: Records known by `upto`, from the event time `since` on (0: all); by reference, they are never written.
+    since: int = 0
+    bars: Records = field(default_factory=lambda: np.empty(0, records.BAR))
+    interest: Records = field(default_factory=lambda: np.empty(0, records.OPEN_INTEREST))
 
-    @staticmethod
-    def _inputs(p: Plan, n: int) -> tuple[NDArray[np.generic], ...]:
-        rows = (p.closes_at, p.opening, p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to)
-        starts = p.starts[p.starts < n]
-        return *(a[:n] for a in rows), starts, p.interest[starts]
+    def serves(self, first: int, since: int) -> bool:
+        """Whether it stands for what is before `since` (ns) in a reading of bars that close after `first`."""
+        return self.book is not None and self.upto <= first and self.since <= since <= self.needs
 
-    def resume(self, p: Plan, first_bar: int, parameters: Parameters) -> Book | None:
-        """The checkpoint, where it is of these parameters, the tape begins as it did and the view not before it."""
-        if self.book is None or parameters != self.parameters or self.book.bars > min(first_bar, len(p.low)):
+    def resume(self, tape: Tape, first: int, parameters: Parameters) -> Book | None:
+        """The book at the checkpoint, where it serves, is of these parameters and the tape tells the past as it was.
+
+        A tape that begins later (`Tape.since`) is compared from there on; that what it leaves out was the same is its
+        maker's word.
+        """
+        assert tape.bars is not None
+        assert tape.open_interest is not None
+        if self.book is None or parameters != self.parameters or not self.serves(first, tape.since):
             return None
-        now = self._inputs(p, self.book.bars)
-        return self.book.copy() if all(np.array_equal(a, b) for a, b in zip(now, self.prefix, strict=True)) else None
+        for then, now in ((self.bars, tape.bars), (self.interest, tape.open_interest)):
+            if not _same(later(then, tape.since), now[: np.searchsorted(now["known_at"], self.upto, side="right")]):
+                return None
+        return self.book.copy()
 
-    def keep(self, p: Plan, book: Book, flows: Float64Array, parameters: Parameters) -> None:
-        """Remember a book; the arrays of the plan are kept by reference, they are never written."""
-        self.book, self.prefix, self.flows = book.copy(), self._inputs(p, book.bars), flows
-        self.parameters = parameters
+    def keep(self, tape: Tape, bars: int, book: Book, parameters: Parameters) -> None:
+        """Remember the book of the tape's first `bars` bars."""
+        assert tape.bars is not None
+        assert tape.open_interest is not None
+        at, event = tape.bars["known_at"], tape.open_interest["event_time"]
+        newest = int(asof(tape.open_interest, at[bars - 1 : bars])[0])
+        # Later changes of open interest began here or later.
+        start = int(event[newest:].min())
+        # The first bar that such a change is spread over, or the last one folded: open interest is known there.
+        row = min(int(np.searchsorted(at, start, side="right")), bars - 1)
+        known = max(int(asof(tape.open_interest, at[row : row + 1])[0]), 0)
+        self.needs = min(int(at[row]), int(event[known]), start - HOUR)
+        self.book, self.parameters, self.upto, self.since = book.copy(), parameters, int(at[bars - 1]), tape.since
+        self.bars, self.interest = tape.bars[:bars], tape.open_interest[: newest + 1]
+
+    def forget(self) -> None:
+        """Let go of the records before `needs`: from here on it serves only tapes that begin there or later."""
+        self.bars, self.interest = later(self.bars, self.needs).copy(), later(self.interest, self.needs).copy()
+        self.since = self.needs
 
 
 class Fold:
     """Runs one market's book forward over its plan."""
 
-    def __init__(self, p: Plan, parameters: Parameters, reach: Reach, book: Book | None, flows: Float64Array) -> None:
+    def __init__(self, p: Plan, parameters: Parameters, reach: Reach, book: Book | None = None) -> None:
         self.plan, self.parameters, self.reach, self.book = p, parameters, reach, book
         mix = parameters.mix
         self._rates = (
@@ -372,18 +406,16 @@ class Fold:
             np.array([parameters.remainder_hazard, 1.0]), parameters.theta,
         )  # fmt: skip
         self._doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
-        #: Named flows per bar, zero before the map started.
+        #: Named flows per bar, zero before the map started and before the book given.
         self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
         #: Swept USD by bar (from bar `by_class_from` on), side and class: kept only where the caller gives it rows.
         self.by_class = np.zeros((0, 2, len(mix) - 1))
         self.by_class_from = 0
-        if book is not None:
-            self.flows[: book.bars] = flows[: book.bars]
 
     @classmethod
     def of(cls, tape: Tape, parameters: Parameters) -> "Fold":
         """The fold of a tape, at its first record."""
-        return cls(plan(tape), parameters, reach_of(parameters, tape.pair), None, np.empty(0))
+        return cls(plan(tape), parameters, reach_of(parameters, tape.pair))
 
     def enter(self, mix: Float64Array, remainder: float) -> None:
         """Let what opens from here on have another mix (classes, then the remainder): validation.by_age."""
@@ -429,8 +461,10 @@ class Fold:
             *((reading.rows[r0:r1], reading.remainder[r0:r1]) if reading else empty),
         )  # fmt: skip
         if stop - start > _THREADED:
-            with ThreadPoolExecutor(2) as sides:
-                list(sides.map(lambda side: kernels.run_side(side, *arguments), (kernels.LONG, kernels.SHORT)))
+            with ThreadPoolExecutor(1) as other:
+                shorts = other.submit(kernels.run_side, kernels.SHORT, *arguments)
+                kernels.run_side(kernels.LONG, *arguments)
+                shorts.result()
         else:
             for side in (kernels.LONG, kernels.SHORT):
                 kernels.run_side(side, *arguments)
@@ -441,26 +475,32 @@ class Fold:
 
 
 def read(
-    tape: Tape, parameters: Parameters, at: Int64Array, closes: Float64Array, memo: Memo | None = None
+    tape: Tape, parameters: Parameters, at: Int64Array, closes: Float64Array, memo: Memo | None = None, length: int = 0
 ) -> tuple[Reading, Fold]:
     """Map of a (cut) tape at ascending instants `at` (decision times) with the closes known then.
 
-    Returns the reading and the fold, whose `flows` cover every bar up to the last instant and whose `book` is the
-    map at it. `memo` saves folding what was folded before; it changes no bit.
+    Returns the reading and the fold, whose `flows` cover every bar that closed after `at[0] - length` (ns) up to the last instant,
+    and whose `book` is the map at it. `memo` saves lining up and folding what was folded before; it changes no bit.
+    Raises RuntimeError for a tape that leaves out what the memo does not stand for.
     """
-    p = plan(tape)
     n = len(at)
+    first = int(at[0]) - length if n else 0
+    resumed = memo.resume(tape, first, parameters) if memo else None
+    if memo is not None and resumed is not None:
+        tape = tape.later(memo.needs)
+        resumed.bars = len(later(memo.bars, memo.needs))
+    elif tape.since:
+        raise RuntimeError(f"{tape.pair}: the tape begins at {iso(tape.since)} and no memo stands for what was before")
+    p = plan(tape)
     reading = Reading(
         np.full((n, kernels.N_READ), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, -1, np.int64),
         np.searchsorted(p.closes_at, at, side="right") - 1, np.ascontiguousarray(closes, np.float64),
     )  # fmt: skip
-    first = int(reading.bar[0]) + 1 if n else 0
-    resumed = memo.resume(p, first, parameters) if memo else None
-    fold = Fold(p, parameters, reach_of(parameters, tape.pair), resumed, memo.flows if memo else np.empty(0))
+    fold = Fold(p, parameters, reach_of(parameters, tape.pair), resumed)
     if n:
-        fold.to(max(first, 0))
+        fold.to(int(np.searchsorted(p.closes_at, first, side="right")))
         if memo is not None and fold.book is not None:
-            memo.keep(p, fold.book, fold.flows, parameters)
+            memo.keep(tape, fold.book.bars, fold.book, parameters)
         fold.to(int(reading.bar[-1]) + 1, reading)
     return reading, fold
 

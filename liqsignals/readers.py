@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from liqsignals import labels, records
 from liqsignals.clock import DAY, HOUR, Int64Array, dates_ns, decision_time, duration_ns, iso, open_time
 from liqsignals.errors import InputError
-from liqsignals.records import Records
+from liqsignals.records import Records, later
 
 logger = logging.getLogger(__name__)
 
@@ -196,11 +196,16 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _sorted_rows(frame: pd.DataFrame, columns: tuple[str, ...], what: str, *, twins: bool = False) -> pd.DataFrame:
-    """Rows in time order, each once. Contradicting rows of one date raise unless `twins` allows them."""
+def _sorted_rows(
+    frame: pd.DataFrame, columns: tuple[str, ...], what: str, *, twins: bool = False
+) -> tuple[pd.DataFrame, Int64Array]:
+    """Rows in time order, each once, and their dates (ns). Contradicting rows of one date raise unless `twins` allows them."""
     ns = dates_ns(frame["date"], what)
-    if (np.diff(ns) < 0).any():
-        row = int(np.flatnonzero(np.diff(ns) < 0)[0]) + 1
+    steps = np.diff(ns)
+    if (steps > 0).all():
+        return frame, ns
+    if (steps < 0).any():
+        row = int(np.flatnonzero(steps < 0)[0]) + 1
         logger.warning("%s: rows are not in time order (first: row %d, %s); read in order", what, row, iso(ns[row]))
         frame = frame.iloc[np.argsort(ns, kind="stable")]
         ns = np.sort(ns, kind="stable")
@@ -217,14 +222,13 @@ def _sorted_rows(frame: pd.DataFrame, columns: tuple[str, ...], what: str, *, tw
         if len(once) < len(frame):
             logger.warning("%s: %d repeated rows, read once", what, len(frame) - len(once))
         frame = once
-    return frame
+    return frame, dates_ns(frame["date"], what)
 
 
 def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
     """BAR records of a frame of candles (`date` is the open). `what` names the file in errors."""
     names = ("open", "high", "low", "close", "volume")
-    frame = _sorted_rows(frame, names, what)
-    opened = dates_ns(frame["date"], what)
+    frame, opened = _sorted_rows(frame, names, what)
     values = {n: _numbers(frame, n, what) for n in names}
 
     def refuse(bad: Any, why: str) -> None:
@@ -274,8 +278,7 @@ def open_interest(
 
     Rows without a number and rows of zero are missing, not nothing: they leave a hole. Negative ones are refused.
     """
-    frame = _sorted_rows(frame, ("open_interest_amount",), what, twins=True)
-    label = dates_ns(frame["date"], what)
+    frame, label = _sorted_rows(frame, ("open_interest_amount",), what, twins=True)
     amount = _numbers(frame, "open_interest_amount", what) * VENUES[exchange].base_per_unit
     if (amount < 0).any() or np.isinf(amount).any():
         row = int(np.flatnonzero((amount < 0) | np.isinf(amount))[0])
@@ -292,6 +295,8 @@ def open_interest(
         )  # fmt: skip
         label, amount = label[~missing], amount[~missing]
     period = duration_ns(timeframe)
+    # The bars of the rows' own time: what came before must not change a bit.
+    bar_records = later(bar_records, int(label[0]) - period + bar_ns if len(label) else 0)
     opened, volume = open_time(bar_records["event_time"], bar_ns), bar_records["volume"]
     snapshot, amount, told = labels.snapshot_times(
         label, amount, period, opened, bar_ns, volume, exchange, what, before
@@ -306,8 +311,8 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
     A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it. Rows before the first
     such distance, the file's first row among them, are not taken: nothing tells what they cover.
     """
-    frame = _sorted_rows(frame.dropna(subset=["funding_rate"]), ("funding_rate",), what)
-    event = dates_ns(frame["date"], what)
+    missing = frame["funding_rate"].isna().to_numpy()
+    frame, event = _sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
     rate = _numbers(frame, "funding_rate", what)
     if (np.abs(rate) > 0.2).any():
         row = int(np.flatnonzero(np.abs(rate) > 0.2)[0])
@@ -317,9 +322,10 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
         )
     hours = np.round(np.diff(event, prepend=event[:1]) / HOUR)
     hours[~np.isin(hours, (1, 2, 4, 8))] = np.nan
-    interval = pd.Series(hours).ffill().to_numpy()
-    told = np.isfinite(interval)
-    event, rate, interval = event[told], rate[told], interval[told]
+    # The last whole distance at or before each row; none before the first.
+    newest = np.maximum.accumulate(np.where(np.isfinite(hours), np.arange(len(hours)), -1))
+    told = newest >= 0
+    event, rate, interval = event[told], rate[told], hours[newest[told]]
     return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=interval)
 
 
@@ -338,8 +344,7 @@ def flows(path: Path) -> Records:
         frame[list(names.values())] = frame[list(names.values())].astype(np.float64)
     except ValueError as error:
         raise InputError(f"{path}: a flow is no number ({error}). Way out: download the file again") from error
-    frame = _sorted_rows(frame.dropna(subset=list(names.values())), tuple(names.values()), str(path))
-    day = dates_ns(frame["date"], str(path))
+    frame, day = _sorted_rows(frame.dropna(subset=list(names.values())), tuple(names.values()), str(path))
     values = {k: frame[v].to_numpy(np.float64) for k, v in names.items()}
     bad = ~np.isfinite(np.stack(list(values.values()))).all(axis=0)
     bad |= (day % DAY != 0) | (values["inflow"] < 0) | (values["outflow"] < 0) | (values["supply"] <= 0)

@@ -103,3 +103,9 @@ def records(dtype: np.dtype[np.void], event_time: Int64Array, known_at: Int64Arr
     if (np.diff(out["known_at"]) > 0).all():
         return out
     return out[np.lexsort((out["event_time"], out["known_at"]))]
+
+
+def later(kind: Records, since: int) -> Records:
+    """Rows from the first event at or after `since` (ns) on, by reference."""
+    rows = np.flatnonzero(kind["event_time"] >= since)
+    return kind[rows[0] if len(rows) else len(kind) :]

@@ -11,6 +11,7 @@ def populate_indicators(self, dataframe, metadata):
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,26 +21,76 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import calibration, features, liqmap, readers, records
-from liqsignals.clock import MINUTE, duration_ns, iso, timeframe_name
+from liqsignals.clock import DAY, MINUTE, duration_ns, iso, open_time, timeframe_name
 from liqsignals.errors import InputError
-from liqsignals.records import Records
-from liqsignals.tape import Tape, append, read_tape
+from liqsignals.records import Records, later
+from liqsignals.tape import Tape, read_tape
 
 logger = logging.getLogger(__name__)
 
 _LIVE = ("live", "dry_run")
+#: Live rows are kept this long, should a view go back: 2 MB a pair.
+_KEPT = 60 * DAY
 
 
 @dataclass
 class _Market:
-    """What is kept of one pair between calls: the disk's tape, live rows and map state; never an output."""
+    """What is kept of one pair between calls: the disk's tape, live rows and map state; never an output.
 
-    tape: Tape
-    memo: liqmap.Memo = field(default_factory=liqmap.Memo)
-    #: Newest live rows by family; rows that the exchange revises before they may be used are replaced.
+    In dry-run and live the map's checkpoints stand for what is before them, and the disk's rows of that time are let go;
+    a view that goes back has them read again.
+    """
+
+    disk: Tape
+    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first one that the exchange
+    #: showed lately.
+    ends: dict[str, tuple[int, int]] = field(default_factory=dict)
+    shown: dict[str, int] = field(default_factory=dict)
+    #: Live rows by family; those that the exchange revises before they may be used are replaced.
     live: dict[str, Records] = field(default_factory=dict)
+    #: Map state by the timeframe of the view.
+    memos: dict[str, liqmap.Memo] = field(default_factory=lambda: defaultdict(liqmap.Memo))
     #: Problems that were told once.
     told: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.open(self.disk)
+
+    def open(self, disk: Tape) -> None:
+        """Begin anew with what the disk holds, and keep the live rows beyond it."""
+        paid = next(iter(disk.funding.values()), None)
+        self.disk = disk
+        self.memos.clear()
+        for family, kind in (("bars", disk.bars), ("interest", disk.open_interest), ("funding", paid)):
+            event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
+            self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
+            if family in self.live:
+                self.live[family] = later(self.live[family], self.ends[family][1] + 1)
+
+    def hear(self, family: str, new: Records) -> None:
+        """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
+        if len(new):
+            self.shown[family] = int(new["event_time"][0])
+        new = later(new, self.ends[family][1] + 1)
+        if len(new) == 0:
+            return
+        old = self.live.get(family, new[:0])
+        before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
+        used = max((memo.upto for memo in self.memos.values()), default=0)
+        then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
+        if family != "funding" and not np.array_equal(then, now):
+            self.memos.clear()
+        self.live[family] = np.concatenate([old[:before], new])
+
+    def settle(self) -> None:
+        """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
+        for memo in self.memos.values():
+            memo.forget()
+        needs = min(*(m.needs for m in self.memos.values()), self.shown.get("interest", 0) - 4 * self.disk.period_ns)
+        if needs > self.disk.since:
+            self.disk = self.disk.later(needs, copy=True)
+        for family, kind in self.live.items():
+            self.live[family] = later(kind, min(needs, int(kind["event_time"][-1]) - _KEPT))
 
 
 def _unreadable(pair: str, exchange: str) -> Tape:
@@ -141,13 +192,16 @@ class Signals:
             columns = features.empty(len(dataframe))
         else:
             live = live and pair in self._markets
-            tape = self._with_live(market, pair, dp, dataframe, timeframe) if live else market.tape
-            columns = features.compute(
-                tape, at, closes, duration_ns(timeframe), self.calibration.parameters(pair), market.memo
-            )
-        new = pd.DataFrame(columns, index=dataframe.index, copy=False)
-        kept = dataframe.drop(columns=[c for c in features.NAMES if c in dataframe.columns])
-        return pd.concat([kept, new], axis=1)
+            length = duration_ns(timeframe)
+            first = int(open_time(at[:1], length)[0])
+            tape = self._with_live(market, pair, dp, dataframe, timeframe, first) if live else market.disk
+            parameters, memo = self.calibration.parameters(pair), market.memos[timeframe]
+            columns = features.compute(tape, at, closes, length, parameters, memo)
+            if live:
+                market.settle()
+        new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
+        old = [c for c in features.NAMES if c in dataframe.columns]
+        return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
 
     def _tell_hindsight(self, pair: str, first: int) -> None:
         """Say once where a backtest uses a calibration on candles that it was fitted on, or before them."""
@@ -168,16 +222,22 @@ class Signals:
 
     def _market(self, pair: str, live: bool) -> _Market | None:
         if pair not in self._markets:
-            try:
-                tape = read_tape(self.datadir, pair, extras=self.extras, finest=self.finest, exchange=self.exchange)
-            except InputError as error:
-                if not live:
-                    raise
-                logger.error("%s: %s", pair, error)
+            tape = self._read(pair, live)
+            if tape is None:
                 # Not remembered: the next candle tries again. Until then he has the data, and they are not fresh.
                 return _Market(_unreadable(pair, self.exchange))
             self._markets[pair] = self._opened(pair, tape)
         return self._markets[pair]
+
+    def _read(self, pair: str, live: bool) -> Tape | None:
+        """The disk's tape; in dry-run and live None where it cannot be read."""
+        try:
+            return read_tape(self.datadir, pair, extras=self.extras, finest=self.finest, exchange=self.exchange)
+        except InputError as error:
+            if not live:
+                raise
+            logger.error("%s: %s", pair, error)
+            return None
 
     def _opened(self, pair: str, tape: Tape) -> _Market | None:
         command = readers.download_command(self.exchange, pair)
@@ -205,69 +265,80 @@ class Signals:
                 self.extras,
             )
         market = _Market(tape)
-        self._tell_holes(pair, tape, market.told)
+        self._tell_holes(pair, tape, market)
         return market
 
-    def _tell_holes(self, pair: str, tape: Tape, told: set[str]) -> None:
+    def _tell_holes(self, pair: str, tape: Tape, market: _Market) -> None:
         """Name each hole in the candles once, with the command that fills it."""
         if tape.bars is None or len(tape.bars) == 0:
             return
         closed = tape.bars["event_time"]
         # freqtrade cannot fill a hole inside a file: it fetches the file anew, from its first candle on.
-        first = iso(closed[0] - tape.bar_ns)[:10].replace("-", "")
+        first = iso((market.ends["bars"][0] or closed[0]) - tape.bar_ns)[:10].replace("-", "")
         for row in np.flatnonzero(np.diff(closed) > tape.bar_ns):
             start, end = iso(closed[row]), iso(closed[row + 1] - tape.bar_ns)
-            if start not in told:
-                told.add(start)
+            if start not in market.told:
+                market.told.add(start)
                 logger.warning(
                     "%s: no candles from %s to %s; the map starts anew after it (liq_warm 0 for 14 days). Fill it: "
                     "freqtrade download-data --exchange %s --trading-mode futures --candle-types futures --erase -t %s "
                     "-p %s --timerange %s-", pair, start, end, self.exchange, timeframe_name(tape.bar_ns), pair, first,
                 )  # fmt: skip
 
-    def _with_live(self, market: _Market, pair: str, dp: Any, dataframe: pd.DataFrame, timeframe: str) -> Tape:
-        """The disk's tape with what the exchange has told since, which is kept for the next call.
+    def _with_live(
+        self, market: _Market, pair: str, dp: Any, dataframe: pd.DataFrame, timeframe: str, first: int
+    ) -> Tape:
+        """The disk's tape with what the exchange has told since, from where a view of bars after `first` needs it.
 
         Where both have an instant, the disk's row counts; of two live rows the newer one. A family whose live rows
         cannot be read keeps what it had, until that is too old.
         """
-        disk = market.tape
+        disk = market.disk
         bars_tf, interest_tf = timeframe_name(disk.bar_ns), timeframe_name(disk.period_ns)
 
-        def refresh(family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame], Records]) -> Records | None:
+        def refresh(family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame], Records]) -> None:
             frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
             if kind == "futures" and own and (len(frame) == 0 or dataframe["date"].iloc[0] <= frame["date"].iloc[0]):
                 frame = dataframe
-            old = market.live.get(family)
             if frame is not None and len(frame):
                 try:
-                    new = read(frame)
-                    if old is not None and len(new):
-                        new = np.concatenate([old[old["event_time"] < new["event_time"][0]], new])
-                    market.live[family] = old = new
+                    market.hear(family, read(frame))
                 except InputError as error:
                     logger.error("%s; the last good data serve until they are too old", error)
-            return old
 
         own = timeframe == bars_tf
-        bars = append(
-            disk.bars, refresh("bars", bars_tf, "futures", lambda f: readers.bars(f, bars_tf, f"{pair} live candles"))
-        )
-        known = bars if bars is not None else np.empty(0, records.BAR)
-        interest = refresh(
+        refresh("bars", bars_tf, "futures", lambda f: readers.bars(f, bars_tf, f"{pair} live candles"))
+        known = _joined(disk.bars, market.live.get("bars"), 0)
+        refresh(
             "interest", interest_tf, "open_interest",
             lambda f: readers.open_interest(
-                f, interest_tf, known, disk.bar_ns, self.exchange, f"{pair} live open interest", disk.labels
+                f, interest_tf, known if known is not None else np.empty(0, records.BAR), disk.bar_ns, self.exchange,
+                f"{pair} live open interest", disk.labels,
             )[0],
         )  # fmt: skip
-        settled = refresh("funding", "1h", "funding_rate", lambda f: readers.funding(f, f"{pair} live funding"))
-        paid = append(disk.funding.get(self.exchange), settled)
+        refresh("funding", "1h", "funding_rate", lambda f: readers.funding(f, f"{pair} live funding"))
+        memo = market.memos[timeframe]
+        since = memo.needs if memo.serves(first, memo.needs) else 0
+        if since < disk.since:
+            tape = self._read(pair, live=True)
+            if tape is None:
+                return _unreadable(pair, self.exchange)
+            market.open(tape)
+            disk = tape
+        paid = _joined(disk.funding.get(self.exchange), market.live.get("funding"), 0)
         others = {venue: kind for venue, kind in disk.funding.items() if venue != self.exchange}
         tape = replace(
             disk,
-            bars=bars,
-            open_interest=append(disk.open_interest, interest),
+            bars=_joined(disk.bars, market.live.get("bars"), since),
+            open_interest=_joined(disk.open_interest, market.live.get("interest"), since),
             funding=others if paid is None else {self.exchange: paid, **others},
+            since=since,
         )
-        self._tell_holes(pair, tape, market.told)
+        self._tell_holes(pair, tape, market)
         return tape
+
+
+def _joined(disk: Records | None, live: Records | None, since: int) -> Records | None:
+    """Rows of the disk and the live ones beyond them, from the event time `since` (ns) on."""
+    kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
+    return np.concatenate(kinds) if kinds else None

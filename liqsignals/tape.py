@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from liqsignals import readers, records, store
 from liqsignals.clock import HOUR, Int64Array, duration_ns
-from liqsignals.records import Records
+from liqsignals.records import Records, later
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Tape:
     flow: Records | None = None
     #: Label convention that the open-interest file ends with (labels.END or START), None where nothing tells.
     labels: int | None = None
+    #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
+    since: int = 0
 
     def cut(self, known_by: int) -> "Tape":
         """The tape as a bot saw it at `known_by` (ns): every record with `known_at <= known_by`."""
@@ -54,6 +56,16 @@ class Tape:
             funding={venue: kind[: np.searchsorted(kind["known_at"], known_by, "right")] for venue, kind in self.funding.items()},
             flow=upto(self.flow),
         )  # fmt: skip
+
+    def later(self, since: int, *, copy: bool = False) -> "Tape":
+        """The tape without bars and open interest of before `since` (ns), which a liqmap.Memo has folded.
+
+        Its arrays refer to this tape's, and keep all of it in memory, unless `copy`.
+        """
+        bars, interest = (None if kind is None else later(kind, since) for kind in (self.bars, self.open_interest))
+        if copy:
+            bars, interest = (None if kind is None else kind.copy() for kind in (bars, interest))
+        return replace(self, bars=bars, open_interest=interest, since=max(since, self.since))
 
 
 def asof(kind: Records, at: Int64Array) -> Int64Array:

@@ -129,7 +129,7 @@ def fold_by_age(tape: Tape, parameters: liqmap.Parameters, at: Sequence[int] = (
 
     wide = liqmap.Reach(tiled(reach.share), tiled(reach.cum), tiled(reach.near), tiled(reach.count))
     many = replace(parameters, classes=parameters.classes * copies)
-    fold = liqmap.Fold(p, many, wide, None, np.empty(0))
+    fold = liqmap.Fold(p, many, wide)
     mix = parameters.mix
     n = len(p.low)
     swept = np.zeros((n, 2, len(AGES) + 1))

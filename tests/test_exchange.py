@@ -388,6 +388,8 @@ def test_a_forming_candle_ends_as_the_file_has_it(datadir: Path, frames: dict[An
         assert mark[0] == hour
         assert float(mark[1]) == frames[BTC, "1h", "mark"]["open"][20]
         assert mark[4] == text(values[3])
+        assert float(mark[2]) == max(float(mark[1]), float(hourly[2]))
+        assert float(mark[3]) == min(float(mark[1]), float(hourly[3]))
     now = hour + 60 * MINUTE
     done, _ = at.klines({"symbol": "BTCUSDT", "interval": "1h", "limit": "2"}, "mark")
     assert [done[0], *map(float, done[1:6])] == rows(frames[BTC, "1h", "mark"])[20]

@@ -188,7 +188,7 @@ def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: p
         honest(mass, scale, total, edge, *rest)
 
     monkeypatch.setattr(module, "sweep", watched)
-    fold = Fold(plan(tape), parameters, reach, None, np.empty(0))
+    fold = Fold(plan(tape), parameters, reach)
     swept = np.zeros((192, 2))
     steps_of_walks = 0
     for i in range(192):
@@ -226,7 +226,7 @@ def test_levels_are_read_after_the_candles_own_bars() -> None:
     assert tape.bars is not None
     out = compute(tape)
     parameters = liqmap.Parameters()
-    fold = Fold(plan(tape), parameters, reach_of(parameters, PAIR), None, np.empty(0))
+    fold = Fold(plan(tape), parameters, reach_of(parameters, PAIR))
     for row in (3, 100, 431, ROWS - 1):
         fold.to(row + 1)
         assert fold.book is not None

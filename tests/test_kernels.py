@@ -64,7 +64,7 @@ TAPES = {
 
 
 def folded(tape: Tape, parameters: Parameters, reach: Reach | None = None) -> Fold:
-    return Fold(plan(tape), parameters, reach or reach_of(parameters, tape.pair), None, np.empty(0))
+    return Fold(plan(tape), parameters, reach or reach_of(parameters, tape.pair))
 
 
 def levels(book: liqmap.Book) -> list[dict[int, float]]:

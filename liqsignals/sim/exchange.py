@@ -20,6 +20,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,11 +32,13 @@ from aiohttp import web
 from liqsignals.errors import InputError
 from liqsignals.sim import archive as files
 from liqsignals.sim import path as inside
-from liqsignals.sim import quotes
+from liqsignals.sim import quotes, stream
 from liqsignals.sim.archive import DAY, INTERVALS, MINUTE, PERIODS, Archive, Frame, Spec, text
+from liqsignals.sim.extras import Extras
 from liqsignals.sim.faults import seen
 from liqsignals.sim.serving import served
 from liqsignals.sim.supervise import caught_signals, run, wait
+from liqsignals.sources.binance import FLIP
 
 Clock = Callable[[], int]
 Row = Mapping[str, Any]
@@ -43,7 +47,15 @@ Extra = Mapping[str, Mapping[int, Sequence[float]]]
 
 _HOUR = 60 * MINUTE
 _NEVER = 4133404800000  # Binance's delivery date of a contract that is never delivered
-_INTEREST_KEPT = 30 * DAY
+_KEPT = 30 * DAY  # open interest and ratios
+_PERIOD = 5 * MINUTE
+#: Ratios by their columns in the extras.
+_RATIOS = {
+    "topLongShortAccountRatio": "top_account",
+    "topLongShortPositionRatio": "top_position",
+    "globalLongShortAccountRatio": "account",
+    "takerlongshortRatio": "taker",
+}
 
 
 def wall_clock_ms() -> int:
@@ -64,12 +76,13 @@ class LoopbackExchange:
 
     def __init__(self, archive: Archive, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> None:
         self.archive = archive
+        self.extras = Extras(archive.datadir, archive.markets)
         self.now_ms = seen(now_ms)
         self._extra = extra or {}
         self._paths: dict[str, inside.Path] = {}
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[_answer_errors])
+        app = web.Application(middlewares=[_dated(self.now_ms), _answer_errors])
         routes: dict[str, Callable[[Row], Any]] = {
             "/fapi/v1/exchangeInfo": self.exchange_info,
             "/fapi/v1/time": lambda _: {"serverTime": self.now_ms()},
@@ -84,9 +97,11 @@ class LoopbackExchange:
             "/fapi/v1/ticker/price": self.price,
             "/fapi/v2/ticker/price": self.price,
             "/futures/data/openInterestHist": self.open_interest,
+            **{f"/futures/data/{name}": partial(self.ratio, column=column) for name, column in _RATIOS.items()},
         }
         for path, answer in routes.items():
             app.router.add_get(path, _handler(answer))
+        stream.add_to(app, self.extras, self.now_ms)
         return app
 
     def exchange_info(self, query: Row) -> dict[str, Any]:
@@ -130,7 +145,28 @@ class LoopbackExchange:
         rows = list(_tuples(_select(frame, start, min(end, now - step), limit - spare, oldest_first)))
         if forming and len(rows) < limit:
             rows.append(tuple(forming))
-        return [_kline(inside.Bar(*values), step, is_mark=kind == "mark") for values in rows]
+        if kind == "mark":
+            return [_kline(inside.Bar(*values), step, "0", *_NO_TAKERS) for values in rows]
+        bars = [inside.Bar(*values) for values in rows]
+        takers = self._takers(symbol, [bar.date for bar in bars], step, now)
+        return [
+            _kline(bar, step, text(bar.volume), *(told or (text(round(quotes.turnover(bar), 8)), *_NO_TAKERS[1:])))
+            for bar, told in zip(bars, takers, strict=True)
+        ]
+
+    def _takers(self, symbol: str, dates: list[int], step: int, now: int) -> list[tuple[str, int, str, str] | None]:
+        """Turnover, trades, and coins and quote units bought by takers, of the bars that have closed and are told."""
+        rows = self.extras.takers(symbol)
+        if step != _PERIOD or not len(rows) or not dates:
+            return [None] * len(dates)
+        closes = (np.array(dates) + step) * 1_000_000
+        found = np.searchsorted(rows["event_time"], closes)
+        out: list[tuple[str, int, str, str] | None] = []
+        for close, row in zip(closes.tolist(), rows[np.minimum(found, len(rows) - 1)], strict=True):
+            known = row["event_time"] == close <= now * 1_000_000
+            trades = 0 if np.isnan(row["trades"]) else int(row["trades"])
+            out.append((text(row["quote"]), trades, text(row["buy_base"]), text(row["buy_quote"])) if known else None)
+        return out
 
     def _forming(self, symbol: str, kind: str, minutes: int, now: int) -> inside.Bar | None:
         if (market := self._look(symbol, now)) is None:
@@ -203,16 +239,9 @@ class LoopbackExchange:
         Labels are the file's. Binance keeps 30 days, and refuses a window that begins earlier.
         """
         symbol = self._symbol(query)
-        period = _required(query, "period")
-        if period not in PERIODS:
-            raise ApiError(-1130, "Data sent for parameter 'period' is not valid.")
-        start, end, limit = _window(query, default=30, most=500)
-        now = self.now_ms()
-        oldest = now - _INTEREST_KEPT
-        if start is not None and start < oldest:
-            raise ApiError(-1130, "parameter 'startTime' is invalid.")
-        frame = self.archive.frame(symbol, "open_interest", INTERVALS[period])
-        rows = _select(frame, start or oldest, min(end, now), limit, oldest_first=False)
+        minutes, start, end, limit = _span(query, self.now_ms())
+        frame = self.archive.frame(symbol, "open_interest", minutes)
+        rows = _select(frame, start, end, limit, oldest_first=False)
         return [
             {
                 "symbol": symbol,
@@ -222,6 +251,20 @@ class LoopbackExchange:
             }
             for date, amount, value in _tuples(rows)
         ]
+
+    def ratio(self, query: Row, column: str) -> list[dict[str, Any]]:
+        """As `open_interest`, from the extras; labels are those of Binance's REST API of the day."""
+        symbol = self._symbol(query)
+        now = self.now_ms()
+        minutes, start, end, limit = _span(query, now)
+        # What is labelled by its start is told at its end all the same.
+        ahead = _PERIOD if now * 1_000_000 >= FLIP else 0
+        frame = self.extras.ratios(symbol, column)
+        if minutes * MINUTE != _PERIOD:
+            keep = (frame.date - ahead) % (minutes * MINUTE) == 0
+            frame = Frame(frame.date[keep], (frame.columns[0][keep],))
+        rows = _select(frame, start + ahead, min(end + ahead, now), limit, oldest_first=False)
+        return [_ratio(symbol, column, date - ahead, value) for date, value in _tuples(rows)]
 
     def _symbol(self, query: Row) -> str:
         symbol = _required(query, "symbol")
@@ -387,10 +430,22 @@ def _contract(market: files.Market, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _kline(bar: inside.Bar, step: int, is_mark: bool) -> list[Any]:
-    """The files hold no turnover, number of trades or taker volume: the first is estimated, the others are zero.
+def _ratio(symbol: str, column: str, date: int, value: float) -> dict[str, Any]:
+    if column == "taker":
+        return {"buySellRatio": text(value), "timestamp": date}
+    shares = {"longAccount": f"{value / (1 + value):.4f}", "shortAccount": f"{1 / (1 + value):.4f}"}
+    return {"symbol": symbol, "longShortRatio": text(value), **shares, "timestamp": date}
 
-    Mark candles have no volume at all.
+
+#: Turnover, trades and what takers bought where there is no volume at all; and where nothing is told, the last three.
+_NO_TAKERS = ("0", 0, "", "")
+
+
+def _kline(bar: inside.Bar, step: int, volume: str, turnover: str, trades: int, bought: str, paid: str) -> list[Any]:
+    """A candle as Binance sends it.
+
+    Freqtrade's files hold no turnover, number of trades or taker volume. Without the extras the first is estimated, the
+    second zero, and the third empty: a recorder must not keep a zero that nobody counted.
     """
     return [
         bar.date,
@@ -398,12 +453,12 @@ def _kline(bar: inside.Bar, step: int, is_mark: bool) -> list[Any]:
         text(bar.high),
         text(bar.low),
         text(bar.close),
-        "0" if is_mark else text(bar.volume),
+        volume,
         bar.date + step - 1,
-        "0" if is_mark else text(round(quotes.turnover(bar), 8)),
-        0,
-        "0",
-        "0",
+        turnover,
+        trades,
+        bought,
+        paid,
         "0",
     ]
 
@@ -448,6 +503,18 @@ def _window(query: Row, default: int, most: int) -> tuple[int | None, int, int]:
     return start, end, limit
 
 
+def _span(query: Row, now: int) -> tuple[int, int, int, int]:
+    """Minutes of the period, first and last label and limit of a series that is kept for 30 days."""
+    period = _required(query, "period")
+    if period not in PERIODS:
+        raise ApiError(-1130, "Data sent for parameter 'period' is not valid.")
+    start, end, limit = _window(query, default=30, most=500)
+    oldest = now - _KEPT
+    if start is not None and start < oldest:
+        raise ApiError(-1130, "parameter 'startTime' is invalid.")
+    return INTERVALS[period], oldest if start is None else start, min(end, now), limit
+
+
 def _nothing_yet() -> ApiError:
     return ApiError(-1122, "Invalid symbol status.")
 
@@ -457,6 +524,21 @@ def _handler(answer: Callable[[Row], Any]) -> Callable[[web.Request], Awaitable[
         return web.json_response(answer(request.query))
 
     return handle
+
+
+def _dated(now_ms: Clock) -> Any:
+    """Answers carry the market's time: a recorder compares it with its own."""
+
+    @web.middleware
+    async def date(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        response = await handler(request)
+        if not response.prepared:
+            response.headers["Date"] = formatdate(now_ms() / 1000, usegmt=True)
+        return response
+
+    return date
 
 
 @web.middleware
@@ -531,7 +613,7 @@ def serve(exchange: LoopbackExchange) -> Iterator[int]:
 
 
 @contextmanager
-def _overlay_file(port: int) -> Iterator[Path]:
+def overlay_file(port: int) -> Iterator[Path]:
     with TemporaryDirectory(prefix="liqsignals-") as folder:
         path = Path(folder) / "overlay.json"
         path.write_text(json.dumps(config_overlay(port), indent=4) + "\n")
@@ -541,7 +623,7 @@ def _overlay_file(port: int) -> Iterator[Path]:
 @contextmanager
 def loopback(datadir: Path, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> Iterator[Path]:
     """Serve `datadir`; yields the overlay's path, for a second `--config` of any freqtrade command."""
-    with serve(LoopbackExchange(Archive(datadir), now_ms, extra)) as port, _overlay_file(port) as overlay:
+    with serve(LoopbackExchange(Archive(datadir), now_ms, extra)) as port, overlay_file(port) as overlay:
         yield overlay
 
 
@@ -569,7 +651,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     label = "SIMULATED market: " if archive.simulated else ""
-    with caught_signals() as caught, serve(LoopbackExchange(archive)) as port, _overlay_file(port) as overlay:
+    with caught_signals() as caught, serve(LoopbackExchange(archive)) as port, overlay_file(port) as overlay:
         if command:
             if not any("{overlay}" in argument for argument in command):
                 print(

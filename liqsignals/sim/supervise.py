@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -36,10 +36,10 @@ def caught_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def run(command: Sequence[str], caught: list[int], parent: int) -> int:
+def run(command: Sequence[str], caught: list[int], parent: int, environment: Mapping[str, str] | None = None) -> int:
     """The command's exit code. It is told to stop when this process is, or when this one's parent is gone."""
     try:
-        child = subprocess.Popen(command)
+        child = subprocess.Popen(command, env={**os.environ, **(environment or {})})
     except OSError as error:
         print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
         return 127 if isinstance(error, FileNotFoundError) else 126

@@ -1,0 +1,174 @@
+"""From a candle's close to the columns in the frame, in dry-run: milliseconds a pair, beside what freqtrade itself spends.
+
+A year of SIMULATED 5m candles, open interest and funding is on disk. Two markets are simulated; the other pairs are links
+to their files, and are read, folded and kept like any other. freqtrade's part is its own code in the same process, for the
+same candles: `Exchange._process_ohlcv_df` of an answer of 499 candles and `IStrategy.analyze_pair` of a strategy that has
+SqueezeMomentum's TA-Lib indicators and no column of ours. No network on either side. Ours is `Signals.attach` with
+freqtrade's DataProvider, from its frames to the finished dataframe.
+"""
+
+import gc
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import talib.abstract as ta
+from freqtrade.data.dataprovider import DataProvider
+from freqtrade.enums import CandleType, RunMode
+from freqtrade.resolvers import ExchangeResolver
+from freqtrade.strategy import IStrategy
+
+from benchmarks.report import Table, progress, show
+from liqsignals import calibration, readers
+from liqsignals.clock import dates_ns
+from liqsignals.signals import Signals
+from liqsignals.sim.market import write_market
+
+DAYS = 365
+SIMULATED = ("BTC/USDT:USDT", "SOL/USDT:USDT")
+#: Candles that freqtrade asks for at once, and what its frame grows to with SqueezeMomentum's startup of 480.
+ANSWER, GROWN = 499, 979
+CANDLES = 8
+_KINDS = (("5m", CandleType.FUTURES), ("5m", CandleType.OPEN_INTEREST), ("1h", CandleType.FUNDING_RATE))
+
+
+class Plain(IStrategy):
+    """SqueezeMomentum's indicators and its momentum, without the map."""
+
+    timeframe = "5m"
+    stoploss = -0.024
+    minimal_roi = {"0": 10}
+    startup_candle_count = GROWN - ANSWER
+
+    def populate_indicators(self, dataframe: pd.DataFrame, metadata: dict[str, Any]) -> pd.DataFrame:
+        dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)
+        dataframe["adx"] = ta.ADX(dataframe, timeperiod=14)
+        dataframe["plus_di"] = ta.PLUS_DI(dataframe, timeperiod=14)
+        dataframe["minus_di"] = ta.MINUS_DI(dataframe, timeperiod=14)
+        dataframe["roc"] = ta.ROC(dataframe, timeperiod=12)
+        return dataframe
+
+    def populate_entry_trend(self, dataframe: pd.DataFrame, metadata: dict[str, Any]) -> pd.DataFrame:
+        up = (dataframe["close"] > dataframe["ema"]) & (dataframe["adx"] >= 20) & (dataframe["roc"] >= 0.2)
+        dataframe.loc[up & (dataframe["plus_di"] > dataframe["minus_di"]), "enter_long"] = 1
+        return dataframe
+
+    def populate_exit_trend(self, dataframe: pd.DataFrame, metadata: dict[str, Any]) -> pd.DataFrame:
+        return dataframe
+
+
+class Bot:
+    """freqtrade's exchange, data provider and strategy as a dry-run has them, fed from files instead of the network."""
+
+    def __init__(self, datadir: Path) -> None:
+        self.config: dict[str, Any] = {
+            "dry_run": True, "runmode": RunMode.DRY_RUN, "trading_mode": "futures", "margin_mode": "isolated", "stake_currency": "USDT",
+            "timeframe": "5m", "datadir": datadir, "pairs": [], "startup_candle_count": Plain.startup_candle_count,
+            "exchange": {"name": "binance", "key": "", "secret": "", "pair_whitelist": [], "enable_ws": False},
+        }  # fmt: skip
+        self.exchange = ExchangeResolver.load_exchange(self.config, validate=False)
+        self.exchange._set_startup_candle_count(self.config)
+        self.dp = DataProvider(self.config, self.exchange)
+        self.strategy = Plain(self.config)
+        self.strategy.dp = self.dp
+        self.rows = {
+            (pair, kind): _answers(datadir, pair, timeframe, kind) for pair in SIMULATED for timeframe, kind in _KINDS
+        }
+
+    def refresh(self, pair: str, source: str, now: int, timeframe: str, kind: CandleType, most: int) -> None:
+        """What freqtrade does with the exchange's answer at `now` (ms): the rows of before, and the forming candle."""
+        dates, rows = self.rows[source, kind]
+        end = int(np.searchsorted(dates, now, side="right"))
+        self.exchange._process_ohlcv_df(
+            pair, timeframe, kind, rows[max(end - most, 0) : end], cache=True,
+            drop_incomplete=self.exchange._drop_incomplete_candle(kind), fetch_start_ms=now + 2_000,
+        )  # fmt: skip
+
+
+def _answers(datadir: Path, pair: str, timeframe: str, kind: CandleType) -> tuple[np.ndarray, list[list[Any]]]:
+    path = readers.data_file(datadir, pair, timeframe, kind.value)
+    assert path is not None
+    frame = pd.read_feather(path)
+    dates = dates_ns(frame["date"], str(path)) // 1_000_000
+    values = frame.drop(columns="date").to_numpy(np.float64).tolist()
+    return dates, [[date, *value] for date, value in zip(dates.tolist(), values, strict=True)]
+
+
+def _pairs(datadir: Path, count: int) -> dict[str, str]:
+    """`count` pairs and the simulated one that each is: links to its files beyond the first two."""
+    pairs = {pair: pair for pair in SIMULATED[:count]}
+    for n in range(count - len(pairs)):
+        source = SIMULATED[n % len(SIMULATED)]
+        pair = f"C{n}/USDT:USDT"
+        pairs[pair] = source
+        for path in sorted((datadir / "futures").glob(f"{source.split('/')[0]}_USDT_USDT-*")):
+            link = path.with_name(path.name.replace(source.split("/")[0], f"C{n}", 1))
+            if not link.exists():
+                os.link(path, link)
+    return pairs
+
+
+def measure(bot: Bot, datadir: Path, count: int, frame_rows: int) -> tuple[Any, ...]:
+    """One row of the table: a restart with `count` pairs, then CANDLES new candles."""
+    progress(f"latency: {count} pairs, {frame_rows} rows")
+    pairs = _pairs(datadir, count)
+    last = int(bot.rows[SIMULATED[0], CandleType.FUTURES][0][-1])
+    bot.exchange._klines.clear()
+    signals = Signals(datadir, calibrated=calibration.choose(None))
+    process = psutil.Process()
+    gc.collect()
+    before = process.memory_info().rss
+    first, warm, own = [], [], []
+    for candle in range(CANDLES + 1):
+        now = last - (CANDLES - candle) * 300_000
+        for pair, source in pairs.items():
+            most = ANSWER if candle else frame_rows + 1
+            begin = time.perf_counter()
+            bot.refresh(pair, source, now, *_KINDS[0], most)
+            bot.strategy.analyze_pair(pair)
+            spent = time.perf_counter() - begin
+            for timeframe, kind in _KINDS[1:]:
+                bot.refresh(pair, source, now, timeframe, kind, most)
+            frame = bot.dp.ohlcv(pair, "5m", candle_type=CandleType.FUTURES)
+            begin = time.perf_counter()
+            out = signals.attach(frame, pair, "5m", dp=bot.dp)
+            ours = time.perf_counter() - begin
+            assert out["liq_fresh"].iloc[-1] == 1
+            (warm if candle else first).append(1e3 * ours)
+            if candle:
+                own.append(1e3 * spent)
+        if not candle:
+            gc.collect()
+            held = (process.memory_info().rss - before) / count / 2**20
+    return (
+        f"{count} pairs, {len(out)} rows", median(first), median(warm), min(warm), median(own), min(own),
+        median(warm) / median(own), min(warm) / min(own), held,
+    )  # fmt: skip
+
+
+def run() -> list[Table]:
+    """The table of latencies."""
+    with tempfile.TemporaryDirectory(prefix="liqsignals-bench-") as name:
+        progress(f"latency: simulating {DAYS} days of {len(SIMULATED)} pairs")
+        write_market(Path(name) / "market", seed=1, days=DAYS, pairs=SIMULATED)
+        datadir = Path(name) / "market" / "binance"
+        bot = Bot(datadir)
+        # Compiles, or loads what is compiled: a bot pays for it once, not a pair.
+        measure(bot, datadir, 1, ANSWER)
+        rows = [measure(bot, datadir, *size) for size in ((2, ANSWER), (2, GROWN), (20, ANSWER), (100, ANSWER))]
+    columns = (
+        "", "first ms", "warm ms, median", "min", "freqtrade's ms, median", "min", "ratio, median", "min", "MiB a pair",
+    )  # fmt: skip
+    title = f"candle to columns in dry-run, a pair: a year of 5m on disk (SIMULATED), {CANDLES} new candles (goals: 500 and 10 ms)"
+    note = "freqtrade's: its own refresh and analysis of the same candles, no network. Pairs after the second are links to the files of two."
+    return [show(Table(title, columns, rows, note))]
+
+
+if __name__ == "__main__":
+    run()
