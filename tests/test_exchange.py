@@ -18,6 +18,7 @@ import ccxt.async_support
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import START_LABELS, make_market, resampled, write, write_datadir
 from freqtrade.configuration.config_validation import validate_config_consistency
 from freqtrade.data.history import get_datahandler
 from freqtrade.enums import CandleType, RunMode
@@ -256,6 +257,24 @@ def test_open_interest_is_kept_for_thirty_days(datadir: Path) -> None:
         T0 + STEP
     )
     assert at.open_interest({**asked, "endTime": str(T0)}) == [], "older than that, and the window begins nowhere"
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_open_interest_is_told_when_it_was_measured(tmp_path: Path, starts: bool) -> None:
+    """Whatever the file calls a snapshot."""
+    market = make_market(3, 11)
+    datadir = write_datadir(tmp_path, market, flows=False, funding=False, flip=START_LABELS if starts else None)
+    now = 0
+    at = LoopbackExchange(Archive(datadir), lambda: now)
+    stored = market.interest.set_index("date")["open_interest_amount"]
+    for period, minutes in (("5m", 5), ("1h", 60)):
+        taken = T0 + 2 * 1440 * MINUTE + (STEP if starts and minutes == 60 else 0)
+        for early, before in ((0, 0), (1, minutes * MINUTE)):
+            now = taken - early
+            row = at.open_interest({"symbol": "BTCUSDT", "period": period})[-1]
+            snapshot = pd.Timestamp(taken - before, unit="ms", tz="UTC")
+            assert row["timestamp"] == taken - before - STEP * starts
+            assert float(row["sumOpenInterest"]) == stored[snapshot]
 
 
 def test_book_and_tickers(exchange: ccxt.binance, frames: dict[Any, pd.DataFrame]) -> None:
@@ -604,6 +623,40 @@ def test_without_a_command_it_serves_until_stdin_closes(tmp_path: Path, frames: 
         assert process.communicate()[0] == ""
     assert process.returncode == 0
     assert not is_served(int(port))
+
+
+def test_download_data_in_the_middle_of_a_bar(tmp_path: Path) -> None:
+    """Freqtrade drops the newest row of every kind. Of candles that is the forming one, and no closed one is missing."""
+    market = make_market(3, 5)
+    source = write_datadir(tmp_path, market, flows=False)
+    hourly = resampled(market.candles, "1h")
+    mark = hourly.assign(volume=0.0)
+    write(source, "1h-futures", hourly)
+    write(source, "1h-mark", mark)
+    got = tmp_path / "got" / "binance"
+    got.mkdir(parents=True)
+    now = T0 + 49 * 60 * MINUTE + 7 * MINUTE
+    with loopback(source, lambda: now) as overlay:
+        command = [
+            str(Path(sys.executable).with_name("freqtrade")), "download-data", "--config", str(ROOT / "config.json"),
+            "--config", str(overlay), "--userdir", str(tmp_path / "got"), "--datadir", str(got), "--trading-mode", "futures",
+            "--candle-types", "futures", "mark", "funding_rate", "open_interest", "-t", "5m", "1h",
+            "--timerange", "20260105-20260109", "--pairs", BTC,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    at = pd.Timestamp(now, unit="ms", tz="UTC")
+    for what, stored, last in (
+        ("5m-futures", market.candles, at - pd.Timedelta("5min")),
+        ("1h-futures", hourly, at - pd.Timedelta("1h")),
+        ("1h-mark", mark, at - pd.Timedelta("1h")),
+        ("5m-open_interest", market.interest, at - pd.Timedelta("5min")),
+        ("1h-funding_rate", market.funding, at),
+    ):
+        frame = pd.read_feather(got / "futures" / f"BTC_USDT_USDT-{what}.feather")
+        wanted = stored[(stored["date"] >= frame["date"][0]) & (stored["date"] <= last)]
+        assert frame["date"][0] <= START + pd.Timedelta("10min")
+        assert rows(frame) == rows(wanted.astype({"date": frame["date"].dtype})), what
 
 
 def test_config_is_one_that_freqtrade_accepts() -> None:

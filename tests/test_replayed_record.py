@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +19,26 @@ from conftest import FIVE, PAIR, START, Market, make_market, ns, write_datadir
 from feed import until
 
 from liqsignals import rawlog, record, records, store
-from liqsignals.clock import DAY, HOUR, MINUTE, SECOND
+from liqsignals.clock import DAY, HOUR, MINUTE, SECOND, iso
+from liqsignals.errors import InputError
 from liqsignals.record import DTYPES, Recorder, Rhythm
 from liqsignals.sim.archive import Archive
+from liqsignals.sim.clock import faketime_library
 from liqsignals.sim.exchange import LoopbackExchange, serve
 from liqsignals.sources import feeds, http
 
 BEGIN = START + 2 * DAY
+
+
+def _missing() -> str:
+    try:
+        faketime_library()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+needs_faketime = pytest.mark.skipif(bool(_missing()), reason=_missing())
 FAST = Rhythm(flush=0.02, publish=0.05, ping=0.2)
 
 
@@ -287,3 +302,39 @@ def test_two_batches_of_one_instant_are_two(tmp_path: Path, clock: Clock) -> Non
     for part in (rows[:1], rows[1:]):
         record.write_part(tmp_path, part)
     assert store.read(tmp_path, records.BAR)["event_time"].tolist() == rows["event_time"].tolist()
+
+
+#: Runs a recorder until it has published three batches of prints, then stops it as a user does.
+WATCH = """
+import pathlib, signal, subprocess, sys, time
+extras = pathlib.Path(sys.argv[1])
+child = subprocess.Popen(sys.argv[2:])
+while child.poll() is None and len(list(extras.glob("liquidation/*/*/parts/*"))) < 3:
+    time.sleep(1)
+child.send_signal(signal.SIGINT)
+sys.exit(child.wait())
+"""
+
+
+@needs_faketime
+def test_the_command_records_in_the_markets_time(tmp_path: Path, datadir: Path, market: Market) -> None:
+    extra = tmp_path / "recorded"
+    command = [
+        sys.executable, "-m", "liqsignals", "replay", "-d", str(datadir), "--from", iso(BEGIN), "--speed", "60", "--",
+        sys.executable, "-c", WATCH, str(extra), sys.executable, "-m", "liqsignals", "record", "-d", "{datadir}",
+        "--extras", str(extra), "--pairs", PAIR, "--exchanges", "binance", "--url", "binance={rest}",
+        "--url", "binance-stream={stream}", "--url", "coinmetrics={rest}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "its clock is" not in done.stderr, "exchange and recorder live in one time"
+    got, there = feed.prints(extra), feed.prints(datadir / "liqsignals")
+    assert (got["event_time"] >= BEGIN - SECOND).all()
+    heard = (there["event_time"] >= got["event_time"][0]) & (there["event_time"] <= got["event_time"][-1])
+    same(got, there[heard])
+    bars = recorded(extra, "bar")
+    closed = ns(market.candles["date"]) + FIVE
+    rows = np.isin(closed, bars["event_time"])
+    assert rows.sum() == len(bars) >= 498
+    assert bars["close"].tobytes() == market.candles["close"].to_numpy()[rows].tobytes()
+    assert (bars["event_time"] <= bars["known_at"]).all()

@@ -16,10 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather, ipc
 
+from liqsignals import labels
 from liqsignals.errors import InputError
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE
+_NS = 1_000_000  # in a millisecond
 _TIMEFRAMES = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w"  # a month has no fixed length
 _UNITS = {"m": 1, "h": 60, "d": 1440, "w": 10080}
 _Time = TypeVar("_Time", int, NDArray[np.int64])
@@ -98,6 +100,7 @@ class Archive:
             raise InputError(f"{folder}: no candle file such as BTC_USDT_USDT-5m-futures.feather; {fill}")
         self._frames: dict[Path, Frame] = {}
         self._built: dict[tuple[str, str, int], Frame] = {}
+        self._told: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._specs: dict[str, Spec | None] = {}
 
     def finest(self, symbol: str, kind: str) -> int | None:
@@ -118,6 +121,29 @@ class Archive:
             make = _snapshots if kind == "open_interest" else _resample
             self._built[key] = make(rows, shorter, minutes)
         return self._built[key]
+
+    def told(self, symbol: str, minutes: int) -> NDArray[np.int64]:
+        """When each row of `frame(symbol, "open_interest", minutes)` was told first (ms, ascending), shape (n,).
+
+        At its label where labels name the ends of periods, a period later where they name starts: the file tells which
+        (labels.py), a day at a time.
+        """
+        key = (symbol, minutes)
+        if key not in self._told:
+            rows, length = self.frame(symbol, "open_interest", minutes), self.finest(symbol, "futures")
+            bars = self.frame(symbol, "futures", length) if length else None
+            if rows is None or bars is None or length is None:
+                return np.empty(0, np.int64)
+            files = self.markets[symbol].files["open_interest"]
+            period = max(have for have in files if have <= minutes and minutes % have == 0)
+            stored = self._read(files[period], "open_interest")
+            days, kinds, _ = labels.conventions(
+                stored.date * _NS, stored.columns[0], period * MINUTE * _NS, bars.date * _NS, length * MINUTE * _NS,
+                bars.columns[4], "binance",
+            )  # fmt: skip
+            start = kinds[np.searchsorted(days, rows.date * _NS, side="right") - 1] == labels.START
+            self._told[key] = np.maximum.accumulate(rows.date + np.where(start, period * MINUTE, 0))
+        return self._told[key]
 
     def spec(self, symbol: str) -> Spec | None:
         """Tick and step as the latest candles show them, or None without candles.

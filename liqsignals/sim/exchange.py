@@ -236,11 +236,15 @@ class LoopbackExchange:
     def open_interest(self, query: Row) -> list[dict[str, Any]]:
         """The latest rows of the window, however it is given: this endpoint never counts from its start.
 
-        Labels are the file's. Binance keeps 30 days, and refuses a window that begins earlier.
+        Labels are the file's, and a row is told when its snapshot had been taken. Binance keeps 30 days, and refuses a
+        window that begins earlier.
         """
         symbol = self._symbol(query)
-        minutes, start, end, limit = _span(query, self.now_ms())
+        now = self.now_ms()
+        minutes, start, end, limit = _span(query, now)
         frame = self.archive.frame(symbol, "open_interest", minutes)
+        if frame:
+            frame = frame.slice(0, int(np.searchsorted(self.archive.told(symbol, minutes), now, side="right")))
         rows = _select(frame, start, end, limit, oldest_first=False)
         return [
             {

@@ -189,7 +189,7 @@ def serve(
         names = {
             "overlay": str(market.overlay),
             "datadir": str(own),
-            "stream": f"ws://127.0.0.1:{market.port}",
+            "stream": f"ws://127.0.0.1:{market.port}/market/ws",
             "rest": f"http://127.0.0.1:{market.port}",
         }
         if command:
