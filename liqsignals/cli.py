@@ -839,3 +839,122 @@ def record_command(
         extras or datadir / "liqsignals", names, exchanges.replace(",", " ").split(), feeds.override(url or []),
         tell=tell, poll=not prints_only,
     )  # fmt: skip
+
+
+Config = Annotated[Path, typer.Option("--config", help="freqtrade configuration.")]
+UserDir = Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")]
+Keep = Annotated[
+    Path | None,
+    typer.Option("--keep", help="New folder for the run's files: logs, database. Removed at the end unless given."),
+]
+
+
+@contextmanager
+def _kept(folder: Path | None) -> Iterator[Path]:
+    """A new folder, temporary unless named."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="liqsignals-") as made:
+            yield Path(made)
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--keep {folder}: is not empty. Way out: name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+
+
+def _say(text: str) -> None:
+    errors.print(text, markup=False, highlight=False)
+
+
+@app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def replay_command(
+    context: typer.Context,
+    datadir: DataDir,
+    start: Annotated[str, typer.Option("--from", help="Market time at which it begins, with zone.")],
+    speed: Annotated[float, typer.Option("--speed", help="Market seconds per second.", min=0.01)] = 1.0,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", help="Faults to put in: .json, see docs/replay.md.")
+    ] = None,
+    keep: Keep = None,
+) -> None:
+    """Serve history as Binance USD-M futures that are still going on, and run a command in that market's time.
+
+    liqsignals replay -d D --from T --speed 60 -- freqtrade trade --config config.json --config {overlay} --datadir {datadir} ...
+
+    {overlay}: configuration that sends freqtrade here. {datadir}: the data directory as it stood at T. {stream}: address of the
+    streams for liqsignals record --url binance-stream={stream}. {rest}: the same for polls. Without a command: until Ctrl-C.
+    """
+    from liqsignals.sim.replay import serve
+
+    at = parse_time(start)
+    with _kept(keep) as folder:
+        code = serve(datadir, at, speed, faults, folder, context.args, _say)
+    raise typer.Exit(code)
+
+
+@app.command("paper")
+def paper_command(
+    datadir: DataDir,
+    start: Annotated[str, typer.Option("--from", help="Market time at which the bot starts, with zone.")],
+    hours: Annotated[float, typer.Option("--hours", help="Market hours after which it ends.", min=0.1)] = 24.0,
+    strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    config: Config = Path("config.json"),
+    userdir: UserDir = Path("user_data"),
+    keep: Keep = None,
+) -> None:
+    """Run a real dry-run bot on a stretch of history, as fast as it can loop, and print its trades."""
+    from liqsignals import paper
+    from liqsignals.sim.bot import Settings
+
+    begun, at = time.monotonic(), parse_time(start)
+    names = tuple(pairs.split())
+    with _kept(keep) as folder:
+        result = paper.run(
+            datadir,
+            lambda own: Settings(config, userdir, own, strategy, userdir / "strategies", names, timeframe, folder),
+            at, hours, _say,
+        )  # fmt: skip
+    for trade in result.trades:
+        console.print(f"{_simulated(datadir)}{paper.sentence(trade)}", markup=False)
+    console.print(
+        f"{_simulated(datadir)}{strategy}: {hours:g} h from {iso(at)} in {time.monotonic() - begun:.0f} s, "
+        f"{len(result.session.rows)} candles analysed, {len(result.trades)} trades"
+    )
+
+
+@app.command("parity")
+def parity_command(
+    datadir: DataDir,
+    timerange: Annotated[str, typer.Option("--timerange", help="freqtrade's notation, UTC: 20251124-20251201.")],
+    strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    config: Config = Path("config.json"),
+    userdir: UserDir = Path("user_data"),
+    keep: Keep = None,
+) -> None:
+    """Backtest a strategy and run it dry over the same span; exit code 0 only where both are the same, with trades."""
+    from liqsignals import parity
+
+    start, stop = parse_timerange(timerange)
+    if start is None or stop is None:
+        raise InputError(f"parity: the timerange {timerange} needs a start and an end")
+    step = duration_ns(timeframe)
+    span = parity.Span(
+        datadir,
+        config,
+        userdir,
+        strategy,
+        tuple(pairs.split()),
+        timeframe,
+        -(-start // step) * step,
+        stop // step * step,
+    )
+    with _kept(keep) as folder:
+        report = parity.run(span, folder, _say)
+    for line in parity.lines(report):
+        console.print(f"{_simulated(datadir)}{line}", markup=False)
+    print(report.last_line)
+    raise typer.Exit(0 if report.passed else 1)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from liqsignals import flows, funding, kernels, liqmap
 from liqsignals.clock import HOUR, Int64Array, open_time
-from liqsignals.records import Records, open_interest_max_age
+from liqsignals.records import Records, open_interest_lag, open_interest_max_age
 from liqsignals.tape import Tape, asof
 
 Float64Array = NDArray[np.float64]
@@ -66,7 +66,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("liq_remainder_long", "share", "0 .. 1", _LIQ, "long open interest without a level on the map"),
     Column("liq_remainder_short", "share", "0 .. 1", _LIQ, "short open interest without a level on the map"),
     Column("liq_model_score", "rank correlation", "-1 .. 1", "uncalibrated; before the end of what the calibration was fitted on; no open-interest or candle file", "how well the calibration in use ranked hours of real liquidations that it was not fitted on (of the pairs that it was fitted on)"),
-    Column("liq_fresh", "flag", "0, 1", "no open-interest or candle file", "1 where candles and open interest are recent enough"),
+    Column("liq_fresh", "flag", "0, 1", "no open-interest or candle file", "1 where every candle is there, and the newest open interest that should be known is"),
     Column("liq_warm", "flag", "0, 1", "no open-interest or candle file", "1 where the map has run for 14 days without a hole in the candles"),
     Column("fund_rate_8h", "fraction per 8 h", "real", _FUND, "newest settled funding rate; > 0: longs pay"),
     Column("fund_skew_z", "z-score", "real", f"{_FUND}; fewer than 30 settlements in 30 days, or all of them equal and this one not", "its distance from the mean of its last 30 days"),
@@ -126,8 +126,14 @@ def _map_columns(
         fresh &= (closes > 0) & np.isfinite(closes)
         fresh &= at - p.closes_at[bar] < view.bar_ns
         fresh &= at - p.measured_at[bar] <= open_interest_max_age(view.period_ns)
+    complete = fresh.copy()
+    if len(p.closes_at):
+        # The newest snapshot that the rule of records.py makes known by now is the newest one here.
+        complete &= at - p.measured_at[bar] < open_interest_lag(view.period_ns) + view.period_ns
+    if view.unsure:
+        complete &= at < view.unsure
     out = {
-        "liq_fresh": fresh.astype(np.float64),
+        "liq_fresh": complete.astype(np.float64),
         "liq_warm": (running & (at - reading.started >= liqmap.WARMUP)).astype(np.float64),
     }
     if parameters.score is not None:

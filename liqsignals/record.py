@@ -487,7 +487,10 @@ def write_part(folder: Path, rows: Records) -> None:
     The instant is chosen before the file is written and checked after; a disk that took longer gets it again, later.
     """
     bound = BOUND
-    path = folder / "parts" / f"{time.time_ns()}.parquet"
+    name = time.time_ns()
+    # On a coarse clock, or one that stands, two batches may have one instant.
+    while (path := folder / "parts" / f"{name}.parquet").exists():
+        name += 1
     while True:
         stamp = time.time_ns() + bound
         stamped = rows.copy()

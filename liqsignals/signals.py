@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from liqsignals import calibration, features, liqmap, readers, records
+from liqsignals import calibration, features, liqmap, readers, records, store
 from liqsignals.clock import DAY, MINUTE, duration_ns, iso, open_time, timeframe_name
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later
@@ -52,6 +52,8 @@ class _Market:
     memos: dict[str, liqmap.Memo] = field(default_factory=lambda: defaultdict(liqmap.Memo))
     #: Problems that were told once.
     told: set[str] = field(default_factory=set)
+    #: State of the disk's files when they were read (Signals._files).
+    read: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         self.open(self.disk)
@@ -81,6 +83,16 @@ class _Market:
         if family != "funding" and not np.array_equal(then, now):
             self.memos.clear()
         self.live[family] = np.concatenate([old[:before], new])
+
+    def unsure(self) -> int:
+        """Close (ns) of the first live bar without volume, 0 where all have some.
+
+        Freqtrade fills a candle that the exchange left out with such a bar, and never asks for it again.
+        """
+        bars = self.live.get("bars")
+        if bars is None or not (empty := bars["volume"] == 0).any():
+            return 0
+        return int(bars["event_time"][np.argmax(empty)])
 
     def settle(self) -> None:
         """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
@@ -192,6 +204,8 @@ class Signals:
             columns = features.empty(len(dataframe))
         else:
             live = live and pair in self._markets
+            if live:
+                self._renew(pair, market)
             length = duration_ns(timeframe)
             first = int(open_time(at[:1], length)[0])
             tape = self._with_live(market, pair, dp, dataframe, timeframe, first) if live else market.disk
@@ -238,6 +252,35 @@ class Signals:
                 raise
             logger.error("%s: %s", pair, error)
             return None
+
+    def _files(self, pair: str, recorded: bool) -> tuple[Any, ...]:
+        """What changes when the disk's files of a pair do; a recorder's, which change all the time, only if asked."""
+        found = [
+            readers.candle_file(self.datadir, pair, self.finest),
+            readers.open_interest_file(self.datadir, pair),
+        ]
+        paths: list[Path | None] = [file[1] for file in found if file]
+        paths += [
+            readers.funding_file(folder, pair) for folder in (self.datadir, *readers.venue_dirs(self.extras).values())
+        ]
+        paths += (self.extras / "flows").glob("*.csv")
+        if recorded:
+            kinds = (("bar", "5m"), ("open_interest", "5m"))
+            paths += (store.series_dir(self.extras, kind, self.exchange, pair, period) for kind, period in kinds)
+        return tuple((str(path), *readers.signature(path)) for path in paths if path is not None and path.exists())
+
+    def _renew(self, pair: str, market: _Market) -> None:
+        """In dry-run and live: read the disk again where a download has changed it, or a recorder may have mended it."""
+        try:
+            files = self._files(pair, bool(market.unsure()))
+        except OSError:  # one of them is being replaced: the next candle sees it
+            return
+        if files == market.read:
+            return
+        tape = self._read(pair, live=True) if market.read else None
+        market.read = files
+        if tape is not None:
+            market.open(tape)
 
     def _opened(self, pair: str, tape: Tape) -> _Market | None:
         command = readers.download_command(self.exchange, pair)
@@ -333,9 +376,21 @@ class Signals:
             open_interest=_joined(disk.open_interest, market.live.get("interest"), since),
             funding=others if paid is None else {self.exchange: paid, **others},
             since=since,
+            unsure=market.unsure(),
         )
         self._tell_holes(pair, tape, market)
+        self._tell_unsure(pair, tape, market)
         return tape
+
+    def _tell_unsure(self, pair: str, tape: Tape, market: _Market) -> None:
+        """Name each candle that may be made up once."""
+        if tape.unsure and iso(tape.unsure) not in market.told:
+            market.told.add(iso(tape.unsure))
+            logger.warning(
+                "%s: the candle that closed at %s has no volume: the exchange left it out, or did not trade. No entries (liq_fresh 0) "
+                "until the disk has it; the bot looks by itself. Way out: liqsignals download --datadir %s --pairs %s --days 2, or "
+                "liqsignals record beside the bot", pair, iso(tape.unsure), self.datadir, pair,
+            )  # fmt: skip
 
 
 def _joined(disk: Records | None, live: Records | None, since: int) -> Records | None:

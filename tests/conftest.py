@@ -14,7 +14,10 @@ from hypothesis import HealthCheck, settings
 
 from liqsignals import kernels, liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, parse_time, to_dates
+from liqsignals.errors import InputError
 from liqsignals.liqmap import LeverageClass, Parameters
+from liqsignals.sim.clock import faketime_library
+from liqsignals.sim.market import write_market
 from liqsignals.tape import Tape
 
 settings.register_profile(
@@ -39,6 +42,18 @@ REAL = Path(os.environ.get("LIQSIGNALS_DATA", ROOT.parent / "shared" / "data"))
 needs_real_data = pytest.mark.skipif(
     not (REAL / "binance" / "futures").is_dir(), reason=f"no real data in {REAL} (set LIQSIGNALS_DATA)"
 )
+
+
+def _faketime() -> str:
+    """Why no bot can be driven here, empty where one can."""
+    try:
+        faketime_library()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+needs_faketime = pytest.mark.skipif(bool(_faketime()), reason=_faketime())
 
 
 @dataclass(frozen=True)
@@ -256,6 +271,25 @@ def assert_same_bits(one: Any, other: Any, rows: Any = slice(None), names: Any =
         if not np.array_equal(a, b, equal_nan=True):
             differs = np.flatnonzero(~((a == b) | (np.isnan(a) & np.isnan(b)))) if a.shape == b.shape else []
             raise AssertionError(f"{name}: {a.shape} and {b.shape}, rows {differs[:5]} of {len(differs)} differ")
+
+
+#: The SIMULATED market of the session: what it has of trades is in test_freqtrade.py and test_parity.py.
+ETH = "ETH/USDT:USDT"
+DAYS = 45
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directory of a SIMULATED market, with a second venue's rate at every candle in the extras."""
+    out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[ETH])
+    datadir = out / "binance"
+    candles = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather").date
+    # Two rows 8 h apart tell the interval of all that follow.
+    dates = pd.concat([candles.iloc[:1] - pd.Timedelta("8h"), candles], ignore_index=True)
+    rate = 1e-4 + 1e-4 * np.abs(np.random.default_rng(5).normal(size=len(dates)))
+    folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
+    pd.DataFrame({"date": dates, "funding_rate": rate}).to_feather(folder / "ETH_USDT_USDT-1h-funding_rate.feather")
+    return datadir
 
 
 @pytest.fixture(autouse=True)

@@ -18,19 +18,23 @@ import ccxt.async_support
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import START_LABELS, make_market, resampled, write, write_datadir
 from freqtrade.configuration.config_validation import validate_config_consistency
 from freqtrade.data.history import get_datahandler
 from freqtrade.enums import CandleType, RunMode
 
 import liqsignals
 from liqsignals.errors import InputError
-from liqsignals.sim.exchange import Archive, LoopbackExchange, config_overlay, decimals, loopback, main, text
+from liqsignals.sim.archive import Archive, decimals, text
+from liqsignals.sim.exchange import ApiError, LoopbackExchange, config_overlay, loopback, main
 
 ROOT = Path(__file__).resolve().parents[1]
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 START = pd.Timestamp("2026-01-05", tz="UTC")  # a Monday
 MINUTE = 60_000
 T0 = START.value // 10**6
+STEP = 5 * MINUTE
+END = T0 + 1700 * STEP  # of BTC's candles
 
 
 def candles(rows: int, freq: str, price: float, tick: int, seed: int) -> pd.DataFrame:
@@ -104,7 +108,7 @@ def datadir(frames: dict[tuple[str, str, str], pd.DataFrame], tmp_path_factory: 
 
 @pytest.fixture(scope="module")
 def overlay(datadir: Path) -> Iterator[dict[str, Any]]:
-    with loopback(datadir) as path:
+    with loopback(datadir, lambda: END) as path:
         yield json.loads(path.read_text())["exchange"]
 
 
@@ -179,14 +183,17 @@ def test_candles_come_back_bit_for_bit(exchange: ccxt.binance, frames: dict[Any,
 
 @pytest.mark.parametrize(("timeframe", "rule"), [("15m", "15min"), ("1h", "1h"), ("1d", "1D")])
 def test_longer_candles_are_made_from_shorter_ones(
-    exchange: ccxt.binance, frames: dict[Any, pd.DataFrame], timeframe: str, rule: str
+    exchange: ccxt.binance, datadir: Path, frames: dict[Any, pd.DataFrame], timeframe: str, rule: str
 ) -> None:
     stored = frames[BTC, "5m", "futures"].set_index("date")
     wanted = stored.resample(rule).agg({"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"})
-    complete = wanted.index + pd.Timedelta(rule) <= stored.index[-1] + pd.Timedelta("5min")
-    wanted = wanted[complete].round(8)
+    wanted = wanted.round(8)
     got = exchange.fetch_ohlcv(BTC, timeframe, T0, 1000)
-    assert got == rows(wanted.reset_index())
+    assert got == rows(wanted.reset_index()), "the last one is forming"
+    # Later it has closed, but its candles are not all there.
+    after = LoopbackExchange(Archive(datadir), lambda: END + 1440 * MINUTE)
+    last = after.klines({"symbol": "BTCUSDT", "interval": timeframe, "limit": "1"}, "futures")[0]
+    assert last[0] == got[-2][0]
 
 
 def test_raw_candle_has_binances_shape(overlay: dict[str, Any]) -> None:
@@ -238,6 +245,38 @@ def test_open_interest(exchange: ccxt.binance, frames: dict[Any, pd.DataFrame], 
     assert (status, answer["code"]) == (400, -1130)
 
 
+def test_open_interest_is_kept_for_thirty_days(datadir: Path) -> None:
+    month = 30 * 1440 * MINUTE
+    now = T0 + month + STEP
+    at = LoopbackExchange(Archive(datadir), lambda: now)
+    asked = {"symbol": "BTCUSDT", "period": "5m"}
+    with pytest.raises(ApiError, match="parameter 'startTime' is invalid") as refused:
+        at.open_interest({**asked, "startTime": str(now - month - 1)})
+    assert (refused.value.code, refused.value.status) == (-1130, 400)
+    assert at.open_interest({**asked, "startTime": str(now - month), "endTime": str(T0 + STEP)})[0]["timestamp"] == (
+        T0 + STEP
+    )
+    assert at.open_interest({**asked, "endTime": str(T0)}) == [], "older than that, and the window begins nowhere"
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_open_interest_is_told_when_it_was_measured(tmp_path: Path, starts: bool) -> None:
+    """Whatever the file calls a snapshot."""
+    market = make_market(3, 11)
+    datadir = write_datadir(tmp_path, market, flows=False, funding=False, flip=START_LABELS if starts else None)
+    now = 0
+    at = LoopbackExchange(Archive(datadir), lambda: now)
+    stored = market.interest.set_index("date")["open_interest_amount"]
+    for period, minutes in (("5m", 5), ("1h", 60)):
+        taken = T0 + 2 * 1440 * MINUTE + (STEP if starts and minutes == 60 else 0)
+        for early, before in ((0, 0), (1, minutes * MINUTE)):
+            now = taken - early
+            row = at.open_interest({"symbol": "BTCUSDT", "period": period})[-1]
+            snapshot = pd.Timestamp(taken - before, unit="ms", tz="UTC")
+            assert row["timestamp"] == taken - before - STEP * starts
+            assert float(row["sumOpenInterest"]) == stored[snapshot]
+
+
 def test_book_and_tickers(exchange: ccxt.binance, frames: dict[Any, pd.DataFrame]) -> None:
     stored = frames[BTC, "5m", "futures"]
     last = stored["close"].iloc[-1]
@@ -257,7 +296,7 @@ def test_book_and_tickers(exchange: ccxt.binance, frames: dict[Any, pd.DataFrame
 
 
 def test_time(exchange: ccxt.binance) -> None:
-    assert abs(exchange.fetch_time() - exchange.milliseconds()) < 60_000
+    assert exchange.fetch_time() == END
 
 
 @pytest.mark.parametrize(
@@ -294,21 +333,138 @@ def test_ccxt_knows_a_bad_symbol(exchange: ccxt.binance) -> None:
 
 
 def test_nothing_is_served_before_its_time(datadir: Path, frames: dict[Any, pd.DataFrame]) -> None:
-    now = T0 + 100 * 5 * MINUTE + 4 * MINUTE
+    now = T0 + 100 * STEP + 4 * MINUTE
     at = LoopbackExchange(Archive(datadir), lambda: now)
-    last = at.klines({"symbol": "BTCUSDT", "interval": "5m", "limit": "1"}, "futures")[0]
-    assert last[6] == T0 + 100 * 5 * MINUTE - 1
-    assert at.klines({"symbol": "BTCUSDT", "interval": "1h", "limit": "1"}, "futures")[0][6] < now
-    assert at.open_interest({"symbol": "BTCUSDT", "period": "5m"})[-1]["timestamp"] == T0 + 100 * 5 * MINUTE
+    stored = frames[BTC, "5m", "futures"]
+    closed, forming = at.klines({"symbol": "BTCUSDT", "interval": "5m", "limit": "2"}, "futures")
+    assert closed[6] == T0 + 100 * STEP - 1
+    assert forming[0] == T0 + 100 * STEP
+    assert [float(value) for value in closed[1:6]] == stored.iloc[99, 1:].tolist()
+    assert at.open_interest({"symbol": "BTCUSDT", "period": "5m"})[-1]["timestamp"] == T0 + 100 * STEP
     assert at.funding_rate({"symbol": "BTCUSDT"})[-1]["fundingTime"] == T0 + 8 * 60 * MINUTE
-    assert {row["symbol"]: row["lastPrice"] for row in at.ticker({})}["BTCUSDT"] == last[4]
-    assert at.premium_index({"symbol": "BTCUSDT"})["markPrice"] == last[4]
-    on_the_hour = LoopbackExchange(Archive(datadir), lambda: T0 + 120 * MINUTE)
-    mark = frames[BTC, "1h", "mark"]["close"][1]
-    assert on_the_hour.premium_index({"symbol": "BTCUSDT"})["markPrice"] == text(mark)
-    early = LoopbackExchange(Archive(datadir), lambda: T0)
+    early = LoopbackExchange(Archive(datadir), lambda: T0 - 1)
     assert early.ticker({}) == []
     assert early.klines({"symbol": "BTCUSDT", "interval": "5m"}, "futures") == []
+
+
+def test_what_comes_later_changes_no_answer(datadir: Path, frames: dict[Any, pd.DataFrame], tmp_path: Path) -> None:
+    """At every instant an archive that ends with the bar in progress answers as the whole one does, and inside a
+    bar nothing shows that the path has not walked."""
+    whole = Archive(datadir)
+    cut = tmp_path / "binance"
+    (cut / "futures").mkdir(parents=True)
+    handler = get_datahandler(cut, "feather")
+    bar = 130
+    opened = START + bar * pd.Timedelta("5min")
+    # Beyond the bar everything is missing, and what the path walks last in this bar is another price.
+    for (pair, timeframe, kind), frame in frames.items():
+        handler.ohlcv_store(pair, timeframe, frame[frame["date"] <= opened], CandleType.from_string(kind))
+    short = Archive(cut)
+    stored = frames[BTC, "5m", "futures"].iloc[bar]
+    rises = stored["close"] >= stored["open"]
+    for share, hidden in ((0.29, ("high", "low", "close")), (0.49, ("high" if rises else "low", "close")), (0.99, ())):
+        now = T0 + bar * STEP + int(share * STEP)
+        there, here = (LoopbackExchange(archive, lambda now=now: now) for archive in (whole, short))
+        btc = {"symbol": "BTCUSDT"}
+        for interval in ("5m", "15m", "1h", "1d", "1w"):
+            for kind in ("futures", "mark"):
+                query = {**btc, "interval": interval}
+                assert there.klines(query, kind) == here.klines(query, kind)
+        for ask in ("ticker", "book_ticker", "price", "premium_index", "open_interest", "funding_rate"):
+            query = {**btc, "period": "5m"}
+            assert getattr(there, ask)(query) == getattr(here, ask)(query)
+        assert there.depth({**btc, "limit": "20"}) == here.depth({**btc, "limit": "20"})
+        shown = json.dumps([there.klines({**btc, "interval": "5m", "limit": "1"}, "futures"), there.ticker(btc)])
+        for column in hidden:
+            assert f'"{stored[column]}"' not in shown
+
+
+def test_a_forming_candle_ends_as_the_file_has_it(datadir: Path, frames: dict[Any, pd.DataFrame]) -> None:
+    now = 0
+    at = LoopbackExchange(Archive(datadir), lambda: now)
+    stored = rows(frames[BTC, "5m", "futures"])
+    hour = T0 + 20 * 60 * MINUTE
+    for ms in range(hour, hour + 60 * MINUTE, 7_000):
+        now = ms
+        query = {"symbol": "BTCUSDT", "interval": "5m", "limit": "3"}
+        *closed, (date, *values) = [[row[0], *map(float, row[1:6])] for row in at.klines(query, "futures")]
+        bar = (ms - T0) // STEP
+        assert closed == stored[bar - 2 : bar]
+        _, open_, high, low, _, volume = stored[bar]
+        assert date == stored[bar][0]
+        assert values[0] == open_
+        assert low <= values[2] <= values[3] <= values[1] <= high
+        assert values[4] == round(volume * (ms - date) / STEP, 8)
+        hourly = at.klines({**query, "interval": "1h", "limit": "1"}, "futures")[0]
+        parts = [*stored[(hour - T0) // STEP : bar], [date, *values]]
+        assert [hourly[0], *map(float, hourly[1:6])] == [
+            hour, parts[0][1], max(p[2] for p in parts), min(p[3] for p in parts), values[3],
+            pytest.approx(sum(p[5] for p in parts), abs=1e-7),
+        ]  # fmt: skip
+        price = {text(values[3])}
+        assert {at.price(query)["price"], at.ticker(query)["lastPrice"], at.premium_index(query)["markPrice"]} == price
+        mark = at.klines({**query, "interval": "1h", "limit": "1"}, "mark")[0]
+        assert mark[0] == hour
+        assert float(mark[1]) == frames[BTC, "1h", "mark"]["open"][20]
+        assert mark[4] == text(values[3])
+        assert float(mark[2]) == max(float(mark[1]), float(hourly[2]))
+        assert float(mark[3]) == min(float(mark[1]), float(hourly[3]))
+    now = hour + 60 * MINUTE
+    done, _ = at.klines({"symbol": "BTCUSDT", "interval": "1h", "limit": "2"}, "mark")
+    assert [done[0], *map(float, done[1:6])] == rows(frames[BTC, "1h", "mark"])[20]
+
+
+def test_the_forming_candle_counts_as_a_row(datadir: Path) -> None:
+    now = T0 + 10 * STEP + 1
+    at = LoopbackExchange(Archive(datadir), lambda: now)
+
+    def dates(**query: int) -> list[int]:
+        asked = {"symbol": "BTCUSDT", "interval": "5m"} | {name: str(value) for name, value in query.items()}
+        return [(row[0] - T0) // STEP for row in at.klines(asked, "futures")]
+
+    assert dates() == list(range(11))
+    assert dates(limit=1) == [10]
+    assert dates(limit=2) == [9, 10]
+    assert dates(limit=2, startTime=T0) == [0, 1]
+    assert dates(limit=4, startTime=T0 + 8 * STEP) == [8, 9, 10]
+    assert dates(startTime=T0 + 10 * STEP) == [10]
+    assert dates(startTime=T0 + 10 * STEP + 1) == []
+    assert dates(limit=2, endTime=T0 + 10 * STEP - 1) == [8, 9]
+
+
+def test_the_book_is_as_wide_as_the_market_is_wild(datadir: Path, frames: dict[Any, pd.DataFrame]) -> None:
+    stored = frames[BTC, "5m", "futures"]
+    ranges = (stored["high"] - stored["low"]) / stored["close"]
+    for bar in (300, 777, 1500):
+        at = LoopbackExchange(Archive(datadir), lambda now=T0 + bar * STEP + 299_000: now)
+        book = at.depth({"symbol": "BTCUSDT", "limit": "20"})
+        bids, asks = ([(float(price), float(amount)) for price, amount in book[side]] for side in ("bids", "asks"))
+        price = stored["close"][bar]
+        spread = asks[0][0] - bids[0][0]
+        wanted = 0.01 * ranges[bar - 12 : bar].mean() * price
+        assert wanted <= spread + 1e-9
+        assert spread < wanted + 0.1 + 1e-9
+        assert bids[0][0] <= price <= asks[0][0]
+        assert price - bids[-1][0] >= 10 * spread - 0.1
+        assert asks[-1][0] - price >= 10 * spread - 0.1
+        second = stored["volume"][bar - 287 : bar + 1].sum() / 86400
+        usual = ranges[bar - 287 : bar].mean() / ranges[bar - 12 : bar].mean()
+        assert bids[0][1] == pytest.approx(5 * second * usual, rel=0.01)
+        ticker = at.book_ticker({"symbol": "BTCUSDT"})
+        assert [ticker["bidPrice"], ticker["bidQty"]] == book["bids"][0]
+        assert [ticker["askPrice"], ticker["askQty"]] == book["asks"][0]
+
+
+def test_a_hole_has_no_forming_candle(tmp_path: Path, frames: dict[Any, pd.DataFrame]) -> None:
+    (tmp_path / "futures").mkdir()
+    some = frames[BTC, "5m", "futures"][:20].drop(index=[13])
+    some.to_feather(tmp_path / "futures" / "BTC_USDT_USDT-5m-futures.feather")
+    at = LoopbackExchange(Archive(tmp_path), lambda: T0 + 13 * STEP + 1)
+    query = {"symbol": "BTCUSDT", "interval": "5m"}
+    assert at.klines(query, "futures")[-1][0] == T0 + 12 * STEP
+    assert at.ticker(query)["lastPrice"] == text(some["close"][12])
+    hourly = at.klines({**query, "interval": "1h"}, "futures")[-1]
+    assert (hourly[0], hourly[4]) == (T0 + 60 * MINUTE, text(some["close"][12]))
 
 
 def test_old_and_odd_files(tmp_path: Path, frames: dict[Any, pd.DataFrame]) -> None:
@@ -467,6 +623,40 @@ def test_without_a_command_it_serves_until_stdin_closes(tmp_path: Path, frames: 
         assert process.communicate()[0] == ""
     assert process.returncode == 0
     assert not is_served(int(port))
+
+
+def test_download_data_in_the_middle_of_a_bar(tmp_path: Path) -> None:
+    """Freqtrade drops the newest row of every kind. Of candles that is the forming one, and no closed one is missing."""
+    market = make_market(3, 5)
+    source = write_datadir(tmp_path, market, flows=False)
+    hourly = resampled(market.candles, "1h")
+    mark = hourly.assign(volume=0.0)
+    write(source, "1h-futures", hourly)
+    write(source, "1h-mark", mark)
+    got = tmp_path / "got" / "binance"
+    got.mkdir(parents=True)
+    now = T0 + 49 * 60 * MINUTE + 7 * MINUTE
+    with loopback(source, lambda: now) as overlay:
+        command = [
+            str(Path(sys.executable).with_name("freqtrade")), "download-data", "--config", str(ROOT / "config.json"),
+            "--config", str(overlay), "--userdir", str(tmp_path / "got"), "--datadir", str(got), "--trading-mode", "futures",
+            "--candle-types", "futures", "mark", "funding_rate", "open_interest", "-t", "5m", "1h",
+            "--timerange", "20260105-20260109", "--pairs", BTC,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    at = pd.Timestamp(now, unit="ms", tz="UTC")
+    for what, stored, last in (
+        ("5m-futures", market.candles, at - pd.Timedelta("5min")),
+        ("1h-futures", hourly, at - pd.Timedelta("1h")),
+        ("1h-mark", mark, at - pd.Timedelta("1h")),
+        ("5m-open_interest", market.interest, at - pd.Timedelta("5min")),
+        ("1h-funding_rate", market.funding, at),
+    ):
+        frame = pd.read_feather(got / "futures" / f"BTC_USDT_USDT-{what}.feather")
+        wanted = stored[(stored["date"] >= frame["date"][0]) & (stored["date"] <= last)]
+        assert frame["date"][0] <= START + pd.Timedelta("10min")
+        assert rows(frame) == rows(wanted.astype({"date": frame["date"].dtype})), what
 
 
 def test_config_is_one_that_freqtrade_accepts() -> None:

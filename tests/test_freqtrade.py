@@ -13,33 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import DAYS, ETH
 
 from liqsignals import COLUMNS, Signals, calibration
 from liqsignals.sim.exchange import loopback
-from liqsignals.sim.market import write_market
 
 ROOT = Path(__file__).parents[1]
 STRATEGIES = ROOT / "user_data" / "strategies"
 PLANTED = ROOT / "tests" / "planted"
 BOTH = ("SqueezeMomentum", "RejectionFade")
-ETH = "ETH/USDT:USDT"
-DAYS = 45
 
 Freqtrade = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data directory of a SIMULATED market, with a second venue's rate at every candle in the extras."""
-    out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[ETH])
-    datadir = out / "binance"
-    candles = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather").date
-    # Two rows 8 h apart tell the interval of all that follow.
-    dates = pd.concat([candles.iloc[:1] - pd.Timedelta("8h"), candles], ignore_index=True)
-    rate = 1e-4 + 1e-4 * np.abs(np.random.default_rng(5).normal(size=len(dates)))
-    folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
-    pd.DataFrame({"date": dates, "funding_rate": rate}).to_feather(folder / "ETH_USDT_USDT-1h-funding_rate.feather")
-    return datadir
 
 
 @pytest.fixture(scope="session")

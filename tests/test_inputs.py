@@ -176,11 +176,12 @@ def test_a_day_without_open_interest_goes_stale_and_comes_back(tmp_path: Path) -
     made = make_market(4, 2)
     datadir = write_datadir(tmp_path, replace(made, interest=made.interest.drop(index=range(288, 576))))
     out = attach(datadir, made)
-    # Snapshot 287 is the close of candle 287; it is read up to 3 h of age.
+    # Snapshot 287 is the close of candle 287; it is read up to 3 h of age, but not without the flag that a newer one is due.
     fresh = out["liq_fresh"].to_numpy()
-    assert fresh[: 287 + 36 + 1][3:].all()
-    assert not fresh[287 + 37 : 578].any()
+    assert fresh[3 : 287 + 2 + 1].all()
+    assert not fresh[287 + 3 : 578].any()
     assert fresh[578:].all()
+    assert out["liq_imbalance"].iloc[287 + 3 : 287 + 37].notna().all()
     assert out["liq_imbalance"].iloc[287 + 37 : 578].isna().all()
     assert (out["liq_remainder_short"].iloc[578:] > 0).all()
     assert (out["liq_warm"] == 0).all()

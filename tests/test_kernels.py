@@ -104,7 +104,7 @@ def assert_equals_oracle(tape: Tape, parameters: Parameters) -> None:
             found, wanted = levels(fold.book)[side], oracle.base(side)
             for b in found.keys() | wanted.keys():
                 assert_close(found.get(b, 0.0), wanted.get(b, 0.0), unit, f"bar {i}, side {side}: level {centre(b)}")
-        if columns["liq_fresh"][i] == 1.0:
+        if np.isfinite(columns["liq_remainder_long"][i]):
             read += 1
             usd = unit * bars["close"][i]
             for name, wanted_value in oracle.read(float(bars["close"][i]), interest_now).items():

@@ -1,6 +1,7 @@
 """The strategies on small hand-made frames: how they load, when they enter, what their exits decide on."""
 
 import ast
+import logging
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from freqtrade.enums import RunMode
+from freqtrade.exceptions import TemporaryError
 from freqtrade.resolvers import StrategyResolver
 from freqtrade.strategy import IStrategy
 
@@ -304,8 +307,11 @@ def show(strategy: Any, frame: pd.DataFrame) -> None:
     strategy.dp = SimpleNamespace(get_analyzed_dataframe=lambda *_: (analyzed, None))
 
 
-def leave(strategy: Any, trade: Trade, rate: float = 100.0) -> str | None:
-    return strategy.custom_exit(PAIR, trade, trade.open_date_utc, rate, 0.0)
+def leave(strategy: Any, trade: Trade, rate: float = 100.0, now: pd.Timestamp | None = None) -> str | None:
+    """At `now`, or when the newest candle has just closed."""
+    if now is None:
+        now = strategy.dp.get_analyzed_dataframe()[0]["date"].iat[-1] + CANDLE
+    return strategy.custom_exit(PAIR, trade, now.to_pydatetime(), rate, 0.0)
 
 
 def test_squeeze_exits_at_the_cluster_of_the_entry(squeeze: Any) -> None:
@@ -316,6 +322,8 @@ def test_squeeze_exits_at_the_cluster_of_the_entry(squeeze: Any) -> None:
     trade = Trade(frame["date"][13] + pd.Timedelta("7s"))
     show(squeeze, frame.head(13))
     assert leave(squeeze, trade, rate=105.0) is None  # no candle has closed since
+    show(squeeze, frame.head(13).assign(ema=101.0, minus_di=40.0))
+    assert leave(squeeze, trade) is None
     show(squeeze, frame.head(16).assign(liq_above_price=101.0))
     assert leave(squeeze, trade, rate=105.0) is None  # the target stays, and a price inside a candle is no close
     show(squeeze, frame.head(17))
@@ -339,8 +347,6 @@ def test_squeeze_exits_without_a_target(squeeze: Any) -> None:
     # A stale map does not keep a trade open: exits need candles only.
     show(squeeze, frame.head(5 + 48).assign(**features.empty(5 + 48)))
     assert leave(squeeze, forced) == "time_stop"
-    squeeze.dp = SimpleNamespace(get_analyzed_dataframe=lambda *_: (pd.DataFrame(), None))
-    assert leave(squeeze, forced) is None
 
 
 @pytest.mark.parametrize("side", ["short", "long"])
@@ -356,6 +362,40 @@ def test_fade_exits_at_the_mean(fade: Any, side: str) -> None:
     long_after = Trade(frame["date"][10], is_short=side == "short")
     show(fade, frame.head(10 + 48))
     assert leave(fade, long_after) == "time_stop"
+
+
+def test_the_target_is_that_of_the_entry(squeeze: Any) -> None:
+    frame = pressing()
+    frame.loc[16, "high"] = 101.6
+    trade = Trade(frame["date"][13] + pd.Timedelta("7s"))
+    show(squeeze, frame.head(13))
+    assert leave(squeeze, trade, now=frame["date"][13] + pd.Timedelta("12s")) is None
+    # Open interest was revised: what was a signal is none any more.
+    show(squeeze, frame.head(17).assign(liq_warm=0.0))
+    assert leave(squeeze, trade) == "cluster_reached"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", [0, 13, 15])
+def test_time_stops_where_candles_do_not_arrive(name: str, rows: int) -> None:
+    strategy = load(name)
+    frame = pressing() if name == "SqueezeMomentum" else rejected("long")
+    frame.loc[12, "high"] = 150.0  # before the entry
+    frame["enter_long"] = 0
+    trade = Trade(frame["date"][13] + pd.Timedelta("7s"))
+    strategy.dp = SimpleNamespace(
+        get_analyzed_dataframe=lambda *_: (frame.head(rows) if rows else pd.DataFrame(), None)
+    )
+    due = frame["date"][13] + pd.Timedelta(hours=strategy.max_hours.value)
+    for now in (trade.open_date_utc, due - CANDLE, due, due + pd.Timedelta("59s")):
+        assert leave(strategy, trade, now=pd.Timestamp(now)) is None
+    assert leave(strategy, trade, now=due + pd.Timedelta("60s")) == "time_stop"
+    # A candle that comes in time decides first, as in a backtest.
+    last = frame.head(13 + 48).assign(close=100.0, ema=100.0, high=150.0)
+    strategy.dp = SimpleNamespace(get_analyzed_dataframe=lambda *_: (last, None))
+    trade.data["target"] = 101.5
+    expected = "cluster_reached" if name == "SqueezeMomentum" else "mean_reached"
+    assert leave(strategy, trade, now=due + pd.Timedelta("2s")) == expected
 
 
 @pytest.mark.parametrize(("side", "wick", "factor"), [("short", 100.8, 1.002), ("long", 99.2, 0.998)])
@@ -384,3 +424,122 @@ def test_the_wick_fits_inside_the_last_resort(fade: Any) -> None:
     farthest = (1 + fade.wick_max.high) * (1 + fade.stop_buffer.high) - 1
     assert farthest < -fade.stoploss / fade.max_leverage_used
     assert fade.wick_max.value <= fade.wick_max.high
+
+
+# --- entries that are refused -------------------------------------------------------------------------------
+
+
+#: Strategy, side, the frame whose last row has the signal, distance of the stop.
+SIGNALS = [
+    ("SqueezeMomentum", "long", pressing().head(13), 0.008),
+    ("RejectionFade", "short", rejected("short").head(23), 1.008 * 1.002 - 1),
+    ("RejectionFade", "long", rejected("long").head(23), 1 - 0.992 * 0.998),
+]
+each_signal = pytest.mark.parametrize(("name", "side", "frame", "distance"), SIGNALS)
+
+
+class Entry:
+    """An entry that freqtrade asks to confirm: `late` seconds after the candle, at `rate`, the book `spread` wide."""
+
+    def __init__(self, name: str, side: str, frame: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+        self.strategy, self.side, self.frame, self.caplog = load(name), side, frame, caplog
+        self.asked = 0
+        caplog.set_level(logging.INFO)
+
+    def __call__(
+        self,
+        late: float = 3.0,
+        rate: float = 100.0,
+        spread: Any = 0.0,
+        runmode: RunMode = RunMode.DRY_RUN,
+        tag: str | None = None,
+        **columns: float,
+    ) -> str | None:
+        """The word of the refusal, None where there is none."""
+        frame = self.frame.assign(**columns) if len(self.frame) else self.frame
+
+        def orderbook(pair: str, maximum: int) -> Any:
+            assert (pair, maximum) == (PAIR, 5)
+            self.asked += 1
+            if isinstance(spread, Exception):
+                raise spread
+            if isinstance(spread, dict):
+                return spread
+            return {"bids": [[100.0, 1.0], [99.0, 1.0]], "asks": [[100.0 * (1 + spread), 1.0], [101.0, 1.0]]}
+
+        self.strategy.dp = SimpleNamespace(
+            get_analyzed_dataframe=lambda *_: (frame, None), runmode=runmode, orderbook=orderbook
+        )
+        now = (SIGNAL_CLOSED[self.strategy.get_strategy_name()] + pd.Timedelta(seconds=late)).to_pydatetime()
+        self.caplog.clear()
+        told = self.strategy.confirm_trade_entry(PAIR, "limit", 1.0, rate, "GTC", now, tag, self.side)
+        messages = [record.getMessage() for record in self.caplog.records]
+        if told:
+            assert messages == []
+            return None
+        # What `liqsignals parity` reads.
+        [message] = messages
+        assert message.startswith(f"{PAIR}: entry refused (")
+        return message.split("(")[1].split(")")[0]
+
+
+SIGNAL_CLOSED = {"SqueezeMomentum": START + 13 * CANDLE, "RejectionFade": START + 23 * CANDLE}
+
+
+@each_signal
+def test_an_entry_on_an_old_signal_is_refused(
+    name: str, side: str, frame: pd.DataFrame, distance: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    enter = Entry(name, side, frame, caplog)
+    assert enter() is None
+    assert enter(late=0.0) is None
+    assert enter(late=14.9) is None
+    asked = enter.asked
+    # From here on freqtrade may have taken an unfinished candle for the closed one.
+    assert enter(late=15.0) == "stale"
+    assert enter(late=300.0) == "stale"
+    assert enter(liq_fresh=0.0) == "stale"
+    assert enter(liq_fresh=np.nan) == "stale"
+    enter.frame = frame.drop(columns="liq_fresh")
+    assert enter() == "stale"
+    enter.frame = pd.DataFrame()
+    assert enter() == "stale"
+    assert enter.asked == asked  # the exchange is asked last
+    assert enter(tag="force_entry") is None
+
+
+@each_signal
+def test_an_entry_far_from_its_signal_is_refused(
+    name: str, side: str, frame: pd.DataFrame, distance: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    enter = Entry(name, side, frame, caplog)
+    worse = 1 if side == "long" else -1
+    for runmode in (RunMode.DRY_RUN, RunMode.LIVE, RunMode.BACKTEST, RunMode.HYPEROPT):
+        assert enter(rate=100 * (1 + worse * 0.249 * distance), runmode=runmode) is None
+        assert enter(rate=100 * (1 + worse * 0.251 * distance), runmode=runmode) == "drift"
+        assert enter(rate=100 * (1 - worse * distance), runmode=runmode) is None  # a better price
+        assert enter(rate=np.nan, runmode=runmode) == "drift"
+
+
+@each_signal
+def test_an_entry_into_a_wide_book_is_refused(
+    name: str, side: str, frame: pd.DataFrame, distance: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    enter = Entry(name, side, frame, caplog)
+    for runmode in (RunMode.DRY_RUN, RunMode.LIVE):
+        assert enter(spread=0.099 * distance, runmode=runmode) is None
+        assert enter(spread=0.101 * distance, runmode=runmode) == "spread"
+    for broken in (
+        -0.001,
+        TemporaryError("503"),
+        {},
+        {"bids": [], "asks": []},
+        {"bids": [[0.0, 1.0]], "asks": [[100.0, 1.0]]},
+        {"bids": [[None, 1.0]], "asks": [[100.0, 1.0]]},
+        {"bids": [[100.0, 1.0]], "asks": [[np.nan, 1.0]]},
+    ):
+        assert enter(spread=broken) == "spread"
+    asked = enter.asked
+    # A backtest has no book.
+    assert enter(spread=1.0, runmode=RunMode.BACKTEST) is None
+    assert enter.asked == asked

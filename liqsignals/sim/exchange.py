@@ -7,259 +7,59 @@ with it can reach no real account by mistake.
     python -m liqsignals.sim.exchange --datadir user_data/data/binance -- \\
         freqtrade backtesting --config config.json --config {overlay} --strategy MyStrategy
 
-Nothing in it knows the time but `now_ms`: an answer holds only candles that had closed by then, and open
-interest and funding labelled no later.
+Nothing in it knows the time but `now_ms`. An answer holds the candles that had closed by then, bit for bit the file's, and the
+forming one as far as the path inside its finest bar (path.py) has come; open interest and funding labelled no later.
+Tickers, books and mark prices follow that path (quotes.py).
 """
 
 import argparse
 import json
-import math
 import os
-import re
-import select
-import signal
-import stat
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from decimal import Decimal
+from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from aiohttp import web
-from numpy.typing import NDArray
-from pyarrow import feather, ipc
 
 from liqsignals.errors import InputError
+from liqsignals.sim import archive as files
+from liqsignals.sim import path as inside
+from liqsignals.sim import quotes, stream
+from liqsignals.sim.archive import DAY, INTERVALS, MINUTE, PERIODS, Archive, Frame, Spec, text
+from liqsignals.sim.extras import Extras
+from liqsignals.sim.faults import seen
 from liqsignals.sim.serving import served
+from liqsignals.sim.supervise import caught_signals, run, wait
+from liqsignals.sources.binance import FLIP
 
 Clock = Callable[[], int]
 Row = Mapping[str, Any]
+#: More prices to dwell at: symbol -> open of the finest bar, ms -> prices (path.py).
+Extra = Mapping[str, Mapping[int, Sequence[float]]]
 
-_MINUTE = 60_000
-_DAY = 1440 * _MINUTE
-_TIMEFRAMES = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w"  # a month has no fixed length
-_UNITS = {"m": 1, "h": 60, "d": 1440, "w": 10080}
-INTERVALS = {name: int(name[:-1]) * _UNITS[name[-1]] for name in _TIMEFRAMES.split()}
-PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")  # of open interest
-# Binance's weeks begin on Mondays, the epoch on a Thursday.
-_WEEK_ORIGIN = 4 * _DAY
+_HOUR = 60 * MINUTE
 _NEVER = 4133404800000  # Binance's delivery date of a contract that is never delivered
-
-_FILE = re.compile(
-    r"(?P<base>[^-]+)_(?P<quote>[^-_]+)_(?P=quote)-(?P<timeframe>\d+[mhdw])"
-    r"-(?P<kind>futures|mark|funding_rate|open_interest)\.feather"
-)
-_PER_SECOND = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}
-_COLUMNS = {
-    "futures": ("open", "high", "low", "close", "volume"),
-    "mark": ("open", "high", "low", "close", "volume"),
-    "funding_rate": ("funding_rate",),
-    "open_interest": ("open_interest_amount", "open_interest_value"),
+_KEPT = 30 * DAY  # open interest and ratios
+_PERIOD = 5 * MINUTE
+#: Ratios by their columns in the extras.
+_RATIOS = {
+    "topLongShortAccountRatio": "top_account",
+    "topLongShortPositionRatio": "top_position",
+    "globalLongShortAccountRatio": "account",
+    "takerlongshortRatio": "taker",
 }
 
 
 def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-class Frame(NamedTuple):
-    """One file: milliseconds, and float64 columns in the order of `_COLUMNS`."""
-
-    date: NDArray[np.int64]
-    columns: tuple[NDArray[np.float64], ...]
-
-    def slice(self, first: int, last: int) -> "Frame":
-        return Frame(self.date[first:last], tuple(column[first:last] for column in self.columns))
-
-
-@dataclass(frozen=True)
-class Market:
-    """A pair of the data directory and its files: kind -> minutes of the timeframe -> path."""
-
-    base: str
-    quote: str
-    files: dict[str, dict[int, Path]] = field(default_factory=dict)
-
-    @property
-    def symbol(self) -> str:
-        return self.base + self.quote
-
-
-class Spec(NamedTuple):
-    """What a market's candles say about its contract."""
-
-    price_decimals: int
-    amount_decimals: int
-    onboard_ms: int
-
-
-class Archive:
-    """A freqtrade data directory, listed at once, read on first use, kept in memory from then on."""
-
-    def __init__(self, datadir: Path) -> None:
-        self.datadir = datadir
-        self.simulated = (datadir / "SIMULATED").is_file()
-        folder = datadir / "futures"
-        if not datadir.is_dir():
-            raise InputError(
-                f"{datadir}: no such folder; give the one that freqtrade's --datadir takes,"
-                " such as user_data/data/binance"
-            )
-        fill = "fill it with `freqtrade download-data --trading-mode futures --data-format-ohlcv feather`"
-        if not folder.is_dir():
-            raise InputError(f"{datadir}: no folder `futures` in it; give its parent, or {fill}")
-        found: dict[str, Market] = {}
-        for path in sorted(folder.iterdir()):
-            if (match := _FILE.fullmatch(path.name)) and match["timeframe"] in INTERVALS:
-                market = Market(match["base"], match["quote"])
-                files = found.setdefault(market.symbol, market).files
-                files.setdefault(match["kind"], {})[INTERVALS[match["timeframe"]]] = path
-        self.markets = {symbol: market for symbol, market in found.items() if "futures" in market.files}
-        if not self.markets:
-            raise InputError(f"{folder}: no candle file such as BTC_USDT_USDT-5m-futures.feather; {fill}")
-        self._frames: dict[Path, Frame] = {}
-        self._built: dict[tuple[str, str, int], Frame] = {}
-        self._specs: dict[str, Spec | None] = {}
-
-    def finest(self, symbol: str, kind: str) -> int | None:
-        """The shortest timeframe on disk, in minutes."""
-        return min(self.markets[symbol].files.get(kind, ()), default=None)
-
-    def frame(self, symbol: str, kind: str, minutes: int) -> Frame | None:
-        """The rows of one timeframe: its file's, else made from the next shorter one that fits into it."""
-        files = self.markets[symbol].files.get(kind, {})
-        if minutes in files:
-            return self._read(files[minutes], kind)
-        shorter = max((have for have in files if have < minutes and minutes % have == 0), default=None)
-        if shorter is None:
-            return None
-        key = (symbol, kind, minutes)
-        if key not in self._built:
-            rows = self._read(files[shorter], kind)
-            make = _snapshots if kind == "open_interest" else _resample
-            self._built[key] = make(rows, shorter, minutes)
-        return self._built[key]
-
-    def spec(self, symbol: str) -> Spec | None:
-        """Tick and step as the latest candles show them, or None without candles.
-
-        Read from the smallest file, and only the end of it: exchangeInfo asks this of every market, and a
-        contract's tick changes over the years.
-        """
-        if symbol not in self._specs:
-            paths = self.markets[symbol].files["futures"].values()
-            by_size = sorted(paths, key=lambda path: path.stat().st_size)
-            self._specs[symbol] = next((spec for path in by_size if (spec := _sample(path))), None)
-        return self._specs[symbol]
-
-    def _read(self, path: Path, kind: str) -> Frame:
-        if path not in self._frames:
-            names = _COLUMNS[kind]
-            try:
-                table = feather.read_table(path)
-                if kind == "funding_rate" and names[0] not in table.column_names:
-                    names = ("open",)  # how freqtrade stored funding until 2026
-                date = table["date"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy()
-                columns = [table[name].cast(pa.float64()).to_numpy() for name in names]
-            except (OSError, KeyError, pa.ArrowInvalid) as error:
-                raise _unreadable(path, error) from error
-            if np.any(date[1:] <= date[:-1]):
-                date, order = np.unique(date, return_index=True)
-                columns = [column[order] for column in columns]
-            self._frames[path] = Frame(date, tuple(columns))
-        return self._frames[path]
-
-
-def _resample(rows: Frame, shorter: int, minutes: int) -> Frame:
-    """Candles of `minutes` from shorter ones; a last one that is not complete is left out."""
-    step = minutes * _MINUTE
-    origin = _WEEK_ORIGIN if minutes == INTERVALS["1w"] else 0
-    if not len(rows.date):
-        return rows
-    label = (rows.date - origin) // step * step + origin
-    first = np.flatnonzero(np.r_[True, label[1:] != label[:-1]])
-    last = np.r_[first[1:], len(label)] - 1
-    open_, high, low, close, volume = rows.columns
-    built = Frame(
-        label[first],
-        (
-            open_[first],
-            np.maximum.reduceat(high, first),
-            np.minimum.reduceat(low, first),
-            close[last],
-            # Without it, sums of decimals end in ...0000001.
-            np.round(np.add.reduceat(volume, first), 8).astype(np.float64),
-        ),
-    )
-    complete = int(rows.date[-1]) + shorter * _MINUTE >= int(built.date[-1]) + step
-    return built if complete else built.slice(0, len(built.date) - 1)
-
-
-def _snapshots(rows: Frame, shorter: int, minutes: int) -> Frame:
-    """Open interest is a level, not a sum: a longer period has the rows at its own labels."""
-    keep = rows.date % (minutes * _MINUTE) == 0
-    return Frame(rows.date[keep], tuple(column[keep] for column in rows.columns))
-
-
-def _sample(path: Path, rows: int = 200) -> Spec | None:
-    """Tick and step from the decimals of a file's last rows.
-
-    No call in here may make pyarrow import pandas: a backtest asks for nothing else, and would wait for it.
-    """
-    try:
-        with pa.memory_map(str(path)) as source:
-            names = ipc.open_file(source).schema.names
-            wanted = [names.index(name) for name in ("date", "close", "volume")]
-            reader = ipc.open_file(source, options=ipc.IpcReadOptions(included_fields=wanted))
-            batches = [reader.get_batch(index) for index in range(reader.num_record_batches)[-2:]]
-            close, volume = (
-                [value for batch in batches for value in batch.column(name)[-rows:].to_pylist()][-rows:]
-                for name in ("close", "volume")
-            )
-            if not close:
-                return None
-            first = reader.get_batch(0).column("date")[0]
-            onboard_ms = int(first.value * 1000 // _PER_SECOND[first.type.unit])
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
-    return Spec(*decimals(close, volume), onboard_ms)
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not readable as freqtrade's feather ({error}); download it again")
-
-
-def decimals(close: Sequence[float], volume: Sequence[float]) -> tuple[int, int]:
-    """Decimals of the price and of the amount, as observed, within what an exchange could have.
-
-    A tick is between 1e-7 and 1e-3 of the price. A step is no finer than 0.001, which is Binance's finest,
-    unless it would be worth more than 100 of the quote currency.
-    """
-    size = math.floor(math.log10(max(close[-1], 1e-9)))
-    traded = [value for value in volume if value > 0]
-    price = min(max(_observed(close), 3 - size, 0), 6 - size, 10)
-    amount = max(min(_observed(traded) if traded else 3, 3), size - 1, 0)
-    return max(price, 0), amount
-
-
-def _observed(values: Sequence[float]) -> int:
-    return max(len(f"{value:.10f}".rstrip("0").partition(".")[2]) for value in values)
-
-
-def text(value: float) -> str:
-    """The shortest plain decimal that reads back as the same float; nothing for NaN."""
-    if math.isnan(value):
-        return ""
-    shortest = repr(float(value))
-    return f"{Decimal(shortest):f}" if "e" in shortest else shortest
 
 
 class ApiError(Exception):
@@ -271,28 +71,18 @@ class ApiError(Exception):
         self.status = status
 
 
-class Quote(NamedTuple):
-    """The last day of a market as its candles tell it."""
-
-    open: float
-    high: float
-    low: float
-    last: float
-    volume: float
-    turnover: float
-    open_ms: int
-    close_ms: int
-
-
 class LoopbackExchange:
-    """The endpoints. `now_ms` is the only clock they read."""
+    """The endpoints. `now_ms` is the only clock they read, once an answer."""
 
-    def __init__(self, archive: Archive, now_ms: Clock = wall_clock_ms) -> None:
+    def __init__(self, archive: Archive, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> None:
         self.archive = archive
-        self.now_ms = now_ms
+        self.extras = Extras(archive.datadir, archive.markets)
+        self.now_ms = seen(now_ms)
+        self._extra = extra or {}
+        self._paths: dict[str, inside.Path] = {}
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[_answer_errors])
+        app = web.Application(middlewares=[_dated(self.now_ms), _answer_errors])
         routes: dict[str, Callable[[Row], Any]] = {
             "/fapi/v1/exchangeInfo": self.exchange_info,
             "/fapi/v1/time": lambda _: {"serverTime": self.now_ms()},
@@ -304,10 +94,14 @@ class LoopbackExchange:
             "/fapi/v1/depth": self.depth,
             "/fapi/v1/ticker/24hr": self.ticker,
             "/fapi/v1/ticker/bookTicker": self.book_ticker,
+            "/fapi/v1/ticker/price": self.price,
+            "/fapi/v2/ticker/price": self.price,
             "/futures/data/openInterestHist": self.open_interest,
+            **{f"/futures/data/{name}": partial(self.ratio, column=column) for name, column in _RATIOS.items()},
         }
         for path, answer in routes.items():
             app.router.add_get(path, _handler(answer))
+        stream.add_to(app, self.extras, self.now_ms)
         return app
 
     def exchange_info(self, query: Row) -> dict[str, Any]:
@@ -339,34 +133,52 @@ class LoopbackExchange:
         interval = _required(query, "interval")
         if interval not in INTERVALS:
             raise ApiError(-1120, "Invalid interval.")
-        step = INTERVALS[interval] * _MINUTE
+        minutes, now = INTERVALS[interval], self.now_ms()
+        step = minutes * MINUTE
         start, end, limit = _window(query, default=500, most=1500)
-        frame = self.archive.frame(symbol, kind, INTERVALS[interval])
-        rows = _select(frame, start, min(end, self.now_ms() - step), limit, oldest_first=start is not None)
-        # The files hold no turnover, number of trades or taker volume: the first is estimated, the others
-        # are zero. Mark candles have no volume at all.
-        is_mark = kind == "mark"
+        frame = self.archive.frame(symbol, kind, minutes)
+        forming = self._forming(symbol, kind, minutes, now) if frame else None
+        if forming and not (start or 0) <= forming.date <= end:
+            forming = None
+        oldest_first = start is not None
+        spare = 1 if forming and not oldest_first else 0
+        rows = list(_tuples(_select(frame, start, min(end, now - step), limit - spare, oldest_first)))
+        if forming and len(rows) < limit:
+            rows.append(tuple(forming))
+        if kind == "mark":
+            return [_kline(inside.Bar(*values), step, "0", *_NO_TAKERS) for values in rows]
+        bars = [inside.Bar(*values) for values in rows]
+        takers = self._takers(symbol, [bar.date for bar in bars], step, now)
         return [
-            [
-                date,
-                text(open_),
-                text(high),
-                text(low),
-                text(close),
-                "0" if is_mark else text(volume),
-                date + step - 1,
-                "0" if is_mark else text(round(volume * (open_ + high + low + close) / 4, 8)),
-                0,
-                "0",
-                "0",
-                "0",
-            ]
-            for date, open_, high, low, close, volume in _tuples(rows)
+            _kline(bar, step, text(bar.volume), *(told or (text(round(quotes.turnover(bar), 8)), *_NO_TAKERS[1:])))
+            for bar, told in zip(bars, takers, strict=True)
         ]
+
+    def _takers(self, symbol: str, dates: list[int], step: int, now: int) -> list[tuple[str, int, str, str] | None]:
+        """Turnover, trades, and coins and quote units bought by takers, of the bars that have closed and are told."""
+        rows = self.extras.takers(symbol)
+        if step != _PERIOD or not len(rows) or not dates:
+            return [None] * len(dates)
+        closes = (np.array(dates) + step) * 1_000_000
+        found = np.searchsorted(rows["event_time"], closes)
+        out: list[tuple[str, int, str, str] | None] = []
+        for close, row in zip(closes.tolist(), rows[np.minimum(found, len(rows) - 1)], strict=True):
+            known = row["event_time"] == close <= now * 1_000_000
+            trades = 0 if np.isnan(row["trades"]) else int(row["trades"])
+            out.append((text(row["quote"]), trades, text(row["buy_base"]), text(row["buy_quote"])) if known else None)
+        return out
+
+    def _forming(self, symbol: str, kind: str, minutes: int, now: int) -> inside.Bar | None:
+        if (market := self._look(symbol, now)) is None:
+            return None
+        if kind == "mark":
+            return quotes.forming_mark(self.archive, market, symbol, minutes, now)
+        return quotes.forming(market, minutes, now)
 
     def funding_rate(self, query: Row) -> list[dict[str, Any]]:
         symbols = [self._symbol(query)] if "symbol" in query else list(self.archive.markets)
         start, end, limit = _window(query, default=100, most=1000)
+        end = min(end, self.now_ms())
         found = [
             {
                 "symbol": symbol,
@@ -376,15 +188,14 @@ class LoopbackExchange:
                 "rateType": "Regular",
             }
             for symbol in symbols
-            for date, rate in _tuples(
-                _select(self._funding(symbol), start, min(end, self.now_ms()), limit, start is not None)
-            )
+            for date, rate in _tuples(_select(self._funding(symbol), start, end, limit, start is not None))
         ]
         found.sort(key=lambda row: int(row["fundingTime"]))
         return found[:limit] if start is not None else found[-limit:]
 
     def funding_info(self, query: Row) -> list[dict[str, Any]]:
         """Binance lists only contracts whose funding differs from eight hours and the default caps."""
+        now = self.now_ms()
         return [
             {
                 "symbol": symbol,
@@ -394,7 +205,7 @@ class LoopbackExchange:
                 "disclaimer": False,
             }
             for symbol in self.archive.markets
-            if (hours := self._funding_now(symbol)[1]) != 8
+            if (hours := self._funding_now(symbol, now)[1]) != 8
         ]
 
     def premium_index(self, query: Row) -> dict[str, Any] | list[dict[str, Any]]:
@@ -405,10 +216,10 @@ class LoopbackExchange:
         limit = _integer(query, "limit", 500)
         if limit not in (5, 10, 20, 50, 100, 500, 1000):
             raise ApiError(-4021, f"{limit} is not valid depth limit.")
-        if (quote := self._quote(symbol)) is None:
-            raise _nothing_yet()
-        bids, asks = self._book(symbol, quote, limit)
         now = self.now_ms()
+        if (market := self._look(symbol, now)) is None:
+            raise _nothing_yet()
+        bids, asks = self._book(symbol, market, now, limit)
         return {"lastUpdateId": now, "E": now, "T": now, "bids": bids, "asks": asks}
 
     def ticker(self, query: Row) -> dict[str, Any] | list[dict[str, Any]]:
@@ -417,15 +228,24 @@ class LoopbackExchange:
     def book_ticker(self, query: Row) -> dict[str, Any] | list[dict[str, Any]]:
         return self._one_or_all(query, self._book_ticker)
 
+    def price(self, query: Row) -> dict[str, Any] | list[dict[str, Any]]:
+        return self._one_or_all(
+            query, lambda symbol, market, now: {"symbol": symbol, "price": text(market.price()), "time": now}
+        )
+
     def open_interest(self, query: Row) -> list[dict[str, Any]]:
-        """The latest rows of the window, however it is given: this endpoint never counts from its start."""
+        """The latest rows of the window, however it is given: this endpoint never counts from its start.
+
+        Labels are the file's, and a row is told when its snapshot had been taken. Binance keeps 30 days, and refuses a
+        window that begins earlier.
+        """
         symbol = self._symbol(query)
-        period = _required(query, "period")
-        if period not in PERIODS:
-            raise ApiError(-1130, "Data sent for parameter 'period' is not valid.")
-        start, end, limit = _window(query, default=30, most=500)
-        frame = self.archive.frame(symbol, "open_interest", INTERVALS[period])
-        rows = _select(frame, start, min(end, self.now_ms()), limit, oldest_first=False)
+        now = self.now_ms()
+        minutes, start, end, limit = _span(query, now)
+        frame = self.archive.frame(symbol, "open_interest", minutes)
+        if frame:
+            frame = frame.slice(0, int(np.searchsorted(self.archive.told(symbol, minutes), now, side="right")))
+        rows = _select(frame, start, end, limit, oldest_first=False)
         return [
             {
                 "symbol": symbol,
@@ -436,6 +256,20 @@ class LoopbackExchange:
             for date, amount, value in _tuples(rows)
         ]
 
+    def ratio(self, query: Row, column: str) -> list[dict[str, Any]]:
+        """As `open_interest`, from the extras; labels are those of Binance's REST API of the day."""
+        symbol = self._symbol(query)
+        now = self.now_ms()
+        minutes, start, end, limit = _span(query, now)
+        # What is labelled by its start is told at its end all the same.
+        ahead = _PERIOD if now * 1_000_000 >= FLIP else 0
+        frame = self.extras.ratios(symbol, column)
+        if minutes * MINUTE != _PERIOD:
+            keep = (frame.date - ahead) % (minutes * MINUTE) == 0
+            frame = Frame(frame.date[keep], (frame.columns[0][keep],))
+        rows = _select(frame, start + ahead, min(end + ahead, now), limit, oldest_first=False)
+        return [_ratio(symbol, column, date - ahead, value) for date, value in _tuples(rows)]
+
     def _symbol(self, query: Row) -> str:
         symbol = _required(query, "symbol")
         if symbol not in self.archive.markets:
@@ -443,41 +277,26 @@ class LoopbackExchange:
         return symbol
 
     def _one_or_all(
-        self, query: Row, row: Callable[[str, Quote], dict[str, Any]]
+        self, query: Row, row: Callable[[str, quotes.Market, int], dict[str, Any]]
     ) -> dict[str, Any] | list[dict[str, Any]]:
+        now = self.now_ms()
         if "symbol" in query:
             symbol = self._symbol(query)
-            if (quote := self._quote(symbol)) is None:
+            if (market := self._look(symbol, now)) is None:
                 raise _nothing_yet()
-            return row(symbol, quote)
-        return [row(symbol, quote) for symbol in self.archive.markets if (quote := self._quote(symbol))]
+            return row(symbol, market, now)
+        return [row(symbol, market, now) for symbol in self.archive.markets if (market := self._look(symbol, now))]
 
-    def _quote(self, symbol: str) -> Quote | None:
-        """The 24 hours up to the last closed candle, None before the first one."""
-        minutes = self.archive.finest(symbol, "futures")
-        frame = self.archive.frame(symbol, "futures", minutes) if minutes else None
-        if frame is None or minutes is None:
+    def _look(self, symbol: str, now: int) -> quotes.Market | None:
+        if (spec := self.archive.spec(symbol)) is None:
             return None
-        step = minutes * _MINUTE
-        last = int(np.searchsorted(frame.date, self.now_ms() - step, side="right"))
-        if not last:
-            return None
-        end = int(frame.date[last - 1]) + step
-        day = frame.slice(int(np.searchsorted(frame.date, end - max(_DAY, step))), last)
-        open_, high, low, close, volume = day.columns
-        return Quote(
-            open=float(open_[0]),
-            high=float(high.max()),
-            low=float(low.min()),
-            last=float(close[-1]),
-            volume=float(volume.sum()),
-            turnover=float((volume * (open_ + high + low + close) / 4).sum()),
-            open_ms=int(day.date[0]),
-            close_ms=end - 1,
-        )
+        if symbol not in self._paths:
+            self._paths[symbol] = inside.Path(spec.price_decimals, self._extra.get(symbol, {}))
+        return quotes.look(self.archive, self._paths[symbol], symbol, now)
 
-    def _ticker(self, symbol: str, quote: Quote) -> dict[str, Any]:
+    def _ticker(self, symbol: str, market: quotes.Market, now: int) -> dict[str, Any]:
         spec = self._spec(symbol)
+        quote = quotes.quote(market, now)
         mean = quote.turnover / quote.volume if quote.volume else quote.last
         return {
             "symbol": symbol,
@@ -485,7 +304,7 @@ class LoopbackExchange:
             "priceChangePercent": f"{100 * (quote.last / quote.open - 1):.3f}",
             "weightedAvgPrice": f"{mean:.{spec.price_decimals}f}",
             "lastPrice": text(quote.last),
-            "lastQty": _quantity(quote, spec),
+            "lastQty": f"{max(quote.per_second, 10.0**-spec.amount_decimals):.{spec.amount_decimals}f}",
             "openPrice": text(quote.open),
             "highPrice": text(quote.high),
             "lowPrice": text(quote.low),
@@ -498,9 +317,8 @@ class LoopbackExchange:
             "count": 0,
         }
 
-    def _book_ticker(self, symbol: str, quote: Quote) -> dict[str, Any]:
-        bids, asks = self._book(symbol, quote, 1)
-        now = self.now_ms()
+    def _book_ticker(self, symbol: str, market: quotes.Market, now: int) -> dict[str, Any]:
+        bids, asks = self._book(symbol, market, now, 1)
         return {
             "symbol": symbol,
             "bidPrice": bids[0][0],
@@ -511,35 +329,30 @@ class LoopbackExchange:
             "lastUpdateId": now,
         }
 
-    def _book(self, symbol: str, quote: Quote, levels: int) -> tuple[list[list[str]], list[list[str]]]:
-        """A made-up book: a second's mean volume at every tick on both sides of the last price."""
+    def _book(
+        self, symbol: str, market: quotes.Market, now: int, levels: int
+    ) -> tuple[list[list[str]], list[list[str]]]:
+        """Bids and asks as price and amount, best first (quotes.book)."""
         spec = self._spec(symbol)
-        quantity = _quantity(quote, spec)
-        middle = round(quote.last * 10**spec.price_decimals)
+        book = quotes.book(market, spec, quotes.quote(market, now))
+        amount = f"{book.amount:.{spec.amount_decimals}f}"
 
-        def side(step: int) -> list[list[str]]:
-            ticks = range(middle + step, middle + step * (levels + 1), step)
-            return [[f"{Decimal(tick).scaleb(-spec.price_decimals):f}", quantity] for tick in ticks if tick > 0]
+        def side(best: int, step: int) -> list[list[str]]:
+            ticks = range(best, best + step * levels, step)
+            return [[f"{tick / 10**spec.price_decimals:.{spec.price_decimals}f}", amount] for tick in ticks if tick > 0]
 
-        return side(-1), side(1)
+        return side(book.bid, -book.spacing), side(book.ask, book.spacing)
 
-    def _premium(self, symbol: str, quote: Quote) -> dict[str, Any]:
-        """Mark price and funding. The files know no index, so the mark price stands for it."""
-        now = self.now_ms()
-        mark = quote.last
-        if minutes := self.archive.finest(symbol, "mark"):
-            frame = self.archive.frame(symbol, "mark", minutes)
-            rows = _select(frame, None, now - minutes * _MINUTE, 1, oldest_first=False)
-            # Between two mark candles the last price is the closer guess.
-            if len(rows.date) and int(rows.date[-1]) + minutes * _MINUTE > quote.close_ms:
-                mark = float(rows.columns[3][-1])
-        rate, hours = self._funding_now(symbol)
-        period = hours * 60 * _MINUTE
+    def _premium(self, symbol: str, market: quotes.Market, now: int) -> dict[str, Any]:
+        """Mark price and funding. Inside a mark candle the last price stands for the mark price, and it for the index."""
+        mark = text(market.price())
+        rate, hours = self._funding_now(symbol, now)
+        period = hours * _HOUR
         return {
             "symbol": symbol,
-            "markPrice": text(mark),
-            "indexPrice": text(mark),
-            "estimatedSettlePrice": text(mark),
+            "markPrice": mark,
+            "indexPrice": mark,
+            "estimatedSettlePrice": mark,
             # Binance sends the running estimate of the next rate; the last settled one is what can be known.
             "lastFundingRate": text(rate),
             "interestRate": "0.00010000",
@@ -552,13 +365,13 @@ class LoopbackExchange:
         minutes = self.archive.finest(symbol, "funding_rate")
         return self.archive.frame(symbol, "funding_rate", minutes) if minutes else None
 
-    def _funding_now(self, symbol: str) -> tuple[float, int]:
+    def _funding_now(self, symbol: str, now: int) -> tuple[float, int]:
         """The last settled rate and the hours between settlements."""
-        rows = _select(self._funding(symbol), None, self.now_ms(), 4, oldest_first=False)
+        rows = _select(self._funding(symbol), None, now, 4, oldest_first=False)
         if not len(rows.date):
             return 0.0, 8
-        gap = float(np.median(np.diff(rows.date))) if len(rows.date) > 1 else 8 * 60 * _MINUTE
-        return float(rows.columns[0][-1]), max(1, round(gap / (60 * _MINUTE)))
+        gap = float(np.median(np.diff(rows.date))) if len(rows.date) > 1 else 8 * _HOUR
+        return float(rows.columns[0][-1]), max(1, round(gap / _HOUR))
 
     def _spec(self, symbol: str) -> Spec:
         spec = self.archive.spec(symbol)
@@ -567,7 +380,7 @@ class LoopbackExchange:
         return spec
 
 
-def _contract(market: Market, spec: Spec) -> dict[str, Any]:
+def _contract(market: files.Market, spec: Spec) -> dict[str, Any]:
     """One symbol of exchangeInfo."""
     tick = f"{Decimal(1).scaleb(-spec.price_decimals):f}"
     step = f"{Decimal(1).scaleb(-spec.amount_decimals):f}"
@@ -621,9 +434,37 @@ def _contract(market: Market, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _quantity(quote: Quote, spec: Spec) -> str:
-    second = quote.volume * 1000 / max(quote.close_ms + 1 - quote.open_ms, 1)
-    return f"{max(second, 10.0**-spec.amount_decimals):.{spec.amount_decimals}f}"
+def _ratio(symbol: str, column: str, date: int, value: float) -> dict[str, Any]:
+    if column == "taker":
+        return {"buySellRatio": text(value), "timestamp": date}
+    shares = {"longAccount": f"{value / (1 + value):.4f}", "shortAccount": f"{1 / (1 + value):.4f}"}
+    return {"symbol": symbol, "longShortRatio": text(value), **shares, "timestamp": date}
+
+
+#: Turnover, trades and what takers bought where there is no volume at all; and where nothing is told, the last three.
+_NO_TAKERS = ("0", 0, "", "")
+
+
+def _kline(bar: inside.Bar, step: int, volume: str, turnover: str, trades: int, bought: str, paid: str) -> list[Any]:
+    """A candle as Binance sends it.
+
+    Freqtrade's files hold no turnover, number of trades or taker volume. Without the extras the first is estimated, the
+    second zero, and the third empty: a recorder must not keep a zero that nobody counted.
+    """
+    return [
+        bar.date,
+        text(bar.open),
+        text(bar.high),
+        text(bar.low),
+        text(bar.close),
+        volume,
+        bar.date + step - 1,
+        turnover,
+        trades,
+        bought,
+        paid,
+        "0",
+    ]
 
 
 def _select(frame: Frame | None, start: int | None, end: int, limit: int, oldest_first: bool) -> Frame:
@@ -666,6 +507,18 @@ def _window(query: Row, default: int, most: int) -> tuple[int | None, int, int]:
     return start, end, limit
 
 
+def _span(query: Row, now: int) -> tuple[int, int, int, int]:
+    """Minutes of the period, first and last label and limit of a series that is kept for 30 days."""
+    period = _required(query, "period")
+    if period not in PERIODS:
+        raise ApiError(-1130, "Data sent for parameter 'period' is not valid.")
+    start, end, limit = _window(query, default=30, most=500)
+    oldest = now - _KEPT
+    if start is not None and start < oldest:
+        raise ApiError(-1130, "parameter 'startTime' is invalid.")
+    return INTERVALS[period], oldest if start is None else start, min(end, now), limit
+
+
 def _nothing_yet() -> ApiError:
     return ApiError(-1122, "Invalid symbol status.")
 
@@ -675,6 +528,21 @@ def _handler(answer: Callable[[Row], Any]) -> Callable[[web.Request], Awaitable[
         return web.json_response(answer(request.query))
 
     return handle
+
+
+def _dated(now_ms: Clock) -> Any:
+    """Answers carry the market's time: a recorder compares it with its own."""
+
+    @web.middleware
+    async def date(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        response = await handler(request)
+        if not response.prepared:
+            response.headers["Date"] = formatdate(now_ms() / 1000, usegmt=True)
+        return response
+
+    return date
 
 
 @web.middleware
@@ -742,14 +610,14 @@ def config_overlay(port: int) -> dict[str, Any]:
 
 
 @contextmanager
-def serve(archive: Archive, now_ms: Clock = wall_clock_ms) -> Iterator[int]:
+def serve(exchange: LoopbackExchange) -> Iterator[int]:
     """Serve on a free port of 127.0.0.1, in a thread that ends with the block; yields the port."""
-    with served(LoopbackExchange(archive, now_ms).app(), "loopback-exchange", 1.0) as port:
+    with served(exchange.app(), "loopback-exchange", 1.0) as port:
         yield port
 
 
 @contextmanager
-def _overlay_file(port: int) -> Iterator[Path]:
+def overlay_file(port: int) -> Iterator[Path]:
     with TemporaryDirectory(prefix="liqsignals-") as folder:
         path = Path(folder) / "overlay.json"
         path.write_text(json.dumps(config_overlay(port), indent=4) + "\n")
@@ -757,91 +625,10 @@ def _overlay_file(port: int) -> Iterator[Path]:
 
 
 @contextmanager
-def loopback(datadir: Path, now_ms: Clock = wall_clock_ms) -> Iterator[Path]:
+def loopback(datadir: Path, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> Iterator[Path]:
     """Serve `datadir`; yields the overlay's path, for a second `--config` of any freqtrade command."""
-    with serve(Archive(datadir), now_ms) as port, _overlay_file(port) as overlay:
+    with serve(LoopbackExchange(Archive(datadir), now_ms, extra)) as port, overlay_file(port) as overlay:
         yield overlay
-
-
-_POLL = 0.2  # seconds between looks at the child, the parent and the signals
-_GRACE = 10.0  # seconds that a child has after SIGTERM
-
-
-@contextmanager
-def _caught_signals() -> Iterator[list[int]]:
-    """The signals that ask to stop, in a list instead of an exception at any point."""
-    caught: list[int] = []
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background of a script
-            before[number] = signal.signal(number, catch)
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _run(command: Sequence[str], caught: list[int], parent: int) -> int:
-    """The command's exit code. It is told to stop when this process is, or when this one's parent is gone."""
-    try:
-        child = subprocess.Popen(command)
-    except OSError as error:
-        print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
-        return 127 if isinstance(error, FileNotFoundError) else 126
-    deadline = math.inf
-    orphaned = False
-    while True:
-        try:
-            code = child.wait(_POLL)
-            return code if code >= 0 else 128 - code
-        except subprocess.TimeoutExpired:
-            pass
-        while caught:
-            number = caught.pop(0)
-            if number == signal.SIGINT:
-                # A Ctrl-C has reached the child already; a second one would break off its clean-up.
-                if not _in_foreground():
-                    child.send_signal(number)
-            else:
-                child.send_signal(number)
-                deadline = min(deadline, time.monotonic() + _GRACE)
-        if os.getppid() != parent and not orphaned:
-            orphaned = True
-            child.terminate()
-            deadline = min(deadline, time.monotonic() + _GRACE)
-        if time.monotonic() > deadline:
-            child.kill()
-
-
-def _in_foreground() -> bool:
-    """Whether a terminal's Ctrl-C goes to this process group."""
-    try:
-        return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:
-        return False
-
-
-def _wait(caught: list[int], parent: int) -> None:
-    """Until a signal, the parent's end, or the end of a standard input that somebody holds open.
-
-    A terminal or /dev/null is not held by anybody: reading the one stops a job in the background, the other
-    ends at once.
-    """
-    try:
-        mode = os.fstat(0).st_mode
-        piped = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-    except OSError:
-        piped = False
-    while not caught and os.getppid() == parent:
-        if not piped:
-            time.sleep(_POLL)
-        elif select.select([0], [], [], _POLL)[0] and not os.read(0, 65536):
-            return
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -868,16 +655,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     label = "SIMULATED market: " if archive.simulated else ""
-    with _caught_signals() as caught, serve(archive) as port, _overlay_file(port) as overlay:
+    with caught_signals() as caught, serve(LoopbackExchange(archive)) as port, overlay_file(port) as overlay:
         if command:
             if not any("{overlay}" in argument for argument in command):
                 print(
                     f"{label}warning: no {{overlay}} in the command: it will not use this exchange",
                     file=sys.stderr,
                 )
-            return _run([argument.replace("{overlay}", str(overlay)) for argument in command], caught, parent)
+            return run([argument.replace("{overlay}", str(overlay)) for argument in command], caught, parent)
         print(f"{label}port {port} overlay {overlay}", flush=True)
-        _wait(caught, parent)
+        wait(caught, parent)
         return 0
 
 

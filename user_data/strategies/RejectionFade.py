@@ -1,12 +1,17 @@
+import logging
 from datetime import datetime, timedelta
 
 import talib.abstract as ta
+from freqtrade.enums import RunMode
 from freqtrade.exchange import timeframe_to_minutes, timeframe_to_prev_date
 from freqtrade.persistence import Trade
 from freqtrade.strategy import DecimalParameter, IntParameter, IStrategy, stoploss_from_absolute
 from pandas import DataFrame, Series
 
+from liqsignals.guard import refusal
 from liqsignals.signals import Signals
+
+logger = logging.getLogger(__name__)
 
 
 class RejectionFade(IStrategy):
@@ -27,14 +32,15 @@ class RejectionFade(IStrategy):
       - funding does not show that the side to fade is still crowded (shorts still paying, for a short);
       - for longs, no unusual inflow of coins to exchanges.
     A family without a data file (funding, flows) is left out; one whose data went stale blocks entries.
-    Without a fresh map there is no trade. Open interest is known some 10 minutes late with 5m files, hence the
-    window; hourly files are known two hours late and see the flush of another hour.
+    Without a fresh map there is no trade. Nor is there one on an old signal, far from its price, or into a wide book
+    (liqsignals.guard): freqtrade alone would follow a signal for minutes. Open interest is known some 10 minutes
+    late with 5m files, hence the window; hourly files are known two hours late and see the flush of another hour.
 
     The tag says which side was swept: fade_short_sweep (we are short) or fade_long_sweep (we are long).
 
     Exits, decided on closed candles only:
       - mean_reached: the close is back at the EMA;
-      - time_stop: `max_hours` without reaching it;
+      - time_stop: `max_hours` without reaching it, by the clock where candles do not arrive;
       - a stop `stop_buffer` beyond the wick.
 
     No profit is claimed: reversion after liquidations is documented, but not that it pays for its fees here. The
@@ -148,20 +154,45 @@ class RejectionFade(IStrategy):
     def populate_exit_trend(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         return dataframe
 
+    def confirm_trade_entry(
+        self,
+        pair: str,
+        order_type: str,
+        amount: float,
+        rate: float,
+        time_in_force: str,
+        current_time: datetime,
+        entry_tag: str | None,
+        side: str,
+        **kwargs,
+    ) -> bool:
+        if entry_tag == "force_entry":
+            return True  # whoever forces an entry by hand sees what he does
+        dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
+        distance = 0.0
+        if len(dataframe) > 0:
+            distance = abs(self.beyond_wick(dataframe, side == "short") / dataframe["close"].iat[-1] - 1)
+        live = self.dp.runmode in (RunMode.LIVE, RunMode.DRY_RUN)
+        book = (lambda: self.dp.orderbook(pair, 5)) if live else None
+        refused = refusal(dataframe, self.timeframe, side, rate, current_time, distance, book)
+        if refused:
+            logger.info("%s: entry refused (%s): %s", pair, *refused)
+        return refused is None
+
     def custom_exit(
         self, pair: str, trade: Trade, current_time: datetime, current_rate: float, current_profit: float, **kwargs
     ) -> str | None:
         # Only closed candles decide, so that a live loop exits where a backtest does.
         dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
         opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
-        # Before the entry's own candle has closed, there is nothing to decide on.
-        if len(dataframe) == 0 or dataframe["date"].iat[-1] < opened:
-            return None
-        close, ema = dataframe["close"].iat[-1], dataframe["ema"].iat[-1]
-        if close <= ema if trade.is_short else close >= ema:
-            return "mean_reached"
-        candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
-        if dataframe["date"].iat[-1] + candle - opened >= timedelta(hours=self.max_hours.value):
+        # Where candles do not arrive, one counts as over a minute after its close.
+        over = timeframe_to_prev_date(self.timeframe, current_time - timedelta(minutes=1))
+        if len(dataframe) > 0 and dataframe["date"].iat[-1] >= opened:
+            over = max(over, dataframe["date"].iat[-1] + timedelta(minutes=timeframe_to_minutes(self.timeframe)))
+            close, ema = dataframe["close"].iat[-1], dataframe["ema"].iat[-1]
+            if close <= ema if trade.is_short else close >= ema:
+                return "mean_reached"
+        if over - opened >= timedelta(hours=self.max_hours.value):
             return "time_stop"
         return None
 
@@ -213,13 +244,16 @@ class RejectionFade(IStrategy):
             # None where the entry was forced by hand: the last resort holds.
             if not signals.any():
                 return None
-            swept = known.loc[: signals[signals].index[-1]].tail(self.window.value)
-            if trade.is_short:
-                stop = float(swept["high"].max() * (1 + self.stop_buffer.value))
-            else:
-                stop = float(swept["low"].min() * (1 - self.stop_buffer.value))
+            stop = self.beyond_wick(known.loc[: signals[signals].index[-1]], trade.is_short)
             trade.set_custom_data("stop", stop)
         return stop
+
+    def beyond_wick(self, dataframe: DataFrame, is_short: bool) -> float:
+        """The stop of an entry on the last row: beyond the extreme of its window."""
+        swept = dataframe.tail(self.window.value)
+        if is_short:
+            return float(swept["high"].max() * (1 + self.stop_buffer.value))
+        return float(swept["low"].min() * (1 - self.stop_buffer.value))
 
     def large_sweep(self, dataframe: DataFrame, side: str) -> Series:
         """The window's largest sweep, against the largest of the 12 hours before the window."""

@@ -1,13 +1,18 @@
+import logging
 from datetime import datetime, timedelta
 
 import numpy as np
 import talib.abstract as ta
+from freqtrade.enums import RunMode
 from freqtrade.exchange import timeframe_to_minutes, timeframe_to_prev_date
 from freqtrade.persistence import Trade
 from freqtrade.strategy import DecimalParameter, IntParameter, IStrategy
 from pandas import DataFrame, Series
 
+from liqsignals.guard import refusal
 from liqsignals.signals import Signals
+
+logger = logging.getLogger(__name__)
 
 
 class SqueezeMomentum(IStrategy):
@@ -23,7 +28,8 @@ class SqueezeMomentum(IStrategy):
       - funding does not show crowded longs (they would be the ones to be liquidated);
       - no unusual inflow of coins to exchanges (coins that may be about to be sold).
     A family without a data file (funding, flows) is left out; one whose data went stale blocks entries.
-    Without a fresh map there is no trade.
+    Without a fresh map there is no trade. Nor is there one on an old signal, far from its price, or into a wide book
+    (liqsignals.guard): freqtrade alone would follow a signal for minutes.
 
     The tag says what funding showed: squeeze_crowded_shorts, squeeze_neutral_funding, or
     squeeze_unknown_funding where there is no funding file.
@@ -31,7 +37,7 @@ class SqueezeMomentum(IStrategy):
     Exits, decided on closed candles only:
       - cluster_reached: a high since entry touched the cluster's price as it was at entry;
       - momentum_lost: close below the EMA with -DI over +DI;
-      - time_stop: `max_hours` without reaching it;
+      - time_stop: `max_hours` without reaching it, by the clock where candles do not arrive;
       - the stop loss, 0.8 % of price, never wider than the distance to the target.
 
     No profit is claimed. That clusters pull price toward them is not established (docs/evidence.md); the
@@ -132,24 +138,46 @@ class SqueezeMomentum(IStrategy):
     def populate_exit_trend(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         return dataframe
 
+    def confirm_trade_entry(
+        self,
+        pair: str,
+        order_type: str,
+        amount: float,
+        rate: float,
+        time_in_force: str,
+        current_time: datetime,
+        entry_tag: str | None,
+        side: str,
+        **kwargs,
+    ) -> bool:
+        if entry_tag == "force_entry":
+            return True  # whoever forces an entry by hand sees what he does
+        dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
+        distance = -self.stoploss / self.max_leverage_used
+        live = self.dp.runmode in (RunMode.LIVE, RunMode.DRY_RUN)
+        book = (lambda: self.dp.orderbook(pair, 5)) if live else None
+        refused = refusal(dataframe, self.timeframe, side, rate, current_time, distance, book)
+        if refused:
+            logger.info("%s: entry refused (%s): %s", pair, *refused)
+        return refused is None
+
     def custom_exit(
         self, pair: str, trade: Trade, current_time: datetime, current_rate: float, current_profit: float, **kwargs
     ) -> str | None:
         # Only closed candles decide, so that a live loop exits where a backtest does.
         dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
         opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
-        # Before the entry's own candle has closed, there is nothing to decide on.
-        if len(dataframe) == 0 or dataframe["date"].iat[-1] < opened:
-            return None
-        candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
-        held = dataframe["date"].iat[-1] + candle - opened
         target = self.target_of(trade, dataframe, opened)
-        if target is not None and dataframe["high"].iloc[-(held // candle) :].max() >= target:
-            return "cluster_reached"
-        below = dataframe["close"].iat[-1] < dataframe["ema"].iat[-1]
-        if below and dataframe["minus_di"].iat[-1] > dataframe["plus_di"].iat[-1]:
-            return "momentum_lost"
-        if held >= timedelta(hours=self.max_hours.value):
+        # Where candles do not arrive, one counts as over a minute after its close.
+        over = timeframe_to_prev_date(self.timeframe, current_time - timedelta(minutes=1))
+        if len(dataframe) > 0 and dataframe["date"].iat[-1] >= opened:
+            over = max(over, dataframe["date"].iat[-1] + timedelta(minutes=timeframe_to_minutes(self.timeframe)))
+            if target is not None and dataframe["high"][dataframe["date"] >= opened].max() >= target:
+                return "cluster_reached"
+            below = dataframe["close"].iat[-1] < dataframe["ema"].iat[-1]
+            if below and dataframe["minus_di"].iat[-1] > dataframe["plus_di"].iat[-1]:
+                return "momentum_lost"
+        if over - opened >= timedelta(hours=self.max_hours.value):
             return "time_stop"
         return None
 
@@ -169,7 +197,7 @@ class SqueezeMomentum(IStrategy):
     def target_of(self, trade: Trade, dataframe: DataFrame, opened: datetime) -> float | None:
         """The cluster's price at entry, kept with the trade so that a restart does not lose it."""
         target = trade.get_custom_data("target")
-        if target is None:
+        if target is None and len(dataframe) > 0:
             # The candle that gave the signal closed when `opened` began, or one before if the bot was slow.
             candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
             before = (dataframe["date"] < opened) & (dataframe["date"] >= opened - 2 * candle)

@@ -1,0 +1,68 @@
+"""Paper trading without waiting: a real dry-run bot on a stretch of history, as fast as it can loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from liqsignals.clock import HOUR
+from liqsignals.sim import bot as driver
+from liqsignals.sim import replay
+from liqsignals.sim.bot import Bot, Session, Settings, Trade
+from liqsignals.sim.clock import MarketClock
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a paper run was: the bot's trades, and what it saw at each candle."""
+
+    trades: list[Trade]
+    session: Session
+
+
+def run(
+    datadir: Path,
+    settings: Callable[[Path], Settings],
+    start: int,
+    hours: float,
+    told: Callable[[str], None],
+) -> Paper:
+    """Let a bot trade from `start` (ns) for so many hours, and end it.
+
+    `settings` makes the bot's settings from its own data directory, the one that it would have had at `start`.
+    """
+    folder = settings(datadir).folder
+    clock = MarketClock(folder / "clock", start // 10**6)
+    own = replay.as_of(datadir, start, folder / "data")
+    with replay.replayed(datadir, clock) as market:
+        bot = Bot(settings(own), market.overlay, clock)
+        told(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
+        bot.start()
+        try:
+            until = (start + round(hours * HOUR)) // 10**6
+            session = driver.drive(bot, until, market.dwells, each=_news(bot, told))
+        finally:
+            bot.stop()
+    return Paper(driver.trades(settings(own).database), session)
+
+
+def _news(bot: Bot, told: Callable[[str], None]) -> Callable[[int], None]:
+    """Tell each trade's opening and closing once, at the first candle after it."""
+    known: set[tuple[str, object, object]] = set()
+
+    def tell(close_ms: int) -> None:
+        for t in driver.trades(bot.settings.database):
+            if (key := (t.pair, t.opened, t.closed)) not in known:
+                known.add(key)
+                told(sentence(t))
+
+    return tell
+
+
+def sentence(trade: Trade) -> str:
+    """One trade in a line: what a user reads while the bot runs."""
+    side = "short" if trade.is_short else "long"
+    begun = f"{trade.opened:%Y-%m-%d %H:%M} {trade.pair} {side} {trade.tag} at {trade.open_rate:g}"
+    if trade.closed is None or trade.close_rate is None:
+        return f"{begun}, open"
+    gain = (trade.close_rate / trade.open_rate - 1) * (-1 if trade.is_short else 1)
+    return f"{begun}, {trade.closed:%H:%M} {trade.reason} at {trade.close_rate:g} ({gain:+.2%} of price)"

@@ -1,0 +1,321 @@
+"""A real dry-run bot on the loopback exchange: unmodified `freqtrade trade`, driven candle by candle.
+
+The market clock stands while the bot works (sim/clock.py): at each candle's close the driver waits until the bot has
+analysed it and has finished that loop, then shows it the extremes of the next candle, each for two loops, and steps on.
+So a bot on a busy machine misses nothing, and two runs are the same run. What it costs: a bot here is never late. For
+one that may be, run it beside `liqsignals replay --speed`.
+"""
+
+import base64
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import subprocess
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from liqsignals.clock import duration_ns
+from liqsignals.errors import InputError
+from liqsignals.sim.clock import MarketClock
+
+#: A bot that has done nothing for so long (seconds of this machine's) hangs.
+_HANGS = 120.0
+#: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
+_SETTLED = 1000
+#: Seconds between looks at the bot; each look costs it a few milliseconds.
+_POLL = 0.01
+#: Times that a loop's end is waited for: the first may have begun before the clock was set.
+_CLOSE, _DWELL = 2, 3
+
+
+class BotDied(RuntimeError):
+    """The bot's process ended by itself, or hangs; the message has the end of its log."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to run: freqtrade's own options, and where the run keeps its files."""
+
+    config: Path
+    userdir: Path
+    datadir: Path
+    strategy: str
+    strategy_path: Path
+    pairs: tuple[str, ...]
+    timeframe: str
+    #: Folder of the run: configuration, log, database.
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "trades.sqlite"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "freqtrade.log"
+
+
+def freqtrade() -> str:
+    """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
+    path = Path(sysconfig.get_path("scripts")) / "freqtrade"
+    if not path.exists():
+        raise InputError("freqtrade is not installed beside liqsignals. Way out: pip install freqtrade==2026.9")
+    return str(path)
+
+
+class Bot:
+    """One `freqtrade trade` process, watched through its REST API (loopback only, random password).
+
+    Whatever the user's configuration says, it runs dry, tells nobody (no Telegram, no webhooks) and keeps its own database.
+    """
+
+    def __init__(self, settings: Settings, overlay: Path, clock: MarketClock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.password = secrets.token_urlsafe(24)
+        self.port = _free_port()
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        own = settings.folder / "bot.json"
+        own.write_text(json.dumps(self._config(), indent=1))
+        self._command = [
+            freqtrade(), "trade", "--config", str(settings.config), "--config", str(overlay), "--config", str(own),
+            "--userdir", str(settings.userdir), "--datadir", str(settings.datadir), "--strategy", settings.strategy,
+            "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),
+        ]  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "dry_run": True,
+            "db_url": f"sqlite:///{self.settings.database.resolve()}",
+            "timeframe": self.settings.timeframe,
+            "initial_state": "running",
+            "exchange": {
+                "pair_whitelist": list(self.settings.pairs),
+                # A step of the clock would make every time-out due at once.
+                "ccxt_config": {"timeout": 10**9},
+            },
+            "telegram": {"enabled": False},
+            "webhook": {"enabled": False},
+            "discord": {"enabled": False},
+            "api_server": {
+                "enabled": True,
+                "listen_ip_address": "127.0.0.1",
+                "listen_port": self.port,
+                "username": "liqsignals",
+                "password": self.password,
+                "jwt_secret_key": secrets.token_urlsafe(32),
+                "verbosity": "error",
+            },
+        }
+
+    def start(self) -> None:
+        """Start the process and wait until its first loop is over."""
+        environment = {**os.environ, **self.clock.environment()}
+        with (self.settings.folder / "console.log").open("ab") as console:
+            self.process = subprocess.Popen(self._command, env=environment, stdout=console, stderr=console)
+        self.clock.set(self.clock.now_ms() + 1000)
+        started = self.clock.now_ms()
+        deadline = time.monotonic() + _HANGS
+        while self._last_loop() < started // 1000 * 1000:
+            self._alive(deadline)
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask it to end, as Ctrl-C does; the clock goes on so that its time-outs come."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        deadline = time.monotonic() + 30.0
+        while self.process.poll() is None:
+            self.clock.set(self.clock.now_ms() + 200)
+            if time.monotonic() > deadline:
+                self.process.kill()
+            time.sleep(0.02)
+        self.process = None
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def get(self, path: str) -> Any:
+        """Answer of the bot's REST API. Raises OSError where there is none."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/{path}")
+        request.add_header(
+            "Authorization", "Basic " + base64.b64encode(f"liqsignals:{self.password}".encode()).decode()
+        )
+        with urllib.request.urlopen(request, timeout=_HANGS) as answer:
+            return json.load(answer)
+
+    def loop(self, waiting: Collection[int] = ()) -> None:
+        """Step the clock on by a second and wait until a loop that ends later is over.
+
+        `waiting`: instants (ms) for which answers of the exchange wait; the clock steps there if the bot does nothing else.
+        """
+        self.clock.set(self.clock.now_ms() + 1000)
+        asked = self.clock.now_ms() // 1000 * 1000
+        deadline = time.monotonic() + _HANGS
+        since = time.monotonic()
+        while self._last_loop() < asked:
+            self._alive(deadline)
+            if waiting and time.monotonic() - since > 0.05:
+                self.clock.set(max(self.clock.now_ms(), min(waiting, default=0)))
+                since = time.monotonic()
+            time.sleep(_POLL)
+
+    def newest(self, pair: str) -> dict[str, Any] | None:
+        """The newest analysed row of a pair as the bot has it, None before the first one."""
+        try:
+            told = self.get(f"pair_candles?pair={quote(pair, safe='')}&timeframe={self.settings.timeframe}&limit=1")
+        except urllib.error.HTTPError:
+            return None
+        return dict(zip(told["columns"], told["data"][-1], strict=True)) if told["data"] else None
+
+    def open_trades(self) -> int:
+        return int(self.get("count")["current"])
+
+    def _last_loop(self) -> int:
+        """When the last loop ended, in whole seconds as ms; 0 before the first."""
+        try:
+            return int(self.get("health").get("last_process_ts") or 0) * 1000
+        except (OSError, ValueError):
+            return 0
+
+    def _alive(self, deadline: float) -> None:
+        assert self.process is not None
+        code = self.process.poll()
+        if code is not None or time.monotonic() > deadline:
+            said = self.settings.log.read_text().splitlines()[-5:] if self.settings.log.exists() else []
+            what = f"ended with {code}" if code is not None else f"has done nothing for {_HANGS:.0f} s"
+            raise BotDied(f"freqtrade {what}; its log {self.settings.log} ends with:\n" + "\n".join(said))
+
+
+@dataclass
+class Session:
+    """What a driven bot showed: the newest row of each pair at each candle, when it was first seen."""
+
+    #: (pair, candle's close in ms) -> (row, ms after the close at which it was there).
+    rows: dict[tuple[str, int], tuple[dict[str, Any], int]] = field(default_factory=dict)
+
+    def frame(self, pair: str) -> pd.DataFrame:
+        """The rows of one pair in time order, indexed by the candle's open (tz-aware UTC)."""
+        kept = sorted((close, row) for (name, close), (row, _) in self.rows.items() if name == pair)
+        frame = pd.DataFrame([row for _, row in kept])
+        return frame.set_index(pd.to_datetime([row["date"] for _, row in kept], utc=True)) if kept else frame
+
+
+def drive(
+    bot: Bot,
+    until_ms: int,
+    dwells: Callable[[int], Sequence[float]],
+    *,
+    session: Session | None = None,
+    waiting: Collection[int] = (),
+    careful: bool = False,
+    each: Callable[[int], None] = lambda close_ms: None,
+) -> Session:
+    """Lead a started bot through every candle that closes after now, up to `until_ms`.
+
+    `dwells` tells the fractions of the candle opening at a given ms at which the price stands somewhere worth showing.
+    Inside a candle the price is shown only to a bot with an open trade, unless `careful`: an entry is decided at the close.
+    `each` is called at each close before the bot sees it (the soak kills and mends there).
+    """
+    session = session or Session()
+    step = duration_ns(bot.settings.timeframe) // 1_000_000
+    close = (bot.clock.now_ms() // step + 1) * step
+    while close <= until_ms:
+        bot.clock.set(max(bot.clock.now_ms(), close + _SETTLED))
+        each(close)
+        for _ in range(_CLOSE):
+            bot.loop(waiting)
+        if not _look(bot, session, close, step):
+            bot.loop(waiting)
+            _look(bot, session, close, step)
+        if careful or bot.open_trades():
+            # The first and the last are the open, which the bot has seen, and the close, which is the next one's open.
+            for share in dwells(close)[1:-1]:
+                at = close + int(share * step)
+                if at > bot.clock.now_ms():
+                    bot.clock.set(at)
+                    for _ in range(_DWELL):
+                        bot.loop(waiting)
+                    _look(bot, session, close, step)
+        close = (max(bot.clock.now_ms(), close) // step + 1) * step
+    return session
+
+
+def _look(bot: Bot, session: Session, close: int, step: int) -> bool:
+    """Keep the newest rows; whether every pair's is the candle that has just closed."""
+    there = True
+    for pair in bot.settings.pairs:
+        if (pair, close) in session.rows:
+            continue
+        row = bot.newest(pair)
+        if row is not None and row["__date_ts"] == close - step:
+            session.rows[pair, close] = row, bot.clock.now_ms() - close
+        else:
+            there = False
+    return there
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One trade, of a bot's database or of a backtest. Instants are tz-aware UTC."""
+
+    pair: str
+    is_short: bool
+    tag: str
+    opened: pd.Timestamp
+    closed: pd.Timestamp | None
+    open_rate: float
+    close_rate: float | None
+    reason: str
+    stop: float
+    leverage: float
+
+
+_FIELDS = "pair, is_short, enter_tag, open_date, close_date, open_rate, close_rate, exit_reason, stop_loss, leverage"
+
+
+def trades(database: Path) -> list[Trade]:
+    """Every trade of a freqtrade database, in the order of opening."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        rows = connection.execute(f"select {_FIELDS} from trades order by open_date, id").fetchall()
+    finally:
+        connection.close()
+    return [
+        Trade(
+            pair, bool(short), tag or "", pd.Timestamp(opened, tz="UTC"),
+            None if closed is None else pd.Timestamp(closed, tz="UTC"), open_rate, close_rate, reason or "", stop, leverage,
+        )
+        for pair, short, tag, opened, closed, open_rate, close_rate, reason, stop, leverage in rows
+    ]  # fmt: skip
+
+
+def from_backtest(row: Mapping[str, Any]) -> Trade:
+    """A trade as `freqtrade backtesting` exports it."""
+    return Trade(
+        row["pair"], row["is_short"], row["enter_tag"] or "", pd.Timestamp(row["open_date"]), pd.Timestamp(row["close_date"]),
+        row["open_rate"], row["close_rate"], row["exit_reason"], row["stop_loss_abs"], row["leverage"],
+    )  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,108 @@
+"""The market clock: one time for the loopback exchange, freqtrade and the recorder, running at any speed or stepped.
+
+Programs see it through libfaketime (Debian package `libfaketime`), which reads the time from a file whenever a program
+asks for it. While the clock runs, the file says `@<now> x<speed>` and is written anew every 50 ms, so that a program
+started at any moment, or after a change of speed, is on time; sleeps and time-outs of programs are shorter by the speed.
+
+While it stands (speed 0), the file says one instant. Sleeps then end at once: a bot under a standing clock loops as fast
+as it can, and whoever steps the clock can wait for it, so that nothing depends on how busy the machine is. Time-outs of
+a standing clock never come, and one step makes all of them due: programs under it need long ones.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from liqsignals.errors import InputError
+
+#: Where Debian, Ubuntu, Fedora and hand-made installations put the multi-threaded library.
+_LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
+_NAME = "libfaketimeMT.so.1"
+_REFRESH = 0.05
+
+
+def faketime_library() -> Path:
+    """The library that gives programs another time. Raises InputError, with the way out, where it is not installed."""
+    for pattern in _LIBRARIES:
+        for folder in sorted(Path("/").glob(pattern.lstrip("/"))):
+            if (folder / _NAME).is_file():
+                return folder / _NAME
+    raise InputError(
+        "libfaketime is not installed: without it no bot can live in another time than this machine's. "
+        "Way out: apt install libfaketime (Debian, Ubuntu)"
+    )
+
+
+class MarketClock:
+    """Milliseconds since the epoch, never going back. `speed` is market seconds per second; 0 stands still."""
+
+    def __init__(self, file: Path, start_ms: int, speed: float = 0.0) -> None:
+        self.file = file
+        self._lock = threading.Lock()
+        self._ms = start_ms
+        self._speed = speed
+        self._since = time.monotonic()
+        self._write()
+
+    @property
+    def speed(self) -> float:
+        return self._speed
+
+    def now_ms(self) -> int:
+        with self._lock:
+            return self._now()
+
+    def set(self, ms: int) -> None:
+        """Step on to `ms`; a standing clock stays there. An earlier instant is refused: no market goes back."""
+        with self._lock:
+            if ms < self._now():
+                raise ValueError(f"the market clock cannot go back from {self._now()} to {ms}")
+            self._ms, self._since = ms, time.monotonic()
+            self._write()
+
+    def run(self, speed: float) -> None:
+        """Go on from now at another speed."""
+        with self._lock:
+            self._ms, self._since, self._speed = self._now(), time.monotonic(), speed
+            self._write()
+
+    @contextmanager
+    def running(self) -> Iterator["MarketClock"]:
+        """Keep the file up to date, in a thread that ends with the block."""
+        stop = threading.Event()
+
+        def refresh() -> None:
+            while not stop.wait(_REFRESH):
+                with self._lock:
+                    if self._speed:
+                        self._write()
+
+        thread = threading.Thread(target=refresh, name="market-clock", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+
+    def environment(self) -> dict[str, str]:
+        """What a program needs in its environment to live by this clock."""
+        return {
+            "LD_PRELOAD": str(faketime_library()),
+            "FAKETIME_TIMESTAMP_FILE": str(self.file),
+            "FAKETIME_NO_CACHE": "1",
+            "TZ": "UTC",
+        }
+
+    def _now(self) -> int:
+        return self._ms + int((time.monotonic() - self._since) * 1000 * self._speed)
+
+    def _write(self) -> None:
+        now = datetime.fromtimestamp(self._now() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        staged = self.file.with_suffix(".new")
+        staged.write_text(f"@{now} x{self._speed:g}\n" if self._speed else f"{now}\n")
+        os.replace(staged, self.file)

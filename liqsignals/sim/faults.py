@@ -1,0 +1,389 @@
+"""What goes wrong at an exchange, on purpose: faults by the market clock, put between the loopback exchange and who asks it.
+
+A fault has a kind, a stretch of market time and a few numbers (docs/replay.md has the file's format). What it does
+depends on these, on the clock and on how many requests came before, on nothing else: two runs have the same faults.
+"""
+
+import asyncio
+import hashlib
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from liqsignals.clock import parse_time
+from liqsignals.errors import InputError
+
+#: Kind -> the keys that it takes beside the common ones, the endpoint that it is about (None: any).
+KINDS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
+    "delay": (("seconds",), None),
+    "drop": ((), None),
+    "status": (("code", "retry_after"), None),
+    "outage": ((), None),
+    "html": ((), None),
+    "truncated": ((), None),
+    "stale_klines": (("seconds",), "klines"),
+    "repeat_candle": ((), "klines"),
+    "skip_candle": (("healed_at",), "klines"),
+    "late_open_interest": (("seconds",), "openInterestHist"),
+    "revise_open_interest": (("factor", "after"), "openInterestHist"),
+    "clock": (("seconds",), None),
+}
+_COMMON = ("kind", "from", "until", "pair", "path", "share")
+_OPTIONAL = ("pair", "path", "share", "retry_after", "healed_at")
+_OWN_CLOCK = ("serverTime", "E", "T", "time")
+_PAGE = "<!DOCTYPE html><html><head><title>Maintenance</title></head><body><h1>We will be back soon</h1></body></html>"
+_SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault. Instants are ms since the epoch, UTC; `start` is part of the stretch, `until` is not.
+
+    `pair` (as freqtrade writes it) and `path` (the end of an endpoint's path, as `klines` or `ticker/24hr`) narrow it down;
+    `share` is the part of these requests that it meets. The other fields belong to single kinds.
+    """
+
+    kind: str
+    start: int
+    until: int
+    pair: str | None = None
+    path: str | None = None
+    share: float = 1.0
+    seconds: float = 0.0
+    code: int = 503
+    retry_after: int | None = None
+    factor: float = 1.0
+    after: float = 0.0
+    #: When the skipped candles come back; None: never.
+    healed_at: int | None = None
+
+    def active(self, now: int) -> bool:
+        """Whether it is at work at `now` (ms)."""
+        end: float = self.until
+        if self.kind == "skip_candle":
+            end = math.inf if self.healed_at is None else self.healed_at
+        elif self.kind == "revise_open_interest":
+            end = self.until + self.after * _SECOND
+        return self.start <= now < end
+
+    def concerns(self, path: str, query: Mapping[str, str]) -> bool:
+        """Whether a request is one of those that it is about. With a pair: only requests that name a symbol."""
+        wanted = self.path or KINDS[self.kind][1]
+        if wanted is not None and not f"/{path}".endswith(f"/{wanted}"):
+            return False
+        return self.pair is None or query.get("symbol") == self.pair.partition(":")[0].replace("/", "")
+
+    def meets(self, count: int) -> bool:
+        """Whether it meets the `count`-th request that it is about: a hash decides, no state."""
+        if self.share >= 1.0:
+            return True
+        digest = hashlib.blake2b(f"{self!r} {count}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) < self.share * 2**64
+
+
+def read_faults(path: Path) -> tuple[Fault, ...]:
+    """The faults of a JSON file, in the order of their beginnings.
+
+    Raises InputError naming the file and the entry for what is not JSON, for unknown or missing keys, wrong kinds of
+    values, times without a zone and stretches that end before they begin.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}). Way out: docs/replay.md has an example") from error
+    if not isinstance(content, dict) or set(content) != {"faults"} or not isinstance(content["faults"], list):
+        raise InputError(
+            f'{path}: must be {{"faults": [...]}} and nothing else. Way out: docs/replay.md has an example'
+        )
+    return _sorted(_fault(entry, f"{path}: fault {row}") for row, entry in enumerate(content["faults"], 1))
+
+
+def _sorted(faults: Iterator[Fault]) -> tuple[Fault, ...]:
+    return tuple(sorted(faults, key=lambda fault: (fault.start, fault.until, fault.kind)))
+
+
+def _fault(entry: Any, where: str) -> Fault:
+    if not isinstance(entry, dict):
+        raise InputError(f'{where}: must be an object such as {{"kind": "outage", "from": ..., "until": ...}}')
+    kind = entry.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"{where}: kind {kind!r} is not known; known are: {', '.join(KINDS)}")
+    where = f"{where} ({kind})"
+    known = _COMMON + KINDS[kind][0]
+    if unknown := sorted(set(entry) - set(known)):
+        raise InputError(f"{where}: unknown key {', '.join(unknown)}; known are: {', '.join(known)}")
+    if missing := [key for key in known if key not in entry and key not in _OPTIONAL]:
+        raise InputError(f"{where}: key {', '.join(missing)} is missing")
+    values = {key: _value(kind, key, value, where) for key, value in entry.items() if key != "kind"}
+    fault = Fault(kind, values.pop("from"), values.pop("until"), **values)
+    if fault.until <= fault.start:
+        raise InputError(f"{where}: 'until' must be after 'from'")
+    if fault.healed_at is not None and fault.healed_at < fault.until:
+        raise InputError(f"{where}: 'healed_at' must not be before 'until'")
+    return fault
+
+
+def _value(kind: str, key: str, value: Any, where: str) -> Any:
+    if key in ("from", "until", "healed_at"):
+        if not isinstance(value, str):
+            raise InputError(f"{where}: '{key}' must be a time such as \"2026-01-31T12:00:00Z\", not {value!r}")
+        try:
+            return parse_time(value) // 1_000_000
+        except InputError as error:
+            raise InputError(f"{where}: '{key}': {error}") from error
+    if key in ("pair", "path"):
+        if not isinstance(value, str) or not value or (key == "pair" and not ("/" in value and ":" in value)):
+            example = "BTC/USDT:USDT" if key == "pair" else "klines"
+            raise InputError(f"{where}: '{key}' must be a text such as \"{example}\", not {value!r}")
+        return value.strip("/") if key == "path" else value
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    wanted, right = {
+        "share": ("over 0 and at most 1", lambda: 0 < value <= 1),
+        "seconds": ("over 0 (of a clock: not 0)", lambda: value > 0 or (kind == "clock" and value != 0)),
+        "factor": ("over 0", lambda: value > 0),
+        "after": ("over 0", lambda: value > 0),
+        "code": (
+            "429, 418 or 500 .. 599",
+            lambda: value in (429, 418) or (value == int(value) and 500 <= value <= 599),
+        ),
+        "retry_after": ("a whole number of seconds", lambda: value >= 0 and value == int(value)),
+    }[key]
+    if not number or not right():
+        raise InputError(f"{where}: '{key}' must be a number {wanted}, not {value!r}")
+    return int(value) if key in ("code", "retry_after") else float(value)
+
+
+def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now: int) -> Any:
+    """The payload (parsed JSON) of an answer as the fault leaves it; `payload` itself stays as it is.
+
+    `now` (ms) is the clock that the answer was made by. Faults that are not about a payload's rows or times, and requests
+    that the fault is not about, give it back unchanged.
+    """
+    if not fault.concerns(path, query):
+        return payload
+    if fault.kind == "clock":
+        return _shifted(payload, round(fault.seconds * _SECOND))
+    if not isinstance(payload, list):
+        return payload
+    if fault.kind == "repeat_candle":
+        closed = [row for row in payload if row[6] < now]
+        return [*closed, closed[-1], *payload[len(closed) :]] if closed else payload
+    if fault.kind == "skip_candle":
+        return [row for row in payload if not fault.start <= row[0] < fault.until]
+    if fault.kind == "late_open_interest":
+        return [row for row in payload if row["timestamp"] + fault.seconds * _SECOND <= now]
+    if fault.kind == "revise_open_interest":
+        return [
+            _scaled(row, fault.factor)
+            if fault.start <= row["timestamp"] < fault.until and now < row["timestamp"] + fault.after * _SECOND
+            else row
+            for row in payload
+        ]
+    return payload
+
+
+def _shifted(payload: Any, by: int) -> Any:
+    if isinstance(payload, list):
+        return [_shifted(row, by) for row in payload]
+    if not isinstance(payload, dict):
+        return payload
+    return {
+        key: value + by if key in _OWN_CLOCK and isinstance(value, int) else value for key, value in payload.items()
+    }
+
+
+def _scaled(row: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    names = ("sumOpenInterest", "sumOpenInterestValue")
+    return {**row, **{name: f"{float(row[name]) * factor:.8f}" for name in names if row[name]}}
+
+
+#: By how much (ms) the answer that is being made is behind the market clock.
+_LAG: ContextVar[int] = ContextVar("lag", default=0)
+
+
+def seen(now_ms: Callable[[], int]) -> Callable[[], int]:
+    """The market clock as the request being answered sees it: `stale_klines` lets an exchange answer out of its past."""
+    return lambda: now_ms() - _LAG.get()
+
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_POLL = 0.005  # seconds of this machine between looks at the market clock
+_POLL_SOCKET = 0.05
+
+
+def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int], counts: Counter[str]) -> Middleware:
+    """An aiohttp middleware that does to requests what the faults say; the outermost one of the exchange's.
+
+    While an answer waits for the market clock, its instant (ms) is in `waiting`, so that whoever steps a standing clock
+    can see it and step there. `counts` has how often each kind met a request. Of a websocket only its connection is
+    concerned: refused or closed during an outage, refused by a drop.
+    """
+    asked = [0] * len(faults)
+
+    def met(request: web.Request, now: int) -> list[Fault]:
+        found = []
+        for row, fault in enumerate(faults):
+            if fault.active(now) and fault.concerns(request.path, request.query):
+                asked[row] += 1
+                if fault.meets(asked[row]):
+                    found.append(fault)
+        return found
+
+    def down(request: web.Request) -> bool:
+        now = now_ms()
+        return any(f.kind == "outage" and f.active(now) and f.concerns(request.path, request.query) for f in faults)
+
+    async def socket(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        task = asyncio.ensure_future(handler(request))
+        try:
+            while not (await asyncio.wait({task}, timeout=_POLL_SOCKET))[0]:
+                if down(request) and request.transport is not None and not request.transport.is_closing():
+                    counts["outage"] += 1
+                    request.transport.abort()
+            return task.result()
+        finally:
+            task.cancel()
+
+    async def answered(request: web.Request, handler: _Handler, found: list[Fault], now: int) -> web.StreamResponse:
+        for fault in found:
+            if fault.kind == "status":
+                counts["status"] += 1
+                return _refusal(fault, now)
+        lag = max((round(f.seconds * _SECOND) for f in found if f.kind == "stale_klines"), default=0)
+        _LAG.set(lag)
+        response = await handler(request)
+        if lag:
+            counts["stale_klines"] += 1
+        if (
+            not isinstance(response, web.Response)
+            or response.content_type != "application/json"
+            or response.status != 200
+        ):
+            return response
+        payload = before = json.loads(response.text or "null")
+        for fault in found:
+            changed = answer(fault, request.path, request.query, payload, now - lag)
+            counts[fault.kind] += changed != payload
+            payload = changed
+        if payload is not before:
+            response = web.json_response(payload)
+        for fault in found:
+            if fault.kind == "html":
+                counts["html"] += 1
+                response = web.Response(text=_PAGE, content_type="text/html")
+            elif fault.kind == "truncated":
+                counts["truncated"] += 1
+                text = response.text or ""
+                response = web.Response(text=text[: len(text) // 2], content_type=response.content_type)
+        return response
+
+    @web.middleware
+    async def fault_middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        now = now_ms()
+        found = met(request, now)
+        for fault in found:
+            if fault.kind in ("outage", "drop"):
+                counts[fault.kind] += 1
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response()
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await socket(request, handler)
+        response = await answered(request, handler, found, now)
+        # Waits after the answer was made: what comes late is old, too.
+        for fault in found:
+            if fault.kind == "delay":
+                counts["delay"] += 1
+                await _until(now + round(fault.seconds * _SECOND), now_ms, waiting)
+        return response
+
+    return fault_middleware
+
+
+async def _until(due: int, now_ms: Callable[[], int], waiting: list[int]) -> None:
+    waiting.append(due)
+    try:
+        while now_ms() < due:
+            await asyncio.sleep(_POLL)
+    finally:
+        waiting.remove(due)
+
+
+#: Binance's own words (https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code).
+_WORDS = {
+    418: (
+        -1003,
+        "Way too many requests; IP banned until {until}. Please use the websocket for live updates to avoid bans.",
+    ),
+    429: (-1003, "Too many requests; current limit of IP is 2400 requests per minute."),
+    500: (-1001, "Internal error; unable to process your request. Please try again."),
+    503: (-1008, "Server is currently overloaded with other requests. Please try again in a few minutes."),
+    504: (-1007, "Timeout waiting for response from backend server. Send status unknown; execution status unknown."),
+}
+
+
+def _refusal(fault: Fault, now: int) -> web.Response:
+    code, words = _WORDS.get(fault.code, (-1000, "An unknown error occurred while processing the request."))
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    body = {"code": code, "msg": words.format(until=now + (fault.retry_after or 0) * _SECOND)}
+    return web.json_response(body, status=fault.code, headers=headers)
+
+
+def random_faults(
+    seed: int, start: int, end: int, per_day: float, pairs: Sequence[str] = (), candle: int = 5 * _MINUTE
+) -> tuple[Fault, ...]:
+    """Faults for a soak, `per_day` of them a day between `start` and `end` (ms): every kind in turn, at random instants.
+
+    With `pairs`, faults of data meet one pair at a time. `candle` (ms) is the length of the candles that are skipped.
+    """
+    rng = random.Random(seed)
+    kinds: list[str] = []
+    while len(kinds) < round(per_day * (end - start) / _DAY):
+        kinds += rng.sample(list(KINDS), len(KINDS))
+    kinds = kinds[: round(per_day * (end - start) / _DAY)]
+    return _sorted(_random_fault(kind, rng, start, end, pairs, candle) for kind in kinds)
+
+
+def _random_fault(kind: str, rng: random.Random, start: int, end: int, pairs: Sequence[str], candle: int) -> Fault:
+    begin = rng.randrange(start, end)
+    pair = rng.choice(pairs) if pairs and KINDS[kind][1] else None
+
+    def lasting(least: float, most: float) -> int:
+        return begin + round(rng.uniform(least, most) * _MINUTE)
+
+    match kind:
+        case "delay":
+            return Fault(kind, begin, lasting(1, 20), share=rng.uniform(0.1, 0.6), seconds=rng.uniform(1, 30))
+        case "outage":
+            return Fault(kind, begin, lasting(1, 15))
+        case "status":
+            code = rng.choice((429, 418, 500, 502, 503, 504))
+            wait = rng.randint(5, 60) if code < 500 else None
+            return Fault(kind, begin, lasting(1, 10), share=rng.uniform(0.2, 1), code=code, retry_after=wait)
+        case "stale_klines":
+            return Fault(kind, begin, lasting(5, 30), pair, seconds=rng.uniform(300, 1800))
+        case "repeat_candle":
+            return Fault(kind, begin, lasting(5, 60), pair)
+        case "skip_candle":
+            opens = begin // candle * candle
+            # A candle that never comes back restarts the map for days: one in four is enough.
+            healed = None if rng.random() < 0.25 else opens + candle + _HOUR
+            return Fault(kind, opens, opens + candle, pair, healed_at=healed)
+        case "late_open_interest":
+            return Fault(kind, begin, lasting(30, 360), pair, seconds=rng.uniform(600, 4 * 3600))
+        case "revise_open_interest":
+            factor = 1 + rng.choice((-1, 1)) * rng.uniform(0.01, 0.05)
+            return Fault(kind, begin, lasting(10, 120), pair, factor=factor, after=rng.uniform(300, 3600))
+        case "clock":
+            return Fault(kind, begin, lasting(10, 120), seconds=rng.choice((-1, 1)) * rng.uniform(1, 60))
+        case _:  # drop, html, truncated
+            return Fault(kind, begin, lasting(1, 10), share=rng.uniform(0.2, 1))
