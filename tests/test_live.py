@@ -189,6 +189,18 @@ def test_live_rows_older_than_the_limit_are_let_go(datadir: Path, monkeypatch: p
     assert all(len(kept.live[family]) < 100 for family in ("bars", "interest", "funding"))
 
 
+def test_a_disk_that_catches_up_while_the_bot_runs_is_read_and_goes_on(tmp_path: Path) -> None:
+    """After a download the live rows of a family may be none: until the next settlement funding has no newer ones."""
+    datadir = write_datadir(tmp_path, market().upto(market().candles["date"].iloc[DISK]))
+    bot = walk(datadir, steady(3))
+    write_datadir(tmp_path, market().upto(market().candles["date"].iloc[FIRST + 5]))
+    for row in (FIRST + 4, FIRST + 5):
+        candles, frames = answers(row, steady(1)[0])
+        found = bot.attach(candles[-150:], PAIR, "5m", dp=FakeProvider(frames))
+        at, closes = decisions(candles[-150:])
+        assert_same_bits(found, features.compute(as_tape(market()), at, closes, duration_ns("5m")))
+
+
 def test_a_torn_disk_leaves_a_view_that_goes_back_without_a_map_until_it_is_whole(
     datadir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
