@@ -9,6 +9,7 @@ one that may be, run it beside `liqsignals replay --speed`.
 import base64
 import json
 import os
+import re
 import secrets
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,8 +35,9 @@ from liqsignals.sim.clock import MarketClock
 _HANGS = 120.0
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
-#: Seconds between looks at the bot; each look costs it a few milliseconds.
-_POLL = 0.01
+#: Seconds between looks at the bot's log.
+_POLL = 0.004
+_HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat", re.MULTILINE)
 #: Times that a loop's end is waited for: the first may have begun before the clock was set.
 _CLOSE, _DWELL = 2, 3
 
@@ -94,6 +97,9 @@ class Bot:
             "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),
         ]  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
+        #: Bytes of the log that were read, and the last heartbeat in them.
+        self._logged = settings.log.stat().st_size if settings.log.exists() else 0
+        self._beat = 0
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -101,6 +107,8 @@ class Bot:
             "db_url": f"sqlite:///{self.settings.database.resolve()}",
             "timeframe": self.settings.timeframe,
             "initial_state": "running",
+            # One line in the log at the end of each loop by a clock that goes on by a second for each.
+            "internals": {"heartbeat_interval": 0.5},
             "exchange": {
                 "pair_whitelist": list(self.settings.pairs),
                 # A step of the clock would make every time-out due at once.
@@ -185,15 +193,22 @@ class Bot:
             return None
         return dict(zip(told["columns"], told["data"][-1], strict=True)) if told["data"] else None
 
-    def open_trades(self) -> int:
-        return int(self.get("count")["current"])
-
     def _last_loop(self) -> int:
-        """When the last loop ended, in whole seconds as ms; 0 before the first."""
+        """When the last loop ended (ms), 0 before the first: from the log, for the bot answers slowly while it works."""
         try:
-            return int(self.get("health").get("last_process_ts") or 0) * 1000
-        except (OSError, ValueError):
+            with self.settings.log.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._logged:
+                    self._logged = 0  # freqtrade has begun a new file
+                log.seek(self._logged)
+                new = log.read()
+        except FileNotFoundError:
             return 0
+        whole = new[: new.rfind(b"\n") + 1]
+        self._logged += len(whole)
+        beats = _HEARTBEAT.findall(whole)
+        if beats:
+            self._beat = round(datetime.fromisoformat(beats[-1].decode() + "+00:00").timestamp() * 1000)
+        return self._beat
 
     def _alive(self, deadline: float) -> None:
         assert self.process is not None
@@ -245,7 +260,7 @@ def drive(
         if not _look(bot, session, close, step):
             bot.loop(waiting)
             _look(bot, session, close, step)
-        if careful or bot.open_trades():
+        if careful or any(trade.closed is None for trade in trades(bot.settings.database)):
             # The first and the last are the open, which the bot has seen, and the close, which is the next one's open.
             for share in dwells(close)[1:-1]:
                 at = close + int(share * step)
