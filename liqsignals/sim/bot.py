@@ -16,11 +16,11 @@ import sqlite3
 import subprocess
 import sysconfig
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -128,17 +128,12 @@ class Bot:
             },
         }
 
-    def start(self) -> None:
-        """Start the process and wait until its first loop is over."""
+    def start(self, waiting: Collection[int] = ()) -> None:
+        """Start the process and wait until its first loop is over. `waiting` as for `loop`."""
         environment = {**os.environ, **self.clock.environment()}
         with (self.settings.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(self._command, env=environment, stdout=console, stderr=console)
-        self.clock.set(self.clock.now_ms() + 1000)
-        started = self.clock.now_ms()
-        deadline = time.monotonic() + _HANGS
-        while self._last_loop() < started // 1000 * 1000:
-            self._alive(deadline)
-            time.sleep(0.05)
+        self.loop(waiting)
 
     def stop(self) -> None:
         """Ask it to end, as Ctrl-C does; the clock goes on so that its time-outs come."""
@@ -189,7 +184,7 @@ class Bot:
         """The newest analysed row of a pair as the bot has it, None before the first one."""
         try:
             told = self.get(f"pair_candles?pair={quote(pair, safe='')}&timeframe={self.settings.timeframe}&limit=1")
-        except urllib.error.HTTPError:
+        except (OSError, HTTPException, ValueError):  # no candles yet, or it is ending
             return None
         return dict(zip(told["columns"], told["data"][-1], strict=True)) if told["data"] else None
 
