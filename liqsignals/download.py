@@ -409,7 +409,7 @@ async def _pages(
             path, params = series.ask(pair, a, b)
             headers, more = _key(fetch.provider)
             reply = await fetch.get(path, params | more, headers=headers)
-            rows: Records = series.parser(a)(reply.body, min(reply.received_at, plan.now))
+            rows: Records = series.parser(a)(reply.body, min(reply.asked_at, plan.now))
             inside = rows[(rows["event_time"] > a) & (rows["event_time"] <= b)]
             if (
                 len(rows)
@@ -486,7 +486,7 @@ def _flows(run: _Run) -> None:
                 token = None
                 while True:
                     reply = await fetch.get(coinmetrics.PATH, coinmetrics.parameters(coin, start, token))
-                    coinmetrics.parse_flows(reply.body, reply.received_at)
+                    coinmetrics.parse_flows(reply.body, reply.asked_at)
                     if reply.body in pages:
                         raise FetchError(f"coinmetrics: {coin}: the same page came twice; nothing was changed")
                     pages.append(reply.body)

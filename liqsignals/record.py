@@ -409,7 +409,7 @@ class Recorder:
                         self._say(f"poll {poll.provider} {request.channel}", str(error), every=600.0)
                         failed = True
                         break
-                    self.take(poll.provider, request.channel, reply.received_at, reply.body)
+                    self.take(poll.provider, request.channel, reply.asked_at, reply.body)
                     if self._count >= WAITING:
                         await self.publish()
             now = time.time()

@@ -348,7 +348,11 @@ class Signals:
                 try:
                     market.hear(family, read(frame))
                 except InputError as error:
-                    logger.error("%s; the last good data serve until they are too old", error)
+                    # Its way out is for files; here the next answer is it.
+                    why = str(error).split(" Way out:")[0]
+                    logger.error(
+                        "%s: what the exchange sent is not used; the last good data serve until they are too old", why
+                    )
 
         own = timeframe == bars_tf
         refresh("bars", bars_tf, "futures", lambda f: readers.bars(f, bars_tf, f"{pair} live candles"))

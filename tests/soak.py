@@ -301,9 +301,7 @@ def report(
 ) -> None:  # fmt: skip
     trades = driver.trades(settings.database)
     log = "\n".join(path.read_text() for path in sorted(settings.folder.glob("freqtrade.log*")))
-    crashes = re.findall(
-        r"^Traceback|Fatal exception|caused the following exception|OperationalException", log, re.MULTILINE
-    )
+    crashes = re.findall(r"Fatal exception|caused the following exception|OperationalException", log, re.MULTILINE)
     print(f"{strategy}, {(end - begin) / 3.6e6:.0f} market hours")
     print(
         f"faults planned {dict(sorted(Counter(f.kind for f in faults).items()))}; answers hit {dict(sorted(injected.items()))}"

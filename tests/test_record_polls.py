@@ -205,3 +205,26 @@ def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         await runner.cleanup()
 
     asyncio.run(main())
+
+
+def test_an_answer_counts_from_when_it_was_asked() -> None:
+    """One that was made before a bar's close and came after it must not pass for a closed bar."""
+    made: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        made.append(time.time_ns())
+        return web.json_response([])
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with http.fetcher(binance.REST, url, tell=lambda text: None) as get:
+            reply = await get.get("/x")
+        assert reply.asked_at <= made[0]
+        await runner.cleanup()
+
+    asyncio.run(main())

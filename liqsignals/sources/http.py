@@ -46,10 +46,13 @@ class _Again(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A body as received, and when (ns UTC)."""
+    """A body as received, and when it was asked for (ns UTC).
+
+    Not when it came: an answer that was made before a bar's close and came after it has the bar as it stood then.
+    """
 
     body: bytes
-    received_at: int
+    asked_at: int
 
 
 @dataclass
@@ -130,6 +133,7 @@ class Fetcher:
     async def _once(
         self, url: httpx.URL, headers: Mapping[str, str] | None, max_bytes: int, json: bool, what: str
     ) -> Reply:
+        asked_at = time.time_ns()
         async with self.client.stream("GET", url, headers=headers) as response:
             self._compare_clocks(response.headers.get("Date"))
             status = response.status_code
@@ -149,7 +153,6 @@ class Fetcher:
                         f"{what}: the answer is longer than {max_bytes >> 10} KiB, more than such a file can be; not taken"
                     )
             body = b"".join(parts)
-            received_at = time.time_ns()
         said = " ".join(body[:200].decode("utf-8", "replace").split())
         if status in (401, 403, 451):
             raise FetchError(f"{what}: {_refused(self.provider, status)} It said: {said or 'nothing'}")
@@ -163,7 +166,7 @@ class Fetcher:
             raise _Again(
                 f"it sent a web page instead of data: {said[:80]!r} (a proxy, a login page or a block on the way?)"
             )
-        return Reply(body, received_at)
+        return Reply(body, asked_at)
 
     def _pause(self, response: httpx.Response, what: str) -> None:
         """Hold every request to the provider for as long as it asks."""
