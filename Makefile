@@ -9,16 +9,23 @@ OURS := liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
 TIMEFRAME ?= 5m
+MARKET := build/market
+# A day of the SIMULATED market on which SqueezeMomentum trades.
+FROM ?= 2025-03-02T00:00:00Z
+HOURS ?= 24
 
-.PHONY: help setup demo test check backtest bench kill fuzz clean
+.PHONY: help setup demo test check backtest paper parity soak bench kill fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       both strategies on the SIMULATED market, offline (sets up first)"
 	@echo "make backtest DATADIR=... [TIMERANGE=20250801-20260228] [PAIRS='A B'] [STRATEGY='S T'] [OFFLINE=1]"
+	@echo "make paper      a real dry-run bot on the SIMULATED market, a day in minutes (needs libfaketime); [HOURS=24] [STRATEGY=...] [DATADIR=... FROM=...]"
+	@echo "make parity DATADIR=... TIMERANGE=20251124-20251201 [STRATEGY=S] [PAIRS='A B']: are the backtest's trades the bot's trades?"
 	@echo "make test       lint, types and tests"
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
+	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 
 $(BIN)/python:
@@ -49,6 +56,16 @@ backtest: setup
 	@$(BIN)/liqsignals backtest --datadir "$(DATADIR)" --pairs "$(PAIRS)" --strategy "$(STRATEGY)" --timeframe "$(TIMEFRAME)" \
 		$(if $(TIMERANGE),--timerange "$(TIMERANGE)") $(if $(OFFLINE),--offline)
 
+paper: setup
+	@test -n "$(DATADIR)" || test -d $(MARKET)/binance || $(BIN)/liqsignals simulate --out $(MARKET)
+	@for strategy in $(STRATEGY); do $(BIN)/liqsignals paper --datadir "$(or $(DATADIR),$(MARKET)/binance)" \
+		--from "$(FROM)" --hours $(HOURS) --pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(TIMEFRAME)" || exit; done
+
+parity: setup
+	@test -n "$(DATADIR)" -a -n "$(TIMERANGE)" || { echo "make parity needs DATADIR=... and TIMERANGE=..." >&2; exit 2; }
+	@for strategy in $(STRATEGY); do $(BIN)/liqsignals parity --datadir "$(DATADIR)" --timerange "$(TIMERANGE)" \
+		--pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(TIMEFRAME)" || exit; done
+
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(OURS)
 	$(BIN)/ruff check $(OURS)
@@ -64,6 +81,9 @@ bench: $(VENV)/.dev
 kill: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/kill_record.py $(or $(KILLS),200) $(or $(SEED),1)
 	PYTHONPATH=tests $(BIN)/python tests/kill_download.py $(or $(KILLS),200) $(or $(SEED),1)
+
+soak: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/soak.py --days $(or $(DAYS),7) --seed $(or $(SEED),1)
 
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/fuzz_parsers.py $(or $(INPUTS),1000000) $(or $(SEED),1)

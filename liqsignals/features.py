@@ -72,7 +72,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("fund_skew_z", "z-score", "real", f"{_FUND}; fewer than 30 settlements in 30 days, or all of them equal and this one not", "its distance from the mean of its last 30 days"),
     Column("fund_pct", "share", "0 .. 1", f"{_FUND}; fewer than 30 settlements in 30 days", "its rank among its last 30 days"),
     Column("fund_dispersion", "fraction per 8 h", ">= 0", f"{_FUND}; fewer than two venues", "highest less lowest rate over venues"),
-    Column("fund_fresh", "flag", "0, 1", "no funding file", "1 where the rate is at most two intervals old"),
+    Column("fund_fresh", "flag", "0, 1", "no funding file", "1 where the newest settlement that should be known is"),
     Column("flow_inflow_z", "z-score", "real", f"{_FLOW}; fewer than 30 days in 90", "log exchange inflow of the newest known day against its last 90"),
     Column("flow_netflow_pct", "share of supply (0.01 = 1 %)", "-1 .. 1", _FLOW, "(inflow - outflow) / coins on exchanges"),
     Column("flow_age_h", "hours", ">= 4", "no flows known yet", "age of the newest known day, from its end"),

@@ -7,8 +7,8 @@ records, so every slice of a dataframe gives the same bits.
 import numpy as np
 from numpy.typing import NDArray
 
-from liqsignals.clock import DAY, HOUR, Int64Array
-from liqsignals.records import Records
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
+from liqsignals.records import FUNDING_LAG, Records
 from liqsignals.tape import asof
 
 Float64Array = NDArray[np.float64]
@@ -48,6 +48,13 @@ def against_past(
     return z, percentile
 
 
+def _due(settled: Records, row: Int64Array, at: Int64Array) -> NDArray[np.bool_]:
+    """Whether the newest settlement known is the newest that should be: the next one, an interval later, is not due yet."""
+    newest = settled[np.maximum(row, 0)]
+    # A minute more, for settlements are some ms late by turns.
+    return np.asarray(at - newest["event_time"] < newest["interval_h"] * HOUR + FUNDING_LAG + MINUTE)
+
+
 def _usable(settled: Records, at: Int64Array) -> tuple[Int64Array, NDArray[np.bool_]]:
     """Newest settlement known at each instant, and whether it is recent enough."""
     row = asof(settled, at)
@@ -67,7 +74,7 @@ def columns(venues: dict[str, Records], at: Int64Array) -> dict[str, Float64Arra
         return out
     main = next(iter(venues.values()))
     row, fresh = _usable(main, at)
-    out["fund_fresh"] = fresh.astype(np.float64)
+    out["fund_fresh"] = (fresh & _due(main, row, at) if len(main) else fresh).astype(np.float64)
     used, back = np.unique(row[fresh], return_inverse=True)
     rate = rate_8h(main)
     z, percentile = against_past(rate, main["event_time"], used, WINDOW, MIN_RECORDS)

@@ -22,7 +22,7 @@ from numba import njit
 LONG, SHORT = 0, 1
 
 # What allocates nothing needs no counting of references, which took a quarter of the time, and longer where both
-# sides' threads count the same arrays (docs/decisions/040). numba compiles its own sorting so.
+# sides' threads count the same arrays (docs/decisions/043). numba compiles its own sorting so.
 bare = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
 
 # A class of levels this many times wider than a bar's range does not see where in the range it was entered.

@@ -102,7 +102,8 @@ class _Market:
         if needs > self.disk.since:
             self.disk = self.disk.later(needs, copy=True)
         for family, kind in self.live.items():
-            self.live[family] = later(kind, min(needs, int(kind["event_time"][-1]) - _KEPT))
+            if len(kind):  # none where the disk has caught up
+                self.live[family] = later(kind, min(needs, int(kind["event_time"][-1]) - _KEPT))
 
 
 def _unreadable(pair: str, exchange: str) -> Tape:

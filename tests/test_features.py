@@ -290,7 +290,10 @@ def test_stale_funding_is_nan() -> None:
     out = compute(replace(tape, funding={"binance": settled}))
     at, _ = decisions(market().candles)
     old = at - settled["event_time"][-1] > 8 * HOUR
-    assert (out["fund_fresh"] == ~old).all()
+    # The next settlement is due at 08:00 and known a minute later: without it the flag is off, the rate still read.
+    due = at - settled["event_time"][-1] >= 4 * HOUR + 2 * MINUTE
+    assert (out["fund_fresh"] == ~due).all()
+    assert (due & ~old).any()
     assert old.any()
     for name in family("fund_", ("fund_fresh",)):
         assert np.isnan(out[name][old]).all(), name

@@ -25,8 +25,8 @@ from liqsignals.sim.exchange import LoopbackExchange, overlay_file
 from liqsignals.sim.faults import Fault, faulty, read_faults
 from liqsignals.sim.serving import served
 
-#: Kinds of the extras that a recorder writes: the exchange replays freqtrade's files, which they follow.
-_RECORDED = ("bar", "open_interest", "funding", "raw")
+#: Extras that no running bot fetches for itself, and that a recorder beside it does not write.
+_WHOLE = ("flows", "venues")
 
 
 def as_of(datadir: Path, at: int, out: Path) -> Path:
@@ -50,7 +50,7 @@ def as_of(datadir: Path, at: int, out: Path) -> Path:
         kept.reset_index(drop=True).to_feather(staged)
         staged.replace(copy / "futures" / path.name)
     for path in (datadir / "liqsignals").glob("*"):
-        if path.is_dir() and path.name not in _RECORDED:
+        if path.name in _WHOLE:
             shutil.copytree(path, copy / "liqsignals" / path.name, dirs_exist_ok=True)
     if (datadir / "SIMULATED").exists():
         shutil.copy2(datadir / "SIMULATED", copy / "SIMULATED")
