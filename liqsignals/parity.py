@@ -205,17 +205,18 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             spread, tick = market.spread(replay.symbol_of(pair), at_ms)
             return (spread + tick) * (1 + 1e-9)
 
-        refused = refusals(settings.log, span.step)
-        return compare(span, frames, traded, session, driver.trades(settings.database), refused, slack)
+        # What the bot opens at the last close is beyond the span.
+        mine = [t for t in driver.trades(settings.database) if t.opened.timestamp() < span.stop / 10**9]
+        return compare(span, frames, traded, session, mine, refusals(settings.log, span.step), slack)
 
 
 _REFUSED = re.compile(r"^(\S+ \S+?),\d+ .* (\S+/\S+): entry refused \(")
 
 
 def refusals(log: Path, step: int) -> set[tuple[str, int]]:
-    """(pair, open in ms of the candle) of the entries that the strategy's guard refused, from freqtrade's log."""
+    """(pair, open in ms of the candle) of the entries that the strategy's guard refused, from freqtrade's logs."""
     found = set()
-    for line in log.read_text().splitlines():
+    for line in (line for path in log.parent.glob(f"{log.name}*") for line in path.read_text().splitlines()):
         if told := _REFUSED.match(line):
             at = int(pd.Timestamp(told[1], tz="UTC").timestamp() * 1000)
             found.add((told[2], at // step * step))

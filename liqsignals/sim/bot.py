@@ -9,16 +9,18 @@ one that may be, run it beside `liqsignals replay --speed`.
 import base64
 import json
 import os
+import re
 import secrets
 import socket
 import sqlite3
 import subprocess
 import sysconfig
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,8 +38,9 @@ _HANGS = 120.0
 _PAUSES = 0.5
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
-#: Seconds between looks at the bot; each look costs it a few milliseconds.
-_POLL = 0.01
+#: Seconds between looks at the bot's log.
+_POLL = 0.004
+_HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat", re.MULTILINE)
 #: Times that a loop's end is waited for: the first may have begun before the clock was set.
 _CLOSE, _DWELL = 2, 3
 
@@ -97,6 +100,9 @@ class Bot:
             "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),
         ]  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
+        #: Bytes of the log that were read, and the last heartbeat in them.
+        self._logged = settings.log.stat().st_size if settings.log.exists() else 0
+        self._beat = 0
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -104,6 +110,8 @@ class Bot:
             "db_url": f"sqlite:///{self.settings.database.resolve()}",
             "timeframe": self.settings.timeframe,
             "initial_state": "running",
+            # One line in the log at the end of each loop by a clock that goes on by a second for each.
+            "internals": {"heartbeat_interval": 0.5},
             "exchange": {
                 "pair_whitelist": list(self.settings.pairs),
                 # A step of the clock would make every time-out due at once.
@@ -123,17 +131,12 @@ class Bot:
             },
         }
 
-    def start(self) -> None:
-        """Start the process and wait until its first loop is over."""
+    def start(self, waiting: Collection[int] = ()) -> None:
+        """Start the process and wait until its first loop is over. `waiting` as for `loop`."""
         environment = {**os.environ, **self.clock.environment()}
         with (self.settings.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(self._command, env=environment, stdout=console, stderr=console)
-        self.clock.set(self.clock.now_ms() + 1000)
-        started = self.clock.now_ms()
-        deadline = time.monotonic() + _HANGS
-        while self._last_loop() < started // 1000 * 1000:
-            self._alive(deadline)
-            time.sleep(0.05)
+        self.loop(waiting)
 
     def stop(self) -> None:
         """Ask it to end, as Ctrl-C does; the clock goes on so that its time-outs come."""
@@ -188,19 +191,26 @@ class Bot:
         """The newest analysed row of a pair as the bot has it, None before the first one."""
         try:
             told = self.get(f"pair_candles?pair={quote(pair, safe='')}&timeframe={self.settings.timeframe}&limit=1")
-        except urllib.error.HTTPError:
+        except (OSError, HTTPException, ValueError):  # no candles yet, or it is ending
             return None
         return dict(zip(told["columns"], told["data"][-1], strict=True)) if told["data"] else None
 
-    def open_trades(self) -> int:
-        return int(self.get("count")["current"])
-
     def _last_loop(self) -> int:
-        """When the last loop ended, in whole seconds as ms; 0 before the first."""
+        """When the last loop ended (ms), 0 before the first: from the log, for the bot answers slowly while it works."""
         try:
-            return int(self.get("health").get("last_process_ts") or 0) * 1000
-        except (OSError, ValueError):
+            with self.settings.log.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._logged:
+                    self._logged = 0  # freqtrade has begun a new file
+                log.seek(self._logged)
+                new = log.read()
+        except FileNotFoundError:
             return 0
+        whole = new[: new.rfind(b"\n") + 1]
+        self._logged += len(whole)
+        beats = _HEARTBEAT.findall(whole)
+        if beats:
+            self._beat = round(datetime.fromisoformat(beats[-1].decode() + "+00:00").timestamp() * 1000)
+        return self._beat
 
     def _alive(self, deadline: float) -> None:
         assert self.process is not None
@@ -252,7 +262,7 @@ def drive(
         if not _look(bot, session, close, step):
             bot.loop(waiting)
             _look(bot, session, close, step)
-        if careful or bot.open_trades():
+        if careful or any(trade.closed is None for trade in trades(bot.settings.database)):
             # The first and the last are the open, which the bot has seen, and the close, which is the next one's open.
             for share in dwells(close)[1:-1]:
                 at = close + int(share * step)

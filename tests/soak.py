@@ -1,0 +1,350 @@
+"""A week of a real bot with random faults and kill -9: `python tests/soak.py [--days 7] [--seed 1] [--datadir D --from T]`.
+
+Unmodified `freqtrade trade` and `liqsignals record` on a replay, by the market clock. At random instants the exchange fails
+(sim/faults.py), and bot or recorder are killed and started again, the bot on the same database after its disk was brought up
+to date, as the start targets do with `liqsignals download`. Ends with a report and exit code 1 if a rule was broken.
+"""
+
+import argparse
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from liqsignals import features, store
+from liqsignals.clock import DAY, HOUR, MINUTE, iso, parse_time
+from liqsignals.parity import refusals
+from liqsignals.records import BAR
+from liqsignals.signals import Signals
+from liqsignals.sim import bot as driver
+from liqsignals.sim import replay
+from liqsignals.sim.bot import Bot, BotDied, Session, Settings, Trade
+from liqsignals.sim.clock import MarketClock
+from liqsignals.sim.faults import Fault, random_faults
+from liqsignals.sim.market import write_market
+
+ROOT = Path(__file__).parents[1]
+STEP = 5 * MINUTE // 10**6
+PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+#: Columns of the families whose flag is 0 where their input is not complete.
+LIQ = [n for n in features.NAMES if n.startswith("liq_") and n not in ("liq_fresh", "liq_model_score")]
+FUND = [n for n in features.NAMES if n.startswith("fund_") and n not in ("fund_fresh", "fund_dispersion")]
+#: A candle counts as undisturbed when no fault was at work for so long before it (ms): freqtrade polls again meanwhile.
+CALM = 45 * 60_000
+
+
+@dataclass
+class Soak:
+    """What happened, and what must not have."""
+
+    session: Session = field(default_factory=Session)
+    kills: Counter[str] = field(default_factory=Counter)
+    #: Market instants (ms) at which the bot read its disk anew, the first one its start.
+    mended: list[int] = field(default_factory=list)
+    #: (begin, end) in ms of the times without a bot.
+    away: list[tuple[int, int]] = field(default_factory=list)
+    #: (market ms, resident MiB) of the bot, by start.
+    resident: list[list[tuple[int, float]]] = field(default_factory=list)
+    #: Trades by id as they were first seen, and what was wrong.
+    seen: dict[int, tuple[str, str, float]] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+
+def resident_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+class Recorder:
+    """`liqsignals record` beside the bot, in the market's time."""
+
+    def __init__(self, datadir: Path, port: int, clock: MarketClock, folder: Path) -> None:
+        self._command = [
+            str(Path(sys.executable).with_name("liqsignals")), "record", "--pairs", " ".join(PAIRS), "--datadir", str(datadir),
+            "--exchanges", "binance", "--url", f"binance=http://127.0.0.1:{port}",
+            "--url", f"binance-stream=ws://127.0.0.1:{port}/market/ws", "--url", f"coinmetrics=http://127.0.0.1:{port}",
+        ]  # fmt: skip
+        self._environment = {**os.environ, **clock.environment()}
+        self._log = folder / "record.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, seed: int, told: bool = True) -> Soak:
+    rng = random.Random(seed)
+    found = Soak()
+    begin, end = start // 10**6, start // 10**6 + round(days * DAY / 10**6)
+    # The last third without kills: memory is watched there.
+    quiet = begin + (end - begin) * 2 // 3
+    faults = random_faults(seed, begin + HOUR // 10**6, end, 12.0, PAIRS)
+    clock = MarketClock(folder / "clock", begin)
+    own = replay.as_of(datadir, start, folder / "data")
+    with replay.replayed(datadir, clock, faults=faults) as market:
+        settings = Settings(
+            ROOT / "config.json", ROOT / "user_data", own, strategy, ROOT / "user_data" / "strategies", PAIRS, "5m", folder
+        )  # fmt: skip
+        recorder = Recorder(own, market.port, clock, folder)
+        recorder.start()
+        broken = {f.start: f for f in faults if f.kind in ("skip_candle", "revise_open_interest")}
+        due = sorted((mend_at(f), f.start) for f in broken.values())
+        kill_at = sorted(rng.randrange(begin + STEP, quiet) for _ in range(round(2.5 * days)))
+        kill_recorder = sorted(rng.randrange(begin, end) for _ in range(round(1.5 * days)))
+
+        def mend(now_ms: int) -> None:
+            """The disk as a download would make it now; a running bot reads it at the next candle."""
+            replay.as_of(datadir, now_ms * 10**6, folder / "data")
+            found.mended.append(now_ms)
+
+        def each(close: int) -> None:
+            while due and due[0][0] <= close:
+                due.pop(0)
+                mend(close)
+            if kill_recorder and kill_recorder[0] <= close:
+                kill_recorder.pop(0)
+                recorder.kill()
+                found.kills["recorder"] += 1
+                recorder.start()
+            if kill_at and kill_at[0] <= close and bot.process is not None:
+                kill_at.pop(0)
+                found.kills["bot"] += 1
+                threading.Timer(rng.uniform(0.0, 0.6), bot.process.kill).start()
+            look(found, settings.database)
+            if close % (3 * HOUR // 10**6) == 0 and bot.process is not None:
+                found.resident[-1].append((close, resident_mib(bot.process.pid)))
+            if told and close % (DAY // 10**6) == 0:
+                print(
+                    f"{iso(close * 10**6)} kills {dict(found.kills)} faults {sum(market.faults.values())}", flush=True
+                )
+
+        while clock.now_ms() < end - STEP:
+            bot = Bot(settings, market.overlay, clock)
+            try:
+                bot.start(market.waiting)
+                found.resident.append([])
+                driver.drive(bot, end, market.dwells, session=found.session, waiting=market.waiting, each=each)
+            except BotDied as death:
+                assert bot.process is not None
+                code = bot.process.poll()
+                if code != -signal.SIGKILL:
+                    found.violations.append(f"crash: {death}")
+                    bot.kill()
+                went = clock.now_ms()
+                clock.set(went + rng.randrange(1000, 30 * 60_000))
+                mend(clock.now_ms())
+                found.away.append((went, clock.now_ms()))
+            else:
+                bot.stop()
+        recorder.kill()
+        check(found, datadir, settings, faults, begin, end)
+        recorded(found, datadir, own)
+        report(found, faults, market.faults, settings, begin, end, strategy)
+    return found
+
+
+def mend_at(fault: Fault) -> int:
+    """When the disk is brought up to date because of what the bot cannot get any more: once the exchange has it right."""
+    if fault.kind == "skip_candle":
+        return fault.start + 2 * HOUR // 10**6
+    return fault.until + round(fault.after * 1000) + STEP
+
+
+def look(found: Soak, database: Path) -> None:
+    """Remember every trade, and notice one that is gone or changed."""
+    if not database.exists():
+        return
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        rows = connection.execute("select id, pair, open_date, open_rate from trades where open_rate > 0").fetchall()
+    finally:
+        connection.close()
+    now = {number: (pair, opened[:19], rate) for number, pair, opened, rate in rows}
+    for number, trade in found.seen.items():
+        if now.get(number) != trade:
+            found.violations.append(f"trade {number} {trade} is lost or changed: {now.get(number)}")
+    found.seen |= now
+
+
+def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, ...], begin: int, end: int) -> None:
+    signals = Signals.from_config(
+        {"datadir": datadir, "trading_mode": "futures", "exchange": {"name": "binance"}, "liqsignals": {}}
+    )
+    trades = driver.trades(settings.database)
+    counted: Counter[str] = Counter()
+    for pair in PAIRS:
+        stem = pair.replace("/", "_").replace(":", "_")
+        candles = pd.read_feather(datadir / "futures" / f"{stem}-5m-futures.feather")
+        full = signals.attach(candles, pair, "5m").set_index("date")
+        ours = [f for f in faults if f.pair in (None, pair)]
+        for close in range(begin + 2 * STEP, end + 1, STEP):
+            if (pair, close) not in found.session.rows:
+                counted["not analysed"] += 1
+                if calm(ours, found, close):
+                    found.violations.append(f"{pair} {iso(close * 10**6)}: not analysed, undisturbed")
+                continue
+            row, _ = found.session.rows[pair, close]
+            want = full.loc[pd.Timestamp(close - STEP, unit="ms", tz="UTC")]
+            for family, names in (("liq", LIQ), ("fund", FUND)):
+                same = all(equal(want[name], row[name]) for name in names)
+                fresh = row[f"{family}_fresh"] == 1
+                if same:
+                    counted[f"{family} equal"] += 1
+                elif not fresh:
+                    counted[f"{family} not fresh"] += 1
+                elif revised(ours, found, close):
+                    counted[f"{family} revised after use"] += 1
+                else:
+                    wrong = [n for n in names if not equal(want[n], row[n])]
+                    found.violations.append(f"{pair} {iso(close * 10**6)}: fresh, but not the backtest's {wrong[:3]}")
+                if calm(ours, found, close) and not (same and fresh == (want[f"{family}_fresh"] == 1)):
+                    found.violations.append(
+                        f"{pair} {iso(close * 10**6)}: undisturbed, but {family} same {same} fresh {fresh}"
+                    )
+        mine = [t for t in trades if t.pair == pair]
+        for one, other in pairwise(mine):
+            if one.closed is None or one.closed > other.opened:
+                found.violations.append(f"trades overlap: {one} {other}")
+        for trade in mine:
+            judge(found, trade)
+    print("candles of both pairs:", dict(sorted(counted.items())))
+
+
+def equal(want: float, told: object) -> bool:
+    value = np.nan if told is None else float(told)  # type: ignore[arg-type]
+    return bool(want == value or (np.isnan(want) and np.isnan(value)))
+
+
+def last_mend(found: Soak, close: int) -> int:
+    return max((at for at in found.mended if at < close), default=0)
+
+
+def revised(faults: list[Fault], found: Soak, close: int) -> bool:
+    """Whether a value of open interest that was revised after it could be used may be in the bot's map."""
+    since = last_mend(found, close)
+    return any(
+        f.kind == "revise_open_interest" and f.start <= close and mend_at(f) + STEP > since and f.start + 600_000 <= close
+        and not since > f.until + f.after * 1000
+        for f in faults
+    )  # fmt: skip
+
+
+def calm(faults: list[Fault], found: Soak, close: int) -> bool:
+    """Whether nothing disturbed this candle: no fault or restart lately, nothing wrong left from before."""
+    if any(begin - STEP <= close <= end + CALM for begin, end in found.away):
+        return False
+    since = last_mend(found, close - STEP)
+    for fault in faults:
+        if fault.start <= close and close <= fault.until + CALM:
+            return False
+        if fault.kind == "skip_candle" and fault.start <= close and since <= mend_at(fault) - STEP:
+            return False
+    return not revised(faults, found, close)
+
+
+def judge(found: Soak, trade: Trade) -> None:
+    """An entry follows a fresh signal of the candle before it, seconds after its close; an exit comes in time."""
+    opened = int(trade.opened.timestamp() * 1000)
+    close = opened // STEP * STEP
+    row = found.session.rows.get((trade.pair, close), (None, 0))[0]
+    name = f"{trade.pair} {trade.opened} {trade.tag}"
+    if row is None:
+        if not any(begin - STEP <= close <= end + STEP for begin, end in found.away):
+            found.violations.append(f"entry without an analysed candle: {name}")
+    elif row["liq_fresh"] != 1 or row["enter_short" if trade.is_short else "enter_long"] != 1:
+        found.violations.append(f"entry without a fresh signal: {name}")
+    if opened - close > 20_000:
+        found.violations.append(f"late entry: {name}")
+    held = ((trade.closed or trade.opened) - trade.opened).total_seconds() * 1000
+    away = sum(max(0, min(end, opened + held) - max(begin, opened)) for begin, end in found.away)
+    if held - away > 4.75 * HOUR / 10**6:
+        found.violations.append(f"held for {held / 3.6e6:.1f} h: {name}")
+
+
+def recorded(found: Soak, datadir: Path, own: Path) -> None:
+    """What the recorder kept is what happened, once each."""
+    for pair in PAIRS:
+        stem = pair.replace("/", "_").replace(":", "_")
+        rows = store.read(store.series_dir(own / "liqsignals", "bar", "binance", pair, "5m"), BAR)
+        candles = pd.read_feather(datadir / "futures" / f"{stem}-5m-futures.feather")
+        at = candles["date"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() + 5 * MINUTE
+        place = np.searchsorted(at, rows["event_time"])
+        right = all(
+            np.array_equal(rows[n], candles[n].to_numpy()[place]) for n in ("open", "high", "low", "close", "volume")
+        )
+        print(f"recorded bars of {pair}: {len(rows)}, {'as they were' if right else 'NOT as they were'}")
+        if len(np.unique(rows["event_time"])) != len(rows) or not right:
+            found.violations.append(f"recorded bars of {pair} are doubled or wrong")
+
+
+def report(
+    found: Soak, faults: tuple[Fault, ...], injected: Counter[str], settings: Settings, begin: int, end: int, strategy: str
+) -> None:  # fmt: skip
+    trades = driver.trades(settings.database)
+    log = "\n".join(path.read_text() for path in sorted(settings.folder.glob("freqtrade.log*")))
+    crashes = re.findall(
+        r"^Traceback|Fatal exception|caused the following exception|OperationalException", log, re.MULTILINE
+    )
+    print(f"{strategy}, {(end - begin) / 3.6e6:.0f} market hours")
+    print(
+        f"faults planned {dict(sorted(Counter(f.kind for f in faults).items()))}; answers hit {dict(sorted(injected.items()))}"
+    )
+    print(
+        f"kill -9: {dict(found.kills)}; away {sum(e - b for b, e in found.away) / 3.6e6:.1f} h; disk mended {len(found.mended)} times"
+    )
+    print(
+        f"trades {len(trades)}, {len({(t.pair, t.opened) for t in trades})} of them different; refused entries {len(refusals(settings.log, STEP))}"
+    )
+    longest = max(found.resident, key=len, default=[])
+    if longest:
+        print(f"resident memory of the longest session: {longest[0][1]:.0f} MiB at {iso(longest[0][0] * 10**6)}, "
+              f"{longest[-1][1]:.0f} MiB at {iso(longest[-1][0] * 10**6)}; all: {[round(m) for _, m in longest]}")  # fmt: skip
+    print(f"log lines of errors: {len(re.findall(' - ERROR - ', log))}, of crashes: {Counter(crashes)}")
+    for line in found.violations[:40]:
+        print("VIOLATION", line)
+    print(f"violations: {len(found.violations)}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=float, default=7.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--strategy", default="SqueezeMomentum")
+    parser.add_argument("--datadir", type=Path, help="real data; a SIMULATED market unless given")
+    parser.add_argument("--from", dest="start", default="2025-01-21T00:00:00Z")
+    parser.add_argument("--keep", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="liqsignals-soak-") as made:
+        folder = given.keep or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        datadir = given.datadir
+        if datadir is None:
+            print("SIMULATED market", flush=True)
+            datadir = write_market(folder / "market", seed=given.seed, days=21 + int(given.days)) / "binance"
+        began = time.monotonic()
+        found = soak(datadir, folder, given.strategy, parse_time(given.start), given.days, given.seed)
+        print(f"in {time.monotonic() - began:.0f} s")
+    return 1 if found.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
