@@ -33,6 +33,9 @@ from liqsignals.sim.clock import MarketClock
 
 #: A bot that has done nothing for so long (seconds of this machine's) hangs.
 _HANGS = 120.0
+#: A loop that takes longer (seconds of this machine's) may be waiting by its own clock, as freqtrade does after a 429: a
+#: market second passes for each. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
+_PAUSES = 0.5
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
 #: Seconds between looks at the bot's log.
@@ -175,8 +178,12 @@ class Bot:
         since = time.monotonic()
         while self._last_loop() < asked:
             self._alive(deadline)
-            if waiting and time.monotonic() - since > 0.05:
+            idle = time.monotonic() - since
+            if waiting and idle > 0.05:
                 self.clock.set(max(self.clock.now_ms(), min(waiting, default=0)))
+                since = time.monotonic()
+            elif idle > _PAUSES:
+                self.clock.set(self.clock.now_ms() + 1000)
                 since = time.monotonic()
             time.sleep(_POLL)
 
