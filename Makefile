@@ -10,8 +10,8 @@ PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
 TIMEFRAME ?= 5m
 MARKET := build/market
-# A day of the SIMULATED market on which SqueezeMomentum trades.
-FROM ?= 2025-03-02T00:00:00Z
+# A day of the SIMULATED market on which both strategies trade.
+FROM ?= 2025-03-10T00:00:00Z
 HOURS ?= 24
 
 .PHONY: help setup demo test check backtest paper parity soak bench kill fuzz clean
