@@ -11,6 +11,7 @@ def populate_indicators(self, dataframe, metadata):
 """
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +22,17 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import calibration, features, liqmap, readers, records, store
-from liqsignals.clock import DAY, MINUTE, duration_ns, iso, open_time, timeframe_name
+from liqsignals.clock import DAY, MINUTE, SECOND, duration_ns, iso, open_time, timeframe_name
 from liqsignals.errors import InputError
+from liqsignals.guard import LATE
 from liqsignals.records import Records, later
 from liqsignals.tape import Tape, read_tape
 
 logger = logging.getLogger(__name__)
 
 _LIVE = ("live", "dry_run")
+#: The bot's clock, ns.
+_now = time.time_ns
 #: Live rows are kept this long, should a view go back: 2 MB a pair.
 _KEPT = 60 * DAY
 
@@ -210,6 +214,9 @@ class Signals:
             length = duration_ns(timeframe)
             first = int(open_time(at[:1], length)[0])
             tape = self._with_live(market, pair, dp, dataframe, timeframe, first) if live else market.disk
+            # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
+            if live and _now() - at[-1] >= LATE * SECOND:
+                tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
             parameters, memo = self.calibration.parameters(pair), market.memos[timeframe]
             columns = features.compute(tape, at, closes, length, parameters, memo)
             if live:

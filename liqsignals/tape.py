@@ -42,8 +42,8 @@ class Tape:
     labels: int | None = None
     #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
     since: int = 0
-    #: Close (ns) of the first bar that freqtrade may have made up (no volume, and not on disk): from it on the view is not
-    #: complete; 0: none.
+    #: Close (ns) of the first bar that freqtrade may have made up (no volume, and not on disk) or cut short (it came late):
+    #: from it on the view is not complete; 0: none.
     unsure: int = 0
 
     def cut(self, known_by: int) -> "Tape":

@@ -293,6 +293,12 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test's market is dated, its candles are heard at their close."""
+    monkeypatch.setattr("liqsignals.signals._now", lambda: 0)
+
+
+@pytest.fixture(autouse=True)
 def _no_sleep(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Retries of a read do not wait."""
     if "test_exchange" not in request.module.__name__:
