@@ -56,7 +56,7 @@ PLAN: list[tuple[str, float, float, dict[str, Any]]] = [
     ("revise_open_interest", 201, 212, {"factor": 1.05, "after": 900}),
 ]
 #: Closes (minutes) of candles that the bot could not know in time, or whose open interest it could not.
-INCOMPLETE = {15, 20, 25, 45, 50, 60, 65, 75, 80, 95, 100, 105, 125, 130, 150, 155}
+INCOMPLETE = {15, 20, 25, 45, 50, 60, 65, 75, 80, 95, 100, 105, 120, 125, 130, 150, 155}
 #: What comes through here is right, but it need not come through.
 NOISY = {165, 170, 175}
 #: From here on the bot has open interest that was revised later: freqtrade keeps the first value that it hears of an instant.
@@ -177,7 +177,5 @@ def test_the_columns_are_those_of_complete_data_again(run: Run) -> None:
             assert differing(run, close) == [], close
             assert seen[0]["liq_fresh"] == 1
         elif seen is not None:
-            row, after = seen
-            # What is neither known to be stale nor right came so late that the guard does not trust it.
-            assert row["liq_fresh"] == 0 or after >= 15_000 or differing(run, close) == [], close
+            assert seen[0]["liq_fresh"] == 0 or differing(run, close) == [], close
     assert differing(run, REVISED) != []
