@@ -36,6 +36,8 @@ _HANGS = 120.0
 #: A loop that takes longer (seconds of this machine's) may be waiting by its own clock, as freqtrade does after a 429: a
 #: market second passes for each. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.5
+#: The same for the first loop, before which the program starts.
+_STARTS = 40.0
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
 #: Seconds between looks at the bot's log.
@@ -136,7 +138,7 @@ class Bot:
         environment = {**os.environ, **self.clock.environment()}
         with (self.settings.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(self._command, env=environment, stdout=console, stderr=console)
-        self.loop(waiting)
+        self.loop(waiting, _STARTS)
 
     def stop(self) -> None:
         """Ask it to end, as Ctrl-C does; the clock goes on so that its time-outs come."""
@@ -167,10 +169,11 @@ class Bot:
         with urllib.request.urlopen(request, timeout=_HANGS) as answer:
             return json.load(answer)
 
-    def loop(self, waiting: Collection[int] = ()) -> None:
+    def loop(self, waiting: Collection[int] = (), patience: float = _PAUSES) -> None:
         """Step the clock on by a second and wait until a loop that ends later is over.
 
         `waiting`: instants (ms) for which answers of the exchange wait; the clock steps there if the bot does nothing else.
+        After `patience` (seconds of this machine's) the clock goes on by itself.
         """
         self.clock.set(self.clock.now_ms() + 1000)
         asked = self.clock.now_ms() // 1000 * 1000
@@ -182,9 +185,9 @@ class Bot:
             if waiting and idle > 0.05:
                 self.clock.set(max(self.clock.now_ms(), min(waiting, default=0)))
                 since = time.monotonic()
-            elif idle > _PAUSES:
+            elif idle > patience:
                 self.clock.set(self.clock.now_ms() + 1000)
-                since = time.monotonic()
+                since, patience = time.monotonic(), _PAUSES
             time.sleep(_POLL)
 
     def newest(self, pair: str) -> dict[str, Any] | None:
