@@ -89,14 +89,18 @@ class _Market:
         self.live[family] = np.concatenate([old[:before], new])
 
     def unsure(self) -> int:
-        """Close (ns) of the first live bar without volume, 0 where all have some.
+        """Close (ns) of the first live bar that is missing or has no volume, 0 where none is.
 
-        Freqtrade fills a candle that the exchange left out with such a bar, and never asks for it again.
+        Freqtrade fills a candle that the exchange left out with one without volume, and never asks for it again. What is
+        older than the map's warm-up is forgotten: a map that restarted then counts as warm.
         """
-        bars = self.live.get("bars")
-        if bars is None or not (empty := bars["volume"] == 0).any():
+        bars, step = self.live.get("bars"), self.disk.bar_ns
+        if bars is None or len(bars) == 0:
             return 0
-        return int(bars["event_time"][np.argmax(empty)])
+        at = bars["event_time"]
+        before = np.concatenate(([self.ends["bars"][1] or at[0] - step], at[:-1]))
+        wrong = ((at - before > step) | (bars["volume"] == 0)) & (at > at[-1] - liqmap.WARMUP)
+        return int(before[np.argmax(wrong)] + step) if wrong.any() else 0
 
     def settle(self) -> None:
         """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
@@ -395,11 +399,11 @@ class Signals:
         return tape
 
     def _tell_unsure(self, pair: str, tape: Tape, market: _Market) -> None:
-        """Name each candle that may be made up once."""
+        """Name each candle that is missing or may be made up once."""
         if tape.unsure and iso(tape.unsure) not in market.told:
             market.told.add(iso(tape.unsure))
             logger.warning(
-                "%s: the candle that closed at %s has no volume: the exchange left it out, or did not trade. No entries (liq_fresh 0) "
+                "%s: the candle that closed at %s is missing or has no volume (the exchange left it out, or did not trade). No entries (liq_fresh 0) "
                 "until the disk has it; the bot looks by itself. Way out: liqsignals download --datadir %s --pairs %s --days 2, or "
                 "liqsignals record beside the bot", pair, iso(tape.unsure), self.datadir, pair,
             )  # fmt: skip

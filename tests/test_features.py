@@ -526,7 +526,8 @@ def test_a_hole_between_disk_and_live_restarts_the_map(
             frame = made.candles.iloc[row - 99 : row + 1]
             out = signals.attach(frame, PAIR, "5m", dp=provider(made, now, rows=100))
             assert (out["liq_warm"] == 0).all()
-            assert out["liq_fresh"].iloc[-1] == 1
+            assert out["liq_fresh"].iloc[-1] == 0
+            assert np.isfinite(out["liq_imbalance"].iloc[-1])
     told = [r.getMessage() for r in caplog.records if "no candles from" in r.getMessage()]
     assert len(told) == 1
     assert "the map starts anew after it" in told[0]

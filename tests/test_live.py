@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import (
+    FIVE,
     PAIR,
     FakeProvider,
     Market,
@@ -16,6 +17,7 @@ from conftest import (
     assert_same_bits,
     decisions,
     make_market,
+    ns,
     resampled,
     write_datadir,
 )
@@ -105,6 +107,13 @@ def answers(row: int, call: Call) -> tuple[pd.DataFrame, dict[tuple[str, str], p
     return candles, frames
 
 
+def first_missing(whole: Market) -> float:
+    """Close of the first candle beyond the disk's that was not told."""
+    closed = ns(whole.candles["date"])[DISK - 1 :] + FIVE
+    gaps = np.flatnonzero(np.diff(closed) > FIVE)
+    return float(closed[gaps[0]] + FIVE) if len(gaps) else np.inf
+
+
 def walk(datadir: Path, calls: list[Call]) -> Signals:
     """Make the calls, and compare each with one computation over all that was heard, without a memo."""
     bot, heard, row = Signals(datadir), Heard(market().upto(market().candles["date"].iloc[DISK])), FIRST
@@ -121,6 +130,7 @@ def walk(datadir: Path, calls: list[Call]) -> Signals:
             heard.hear("interest", frames["5m", "open_interest"])
         at, closes = decisions(frame, call.timeframe)
         whole = features.compute(as_tape(heard.whole()), at, closes, duration_ns(call.timeframe))
+        whole["liq_fresh"][at >= first_missing(heard.whole())] = 0.0
         assert_same_bits(found, whole)
     return bot
 

@@ -75,7 +75,7 @@ def test_a_made_up_candle_is_flagged_until_the_disk_has_it(tmp_path: Path, caplo
             assert out["liq_fresh"].iloc[-1] == 0
             assert out["liq_fresh"].iloc[hole - 1 - 100] == 1  # what came before it is as good as ever
             assert np.isfinite(out["liq_imbalance"].iloc[-1])
-    told = [r.getMessage() for r in caplog.records if "has no volume" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if "is missing or has no volume" in r.getMessage()]
     assert len(told) == 1
     assert "Way out: liqsignals download" in told[0]
     # A download mends it: no restart, and the bits of complete data from then on.
@@ -84,6 +84,21 @@ def test_a_made_up_candle_is_flagged_until_the_disk_has_it(tmp_path: Path, caplo
     assert (out["liq_fresh"].iloc[-21:] == 1).all()
     assert_same_bits(out, full(hole + 20, tmp_path), but(hole, out))
     assert datadir.exists()
+
+
+def test_a_missing_candle_is_flagged_until_the_disk_has_it(tmp_path: Path) -> None:
+    """In the frame, and between the disk's end and the frame's begin."""
+    signals, _ = started(tmp_path)
+    gone = replace(MADE, candles=MADE.candles.drop(index=450))
+    out = attach(signals, 470, market=gone)
+    assert out["liq_fresh"].iloc[-1] == 0
+    assert out["liq_fresh"].iloc[449 - 100] == 1
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[465]))
+    out = attach(signals, 471)
+    assert_same_bits(out, full(471, tmp_path))
+
+    behind = Signals(write_datadir(tmp_path / "behind", MADE.upto(MADE.candles["date"].iloc[90])))
+    assert attach(behind, 450)["liq_fresh"].eq(0).all()
 
 
 def test_a_recorder_mends_it_too(tmp_path: Path) -> None:

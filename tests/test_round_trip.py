@@ -80,7 +80,9 @@ def recorded(whole: Path, datadir: Path, start: int, stop: int, *, every: int) -
     snapshot = np.sort(ns(interest["date"])) + interest_shift(whole)
     for now in range(start, stop + 1, every):
         since = now - every - 3 * FIVE
-        bars = candles[(ns(candles["date"]) >= since) & (ns(candles["date"]) <= now)]
+        bars = candles[(ns(candles["date"]) >= since) & (ns(candles["date"]) + FIVE <= now)]
+        # And the one that has just begun.
+        bars = pd.concat([bars, bars.iloc[-1:].assign(date=to_dates(np.array([now // FIVE * FIVE]))[0])])
         seen = (snapshot > since) & (snapshot <= now)
         paid = (ns(funding["date"]) > now - 4 * DAY) & (ns(funding["date"]) <= now)
         batch = {

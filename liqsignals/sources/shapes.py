@@ -80,7 +80,8 @@ def predicted(at: int, received_at: int, rate: float, next_at: int, what: str) -
 def bars(table: list[Any], received_at: int, period: int, what: str) -> Records:
     """BAR (n,) of rows [open time, open, high, low, close, volume in coins, ...] in any order, known at their close.
 
-    The bar that is still open is left out. A bar without a number, or off its grid, is refused.
+    The newest one is left out, whatever the time: it is the one that is still open, and at an exchange that lags it is so
+    after its close, too. A bar without a number, or off its grid, is refused.
     """
     opened = decode.stamps(decode.column(table, 0, what), f"{what}, open time", received_at)
     values = {
@@ -95,8 +96,7 @@ def bars(table: list[Any], received_at: int, period: int, what: str) -> Records:
     if (opened % period != 0).any():
         raise ParseError(f"{what}: a bar that does not open on a multiple of {period // MINUTE} min")
     closed = opened + period
-    # The bar that is still open changes: it is no bar yet.
-    done = closed <= received_at
+    done = closed < closed.max(initial=0)
     rows = records.records(records.BAR, closed[done], closed[done], **{n: v[done] for n, v in values.items()})
     if (np.diff(rows["event_time"]) == 0).any():
         raise ParseError(f"{what}: two bars of one time")
