@@ -54,6 +54,8 @@ class _Market:
     live: dict[str, Records] = field(default_factory=dict)
     #: Map state by the timeframe of the view.
     memos: dict[str, liqmap.Memo] = field(default_factory=lambda: defaultdict(liqmap.Memo))
+    #: Closes (ns) of live bars that came without volume once.
+    doubted: set[int] = field(default_factory=set)
     #: Problems that were told once.
     told: set[str] = field(default_factory=set)
     #: State of the disk's files when they were read (Signals._files).
@@ -72,6 +74,7 @@ class _Market:
             self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
             if family in self.live:
                 self.live[family] = later(self.live[family], self.ends[family][1] + 1)
+        self.doubted = {close for close in self.doubted if close > self.ends["bars"][1]}
 
     def hear(self, family: str, new: Records) -> None:
         """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
@@ -80,6 +83,8 @@ class _Market:
         new = later(new, self.ends[family][1] + 1)
         if len(new) == 0:
             return
+        if family == "bars":
+            self.doubted |= set(new["event_time"][new["volume"] == 0].tolist())
         old = self.live.get(family, new[:0])
         before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
         used = max((memo.upto for memo in self.memos.values()), default=0)
@@ -89,17 +94,18 @@ class _Market:
         self.live[family] = np.concatenate([old[:before], new])
 
     def unsure(self) -> int:
-        """Close (ns) of the first live bar that is missing or has no volume, 0 where none is.
+        """Close (ns) of the first live bar that is missing or came without volume, 0 where none is.
 
-        Freqtrade fills a candle that the exchange left out with one without volume, and never asks for it again. What is
-        older than the map's warm-up is forgotten: a map that restarted then counts as warm.
+        Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it joins the
+        two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that restarted then
+        counts as warm.
         """
         bars, step = self.live.get("bars"), self.disk.bar_ns
         if bars is None or len(bars) == 0:
             return 0
         at = bars["event_time"]
         before = np.concatenate(([self.ends["bars"][1] or at[0] - step], at[:-1]))
-        wrong = ((at - before > step) | (bars["volume"] == 0)) & (at > at[-1] - liqmap.WARMUP)
+        wrong = ((at - before > step) | np.isin(at, list(self.doubted))) & (at > at[-1] - liqmap.WARMUP)
         return int(before[np.argmax(wrong)] + step) if wrong.any() else 0
 
     def settle(self) -> None:

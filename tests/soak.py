@@ -51,10 +51,11 @@ class Soak:
     """What happened, and what must not have."""
 
     session: Session = field(default_factory=Session)
+    #: What was killed, and what ended by itself, how often.
     kills: Counter[str] = field(default_factory=Counter)
     #: Market instants (ms) at which the bot read its disk anew, the first one its start.
     mended: list[int] = field(default_factory=list)
-    #: (begin, end) in ms of the times without a bot.
+    #: (begin, end) in ms of the times without a bot that trades.
     away: list[tuple[int, int]] = field(default_factory=list)
     #: (market ms, resident MiB) of the bot, by start.
     resident: list[list[tuple[int, float]]] = field(default_factory=list)
@@ -129,6 +130,11 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
                 kill_at.pop(0)
                 found.kills["bot"] += 1
                 threading.Timer(rng.uniform(0.0, 0.6), bot.process.kill).start()
+            if not bot.trading:
+                # Markets that cannot be read make freqtrade stop; whoever watches it says /start.
+                bot.resume()
+                found.kills["freqtrade stopped itself"] += 1
+                found.away.append((close - STEP, close))
             look(found, settings.database)
             if close % (3 * HOUR // 10**6) == 0 and bot.process is not None:
                 found.resident[-1].append((close, resident_mib(bot.process.pid)))
@@ -146,7 +152,10 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
             except BotDied as death:
                 assert bot.process is not None
                 code = bot.process.poll()
-                if code != -signal.SIGKILL:
+                if code == 2 and "Could not load markets" in str(death):
+                    # freqtrade's own answer to an exchange that is down at its start; who runs it starts it again.
+                    found.kills["start while the exchange is down"] += 1
+                elif code != -signal.SIGKILL:
                     found.violations.append(f"crash: {death}")
                     bot.kill()
                 went = clock.now_ms()
@@ -301,7 +310,7 @@ def report(
 ) -> None:  # fmt: skip
     trades = driver.trades(settings.database)
     log = "\n".join(path.read_text() for path in sorted(settings.folder.glob("freqtrade.log*")))
-    crashes = re.findall(r"Fatal exception|caused the following exception|OperationalException", log, re.MULTILINE)
+    crashes = re.findall(r"Fatal exception|caused the following exception|Stopping trader", log, re.MULTILINE)
     print(f"{strategy}, {(end - begin) / 3.6e6:.0f} market hours")
     print(
         f"faults planned {dict(sorted(Counter(f.kind for f in faults).items()))}; answers hit {dict(sorted(injected.items()))}"

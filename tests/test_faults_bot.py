@@ -110,9 +110,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             folder / "run",
         )  # fmt: skip
         bot = Bot(settings, exchange.overlay, clock)
+
+        def mend(close: int) -> None:
+            """As a download would: a candle that freqtrade has made up is trusted when the disk has it."""
+            if close == start + 135 * MINUTE:
+                as_of(full, close * 10**6, folder / "own")
+
         try:
             bot.start()
-            session = drive(bot, start + END * MINUTE, exchange.dwells, waiting=exchange.waiting, careful=True)
+            session = drive(
+                bot, start + END * MINUTE, exchange.dwells, waiting=exchange.waiting, careful=True, each=mend
+            )
         finally:
             bot.stop()
     candles = market.candles

@@ -86,6 +86,16 @@ def test_a_made_up_candle_is_flagged_until_the_disk_has_it(tmp_path: Path, caplo
     assert datadir.exists()
 
 
+def test_a_candle_that_was_made_up_once_is_not_trusted_when_freqtrade_hears_of_it(tmp_path: Path) -> None:
+    """It joins the two: the made-up one's price may be its high or low."""
+    signals, _ = started(tmp_path)
+    hole = 450
+    assert attach(signals, hole + 2, hole)["liq_fresh"].iloc[-1] == 0
+    assert attach(signals, hole + 3)["liq_fresh"].iloc[-1] == 0
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[hole + 3]))
+    assert attach(signals, hole + 4)["liq_fresh"].iloc[-1] == 1
+
+
 def test_a_missing_candle_is_flagged_until_the_disk_has_it(tmp_path: Path) -> None:
     """In the frame, and between the disk's end and the frame's begin."""
     signals, _ = started(tmp_path)

@@ -42,7 +42,7 @@ _STARTS = 40.0
 _SETTLED = 1000
 #: Seconds between looks at the bot's log.
 _POLL = 0.004
-_HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat", re.MULTILINE)
+_HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat.*state='(\w+)'", re.MULTILINE)
 #: Times that a loop's end is waited for: the first may have begun before the clock was set.
 _CLOSE, _DWELL = 2, 3
 
@@ -105,6 +105,8 @@ class Bot:
         #: Bytes of the log that were read, and the last heartbeat in them.
         self._logged = settings.log.stat().st_size if settings.log.exists() else 0
         self._beat = 0
+        #: False where freqtrade has stopped itself, as it does when markets cannot be read: trades are left alone then.
+        self.trading = True
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -162,12 +164,21 @@ class Bot:
 
     def get(self, path: str) -> Any:
         """Answer of the bot's REST API. Raises OSError where there is none."""
+        with urllib.request.urlopen(self._request(path), timeout=_HANGS) as answer:
+            return json.load(answer)
+
+    def _request(self, path: str) -> urllib.request.Request:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/{path}")
         request.add_header(
             "Authorization", "Basic " + base64.b64encode(f"liqsignals:{self.password}".encode()).decode()
         )
-        with urllib.request.urlopen(request, timeout=_HANGS) as answer:
-            return json.load(answer)
+        return request
+
+    def resume(self) -> None:
+        """Tell a bot that has stopped itself to go on, as `/start` does."""
+        request = self._request("start")
+        request.method = "POST"
+        urllib.request.urlopen(request, timeout=_HANGS).close()
 
     def loop(self, waiting: Collection[int] = (), patience: float = _PAUSES) -> None:
         """Step the clock on by a second and wait until a loop that ends later is over.
@@ -212,7 +223,9 @@ class Bot:
         self._logged += len(whole)
         beats = _HEARTBEAT.findall(whole)
         if beats:
-            self._beat = round(datetime.fromisoformat(beats[-1].decode() + "+00:00").timestamp() * 1000)
+            at, state = (part.decode() for part in beats[-1])
+            self._beat = round(datetime.fromisoformat(at + "+00:00").timestamp() * 1000)
+            self.trading = state == "RUNNING"
         return self._beat
 
     def _alive(self, deadline: float) -> None:
