@@ -4,9 +4,10 @@ Programs see it through libfaketime (Debian package `libfaketime`), which reads 
 asks for it. While the clock runs, the file says `@<now> x<speed>` and is written anew every 50 ms, so that a program
 started at any moment, or after a change of speed, is on time; sleeps and time-outs of programs are shorter by the speed.
 
-While it stands (speed 0), the file says one instant. Sleeps then end at once: a bot under a standing clock loops as fast
-as it can, and whoever steps the clock can wait for it, so that nothing depends on how busy the machine is. Time-outs of
-a standing clock never come, and one step makes all of them due: programs under it need long ones.
+While it stands (speed 0), the file says one instant. libfaketime counts a sleep from the program's start then: one that is
+shorter than the program is old ends at once. So a bot under a standing clock soon loops as fast as it can, and whoever steps
+the clock can wait for it, so that nothing depends on how busy the machine is. Time-outs of a standing clock never come,
+and one step makes all of them due: programs under it need long ones.
 """
 
 import os
