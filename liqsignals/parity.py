@@ -28,7 +28,7 @@ from liqsignals.errors import InputError
 from liqsignals.sim import bot as driver
 from liqsignals.sim import replay
 from liqsignals.sim.bot import Bot, Session, Settings, Trade
-from liqsignals.sim.clock import MarketClock
+from liqsignals.sim.clock import MarketClock, faketime_library
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.Data
 
 
 def stops_on_the_way(span: Span, traded: Sequence[Trade]) -> dict[str, dict[int, list[float]]]:
-    """Prices at which the path inside a candle must linger: by symbol and candle open (ms).
+    """Prices at which the path inside a candle must linger: by symbol and bar open (ms).
 
     A backtest sells at its stop, ROI or liquidation price, wherever that lies in the candle; a bot sells at what it sees.
     """
@@ -169,12 +169,16 @@ def stops_on_the_way(span: Span, traded: Sequence[Trade]) -> dict[str, dict[int,
     for trade in traded:
         if trade.closed is not None and trade.close_rate and re.search("stop|roi|liquidation", trade.reason):
             at = int(trade.closed.timestamp() * 1000) // span.step * span.step
-            stops.setdefault(replay.symbol_of(trade.pair), {}).setdefault(at, []).append(trade.close_rate)
+            bars = stops.setdefault(replay.symbol_of(trade.pair), {})
+            # In whichever of the candle's bars, of the files' finest timeframe, the price comes by.
+            for bar in range(at, at + span.step, 60_000):
+                bars.setdefault(bar, []).append(trade.close_rate)
     return stops
 
 
 def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> Report:
     """Backtest, drive a bot over the same span, compare. `folder` keeps configurations, logs, frames and the database."""
+    faketime_library()  # told before the backtest, not after it
     # A backtest trades from its second candle on: a signal needs the candle before.
     begin = span.start // 10**6 + span.step
     clock = MarketClock(folder / "clock", begin)

@@ -117,10 +117,11 @@ def test_dwells_and_spread_of_a_served_market(tmp_path: Path) -> None:
     clock = MarketClock(tmp_path / "clock", at)
     inside = (row["low"] + row["high"]) / 2
     with replay.replayed(datadir, clock, stops={"BTCUSDT": {at: [inside]}}) as served:
-        plain, extra = served.dwells(at - 300_000), served.dwells(at)
+        plain, extra = served.dwells(at - 300_000, at), served.dwells(at, at + 300_000)
+        assert served.dwells(at - 300_000, at + 300_000) == plain + extra
         spread, tick = served.spread("BTCUSDT", at)
-    assert len(plain) == 4
-    assert len(extra) == 5
+    assert plain == [at - 300_000 + 126_000, at - 300_000 + 201_000]
+    assert len(extra) == 3
     assert 0 < tick <= spread < 0.001 * row["close"]
 
 

@@ -254,7 +254,7 @@ class Session:
 def drive(
     bot: Bot,
     until_ms: int,
-    dwells: Callable[[int], Sequence[float]],
+    dwells: Callable[[int, int], Sequence[int]],
     *,
     session: Session | None = None,
     waiting: Collection[int] = (),
@@ -263,7 +263,7 @@ def drive(
 ) -> Session:
     """Lead a started bot through every candle that closes after now, up to `until_ms`.
 
-    `dwells` tells the fractions of the candle opening at a given ms at which the price stands somewhere worth showing.
+    `dwells` tells the instants between two (ms) at which the price stands somewhere worth showing (Replay.dwells).
     Inside a candle the price is shown only to a bot with an open trade, unless `careful`: an entry is decided at the close.
     `each` is called at each close before the bot sees it (the soak kills and mends there).
     """
@@ -279,9 +279,7 @@ def drive(
             bot.loop(waiting)
             _look(bot, session, close, step)
         if careful or any(trade.closed is None for trade in trades(bot.settings.database)):
-            # The first and the last are the open, which the bot has seen, and the close, which is the next one's open.
-            for share in dwells(close)[1:-1]:
-                at = close + int(share * step)
+            for at in dwells(close, close + step):
                 if at > bot.clock.now_ms():
                     bot.clock.set(at)
                     for _ in range(_DWELL):

@@ -70,15 +70,21 @@ class Replay:
     faults: Counter[str]
     _stops: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
 
-    def dwells(self, at_ms: int) -> list[float]:
-        """Shares of the bar that opens at `at_ms` at which the price of some market stands."""
-        found: set[float] = set()
+    def dwells(self, begin_ms: int, end_ms: int) -> list[int]:
+        """Instants (ms) in [begin, end) at which the price of some market stands at an extreme, or where `stops` asks for.
+
+        Not those at a bar's open, which whoever comes from the bar before has seen, nor at its close, the next one's open.
+        """
+        found: set[int] = set()
         for symbol in self.archive.markets:
             minutes = self.archive.finest(symbol, "futures")
             frame = self.archive.frame(symbol, "futures", minutes) if minutes else None
-            row = int(np.searchsorted(frame.date, at_ms)) if frame is not None else 0
-            if frame is not None and row < len(frame.date) and frame.date[row] == at_ms:
-                found |= {share for share, _ in self._path(symbol).stops(quotes.row(frame, row))}
+            if frame is None or minutes is None:
+                continue
+            for row in range(*np.searchsorted(frame.date, (begin_ms, end_ms)).tolist()):
+                bar = quotes.row(frame, row)
+                shares = [share for share, _ in self._path(symbol).stops(bar)]
+                found |= {bar.date + int(share * minutes * MINUTE) for share in shares[1:-1]}
         return sorted(found)
 
     def spread(self, symbol: str, at_ms: int) -> tuple[float, float]:
