@@ -47,8 +47,9 @@ _HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot hear
 _CLOSE, _DWELL = 2, 3
 
 
-class BotDied(RuntimeError):
-    """The bot's process ended by itself, or hangs; the message has the end of its log."""
+class BotDied(InputError):
+    """The bot's process ended by itself, or hangs: a strategy or configuration that freqtrade refuses, most often. The message has
+    the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -243,12 +244,6 @@ class Session:
 
     #: (pair, candle's close in ms) -> (row, ms after the close at which it was there).
     rows: dict[tuple[str, int], tuple[dict[str, Any], int]] = field(default_factory=dict)
-
-    def frame(self, pair: str) -> pd.DataFrame:
-        """The rows of one pair in time order, indexed by the candle's open (tz-aware UTC)."""
-        kept = sorted((close, row) for (name, close), (row, _) in self.rows.items() if name == pair)
-        frame = pd.DataFrame([row for _, row in kept])
-        return frame.set_index(pd.to_datetime([row["date"] for _, row in kept], utc=True)) if kept else frame
 
 
 def drive(
