@@ -54,8 +54,10 @@ class _Market:
     live: dict[str, Records] = field(default_factory=dict)
     #: Map state by the timeframe of the view.
     memos: dict[str, liqmap.Memo] = field(default_factory=lambda: defaultdict(liqmap.Memo))
-    #: Closes (ns) of live bars that came without volume once.
+    #: Closes (ns) of live bars that came without volume once and that the disk has not.
     doubted: set[int] = field(default_factory=set)
+    #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
+    begun: int = 0
     #: Problems that were told once.
     told: set[str] = field(default_factory=set)
     #: State of the disk's files when they were read (Signals._files).
@@ -63,6 +65,7 @@ class _Market:
 
     def __post_init__(self) -> None:
         self.open(self.disk)
+        self.begun = self.ends["bars"][1]
 
     def open(self, disk: Tape) -> None:
         """Begin anew with what the disk holds, and keep the live rows beyond it."""
@@ -74,7 +77,8 @@ class _Market:
             self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
             if family in self.live:
                 self.live[family] = later(self.live[family], self.ends[family][1] + 1)
-        self.doubted = {close for close in self.doubted if close > self.ends["bars"][1]}
+        if disk.bars is not None:
+            self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
     def hear(self, family: str, new: Records) -> None:
         """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
@@ -100,13 +104,19 @@ class _Market:
         two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that restarted then
         counts as warm.
         """
-        bars, step = self.live.get("bars"), self.disk.bar_ns
-        if bars is None or len(bars) == 0:
+        step = self.disk.bar_ns
+        stored, live = (
+            later(kind, self.begun + 1)["event_time"] if kind is not None else np.empty(0, np.int64)
+            for kind in (self.disk.bars, self.live.get("bars"))
+        )
+        at = np.concatenate((stored, live))
+        if len(at) == 0:
             return 0
-        at = bars["event_time"]
-        before = np.concatenate(([self.ends["bars"][1] or at[0] - step], at[:-1]))
-        wrong = ((at - before > step) | np.isin(at, list(self.doubted))) & (at > at[-1] - liqmap.WARMUP)
-        return int(before[np.argmax(wrong)] + step) if wrong.any() else 0
+        # Of the disk's rows the first ones may have been let go; live ones follow its last.
+        before = np.concatenate(([at[0] - step if len(stored) or not self.begun else self.ends["bars"][1]], at[:-1]))
+        missing = (before + step)[at - before > step]
+        wrong = [close for close in (*missing.tolist(), *self.doubted) if close > at[-1] - liqmap.WARMUP]
+        return min(wrong, default=0)
 
     def settle(self) -> None:
         """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""

@@ -126,6 +126,23 @@ def test_a_recorder_mends_it_too(tmp_path: Path) -> None:
     assert_same_bits(out, full(hole + 4, tmp_path), but(hole, out))
 
 
+def test_a_recorder_that_misses_it_too_mends_nothing(tmp_path: Path) -> None:
+    signals, datadir = started(tmp_path)
+    hole = 450
+    assert attach(signals, hole + 3, hole)["liq_fresh"].iloc[-1] == 0
+    closed = ns(MADE.candles["date"]) + FIVE
+    some = np.setdiff1d(np.arange(SPLIT - 1, hole + 3), [hole])
+    rows = records.records(
+        records.BAR, closed[some], closed[some], **{n: MADE.candles[n].to_numpy()[some] for n in ("open", "high", "low", "close", "volume")}
+    )  # fmt: skip
+    store.append(store.series_dir(datadir / "liqsignals", "bar", "binance", PAIR, "5m"), rows)
+    for upto in range(hole + 4, hole + 8):
+        assert attach(signals, upto)["liq_fresh"].iloc[-1] == 0
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[hole + 6]))
+    out = attach(signals, hole + 8)
+    assert_same_bits(out, full(hole + 8, tmp_path))
+
+
 def test_a_row_that_came_late_is_flagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Freqtrade may have taken an unfinished candle for it; its next look tells."""
     signals, _ = started(tmp_path)
