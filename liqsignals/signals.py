@@ -114,9 +114,9 @@ class _Market:
             return 0
         # Of the disk's rows the first ones may have been let go; live ones follow its last.
         before = np.concatenate(([at[0] - step if len(stored) or not self.begun else self.ends["bars"][1]], at[:-1]))
-        missing = (before + step)[at - before > step]
-        wrong = [close for close in (*missing.tolist(), *self.doubted) if close > at[-1] - liqmap.WARMUP]
-        return min(wrong, default=0)
+        cold = at[-1] - liqmap.WARMUP
+        missing = (before + step)[(at - before > step) & (at > cold)]
+        return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
 
     def settle(self) -> None:
         """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
