@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from liqsignals import __version__, calibration, features, kernels, liqmap, liquidations, readers
+from liqsignals import __version__, calibration, features, freqtrade_files, kernels, liqmap, liquidations, readers
 from liqsignals.clock import (
     DAY,
     HOUR,
@@ -455,7 +454,7 @@ def run_backtest(run: Run) -> None:
         head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), calibration.default().parameters(pair))
         print_headline(head, simulated)
     command = [
-        str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "backtesting", "--config", str(run.config),
+        freqtrade_files.freqtrade(), "backtesting", "--config", str(run.config),
         "--userdir", str(run.userdir), "--datadir", str(run.datadir),
         "--strategy-path", str(run.userdir / "strategies"), "--strategy-list", *run.strategies,
         "--timeframe", run.timeframe, "--pairs", *run.pairs, "--cache", "none",
@@ -911,11 +910,8 @@ def paper_command(
     begun, at = time.monotonic(), parse_time(start)
     names = tuple(pairs.split())
     with _kept(keep) as folder:
-        result = paper.run(
-            datadir,
-            lambda own: Settings(config, userdir, own, strategy, userdir / "strategies", names, timeframe, folder),
-            at, hours, _say,
-        )  # fmt: skip
+        settings = Settings(config, userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder)
+        result = paper.run(settings, at, hours, _say)
     for trade in result.trades:
         console.print(f"{_simulated(datadir)}{paper.sentence(trade)}", markup=False)
     console.print(

@@ -28,6 +28,14 @@ from liqsignals.store import stem
 _STAGE = ".liqsignals-"
 
 
+def freqtrade() -> str:
+    """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
+    path = Path(sysconfig.get_path("scripts")) / "freqtrade"
+    if not path.exists():
+        raise InputError("freqtrade is not installed beside liqsignals. Way out: pip install freqtrade==2026.9")
+    return str(path)
+
+
 @contextmanager
 def _stage(datadir: Path) -> Iterator[Path]:
     """An empty data directory beside the user's files. Leftovers of killed runs are removed."""
@@ -83,20 +91,13 @@ def download_data(
         config.write_text(json.dumps(_config(exchange, form)))
         (stage / "user").mkdir()
         command = [
-            str(Path(sysconfig.get_path("scripts")) / "freqtrade"), "download-data", "--config", str(config),
+            freqtrade(), "download-data", "--config", str(config),
             *[word for path in configs for word in ("--config", str(path))],
             "--userdir", str(stage / "user"), "--datadir", str(stage), "--trading-mode", "futures",
             "--candle-types", *candle_types, "-t", *timeframes, "--timerange", timerange, "-p", *pairs,
             *(["--prepend"] if prepend else []),
         ]  # fmt: skip
-        try:
-            run = subprocess.run(
-                command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
-            )
-        except FileNotFoundError:
-            raise InputError(
-                "freqtrade is not installed beside liqsignals. Way out: pip install freqtrade==2026.9"
-            ) from None
+        run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
         log = run.stdout + run.stderr
         said = [line for line in log.splitlines() if " ERROR " in line or "Error" in line]
         if run.returncode != 0 or any("Could not load markets" in line for line in said):

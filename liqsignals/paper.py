@@ -1,8 +1,7 @@
 """Paper trading without waiting: a real dry-run bot on a stretch of history, as fast as it can loop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from liqsignals.clock import HOUR
 from liqsignals.sim import bot as driver
@@ -19,22 +18,15 @@ class Paper:
     session: Session
 
 
-def run(
-    datadir: Path,
-    settings: Callable[[Path], Settings],
-    start: int,
-    hours: float,
-    told: Callable[[str], None],
-) -> Paper:
+def run(settings: Settings, start: int, hours: float, told: Callable[[str], None]) -> Paper:
     """Let a bot trade from `start` (ns) for so many hours, and end it.
 
-    `settings` makes the bot's settings from its own data directory, the one that it would have had at `start`.
+    The exchange serves the data directory of `settings`; the bot has it as it stood at `start`.
     """
-    folder = settings(datadir).folder
-    clock = MarketClock(folder / "clock", start // 10**6)
-    own = replay.as_of(datadir, start, folder / "data")
-    with replay.replayed(datadir, clock) as market:
-        bot = Bot(settings(own), market.overlay, clock)
+    clock = MarketClock(settings.folder / "clock", start // 10**6)
+    own = replay.as_of(settings.datadir, start, settings.folder / "data")
+    with replay.replayed(settings.datadir, clock) as market:
+        bot = Bot(replace(settings, datadir=own), market.overlay, clock)
         told(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
         bot.start()
         try:
@@ -42,7 +34,7 @@ def run(
             session = driver.drive(bot, until, market.dwells, each=_news(bot, told))
         finally:
             bot.stop()
-    return Paper(driver.trades(settings(own).database), session)
+    return Paper(driver.trades(settings.database), session)
 
 
 def _news(bot: Bot, told: Callable[[str], None]) -> Callable[[int], None]:

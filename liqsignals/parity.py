@@ -25,10 +25,13 @@ import pandas as pd
 from liqsignals import features
 from liqsignals.clock import duration_ns, iso
 from liqsignals.errors import InputError
+from liqsignals.freqtrade_files import freqtrade
 from liqsignals.sim import bot as driver
 from liqsignals.sim import replay
 from liqsignals.sim.bot import Bot, Session, Settings, Trade
 from liqsignals.sim.clock import MarketClock, faketime_library
+from liqsignals.sources import binance
+from liqsignals.store import stem
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ CLASSES = {
 _KEEPER = """\
 import importlib.util
 
+from liqsignals.store import stem
+
 _spec = importlib.util.spec_from_file_location("liqsignals_parity", {file!r})
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
@@ -53,7 +58,7 @@ _spec.loader.exec_module(_module)
 class {name}(_module.{name}):
     def populate_exit_trend(self, dataframe, metadata):
         dataframe = super().populate_exit_trend(dataframe, metadata)
-        dataframe.to_pickle({folder!r} + "/" + metadata["pair"].replace("/", "_").replace(":", "_") + ".pkl")
+        dataframe.to_pickle({folder!r} + "/" + stem(metadata["pair"]) + ".pkl")
         return dataframe
 """
 
@@ -89,6 +94,8 @@ class Report:
     bot: int = 0
     agree: int = 0
     classes: Counter[str] = field(default_factory=Counter)
+    #: Trades of either that the other has not, or has differently.
+    disagree: int = 0
     #: Differences in words, the first ones first.
     differences: list[str] = field(default_factory=list)
     #: Seconds of market time after the candle's close at which its row was there, one for each candle.
@@ -96,8 +103,8 @@ class Report:
 
     @property
     def compared(self) -> int:
-        """Trades to agree on: each of the backtest, and each of the bot's that the backtest has not."""
-        return self.agree + sum("trade" in d.split(":")[0] for d in self.differences)
+        """Trades to agree on: all of both but the explained ones."""
+        return self.agree + self.disagree
 
     @property
     def last_line(self) -> str:
@@ -134,7 +141,7 @@ def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.Data
         _KEEPER.format(file=str(file), name=span.strategy, folder=str(frames.resolve()))
     )
     command = [
-        driver.freqtrade(), "backtesting", "--config", str(span.config), "--config", str(overlay),
+        freqtrade(), "backtesting", "--config", str(span.config), "--config", str(overlay),
         "--userdir", str(span.userdir), "--datadir", str(span.datadir), "--strategy", span.strategy,
         "--strategy-path", str(keeper), "--timeframe", span.timeframe, "--pairs", *span.pairs, "--cache", "none",
         "--timerange", f"{span.start // 10**9}-{span.stop // 10**9}",
@@ -153,7 +160,7 @@ def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.Data
         told = json.loads(archive.read(name))["strategy"][span.strategy]["trades"]
     kept = {}
     for pair in span.pairs:
-        path = frames / (pair.replace("/", "_").replace(":", "_") + ".pkl")
+        path = frames / f"{stem(pair)}.pkl"
         if not path.exists():
             raise InputError(f"the backtest had no candles of {pair} in the span. Way out: choose another --timerange")
         kept[pair] = pd.read_pickle(path).set_index("date")
@@ -169,7 +176,7 @@ def stops_on_the_way(span: Span, traded: Sequence[Trade]) -> dict[str, dict[int,
     for trade in traded:
         if trade.closed is not None and trade.close_rate and re.search("stop|roi|liquidation", trade.reason):
             at = int(trade.closed.timestamp() * 1000) // span.step * span.step
-            bars = stops.setdefault(replay.symbol_of(trade.pair), {})
+            bars = stops.setdefault(binance.symbol(trade.pair), {})
             # In whichever of the candle's bars, of the files' finest timeframe, the price comes by.
             for bar in range(at, at + span.step, 60_000):
                 bars.setdefault(bar, []).append(trade.close_rate)
@@ -206,7 +213,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             bot.stop()
 
         def slack(pair: str, at_ms: int) -> float:
-            spread, tick = market.spread(replay.symbol_of(pair), at_ms)
+            spread, tick = market.spread(binance.symbol(pair), at_ms)
             return (spread + tick) * (1 + 1e-9)
 
         # What the bot opens at the last close is beyond the span.
@@ -272,7 +279,7 @@ def _compare_rows(
         row, late = session.rows[pair, close]
         report.lag_s.append(late / 1000)
         expected = frame.loc[opened]
-        wrong = [name for name in features.NAMES if not _same(expected[name], row[name])]
+        wrong = [name for name in features.NAMES if not same(expected[name], row[name])]
         report.features += not wrong
         off = [name for name in SIGNALS if _signal(expected.get(name)) != _signal(row.get(name))]
         report.signals += not off
@@ -283,7 +290,7 @@ def _compare_rows(
             )
 
 
-def _same(expected: Any, told: Any) -> bool:
+def same(expected: Any, told: Any) -> bool:
     """The same float, bit for bit; JSON has null for NaN."""
     value = np.nan if told is None else float(told)
     return bool(np.isnan(expected) and np.isnan(value)) or bool(expected == value)
@@ -316,6 +323,10 @@ def _compare_trades(
         begins = [candle(t.opened) for t in (one, other) if t]
         busy.append((min(begins), max(ends)))
 
+    def differs(text: str) -> None:
+        report.disagree += 1
+        report.differences.append(f"trade: {text}")
+
     def occupied(at: int) -> bool:
         return any(begin <= at <= end for begin, end in busy)
 
@@ -329,7 +340,7 @@ def _compare_trades(
             elif occupied(at):
                 explained("occupied", theirs, None)
             else:
-                report.differences.append(f"trade: {name}: only in the backtest")
+                differs(f"{name}: only in the backtest")
             continue
         wrong = _differences(span, theirs, ours, slack, candle)
         if not wrong:
@@ -341,12 +352,12 @@ def _compare_trades(
         elif _edge(span, frames[theirs.pair], theirs, ours, slack, candle):
             explained("edge", theirs, ours)
         else:
-            report.differences.append(f"trade: {name}: {'; '.join(wrong)}")
+            differs(f"{name}: {'; '.join(wrong)}")
     for (pair, at), ours in sorted(bots.items(), key=lambda item: item[0][1]):
         if occupied(at):
             explained("occupied", None, ours)
         else:
-            report.differences.append(f"trade: {pair} {ours.opened.isoformat()} {ours.tag}: only the bot's")
+            differs(f"{pair} {ours.opened.isoformat()} {ours.tag}: only the bot's")
 
 
 def _differences(

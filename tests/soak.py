@@ -26,7 +26,7 @@ import pandas as pd
 
 from liqsignals import features, store
 from liqsignals.clock import DAY, HOUR, MINUTE, iso, parse_time
-from liqsignals.parity import refusals
+from liqsignals.parity import refusals, same
 from liqsignals.records import BAR
 from liqsignals.signals import Signals
 from liqsignals.sim import bot as driver
@@ -201,8 +201,7 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
     trades = driver.trades(settings.database)
     counted: Counter[str] = Counter()
     for pair in PAIRS:
-        stem = pair.replace("/", "_").replace(":", "_")
-        candles = pd.read_feather(datadir / "futures" / f"{stem}-5m-futures.feather")
+        candles = pd.read_feather(datadir / "futures" / f"{store.stem(pair)}-5m-futures.feather")
         full = signals.attach(candles, pair, "5m").set_index("date")
         ours = [f for f in faults if f.pair in (None, pair)]
         for close in range(begin + 2 * STEP, end + 1, STEP):
@@ -214,20 +213,20 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
             row, _ = found.session.rows[pair, close]
             want = full.loc[pd.Timestamp(close - STEP, unit="ms", tz="UTC")]
             for family, names in (("liq", LIQ), ("fund", FUND)):
-                same = all(equal(want[name], row[name]) for name in names)
+                right = all(same(want[name], row[name]) for name in names)
                 fresh = row[f"{family}_fresh"] == 1
-                if same:
+                if right:
                     counted[f"{family} equal"] += 1
                 elif not fresh:
                     counted[f"{family} not fresh"] += 1
                 elif revised(ours, found, close):
                     counted[f"{family} revised after use"] += 1
                 else:
-                    wrong = [n for n in names if not equal(want[n], row[n])]
+                    wrong = [n for n in names if not same(want[n], row[n])]
                     found.violations.append(f"{pair} {iso(close * 10**6)}: fresh, but not the backtest's {wrong[:3]}")
-                if calm(ours, found, close) and not (same and fresh == (want[f"{family}_fresh"] == 1)):
+                if calm(ours, found, close) and not (right and fresh == (want[f"{family}_fresh"] == 1)):
                     found.violations.append(
-                        f"{pair} {iso(close * 10**6)}: undisturbed, but {family} same {same} fresh {fresh}"
+                        f"{pair} {iso(close * 10**6)}: undisturbed, but {family} same {right} fresh {fresh}"
                     )
         mine = [t for t in trades if t.pair == pair]
         for one, other in pairwise(mine):
@@ -236,11 +235,6 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
         for trade in mine:
             judge(found, trade)
     print("candles of both pairs:", dict(sorted(counted.items())))
-
-
-def equal(want: float, told: object) -> bool:
-    value = np.nan if told is None else float(told)  # type: ignore[arg-type]
-    return bool(want == value or (np.isnan(want) and np.isnan(value)))
 
 
 def last_mend(found: Soak, close: int) -> int:
@@ -292,9 +286,8 @@ def judge(found: Soak, trade: Trade) -> None:
 def recorded(found: Soak, datadir: Path, own: Path) -> None:
     """What the recorder kept is what happened, once each."""
     for pair in PAIRS:
-        stem = pair.replace("/", "_").replace(":", "_")
         rows = store.read(store.series_dir(own / "liqsignals", "bar", "binance", pair, "5m"), BAR)
-        candles = pd.read_feather(datadir / "futures" / f"{stem}-5m-futures.feather")
+        candles = pd.read_feather(datadir / "futures" / f"{store.stem(pair)}-5m-futures.feather")
         at = candles["date"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() + 5 * MINUTE
         place = np.searchsorted(at, rows["event_time"])
         right = all(

@@ -4,13 +4,15 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from feed import PAIR, until
 
 from liqsignals import rawlog, record, records, store
@@ -178,6 +180,19 @@ def test_a_fault_that_passes_is_asked_again(tmp_path: Path, monkeypatch: pytest.
     assert exchange.asked["/fapi/v1/klines"] >= 3
 
 
+@asynccontextmanager
+async def asking(answer: Handler) -> AsyncIterator[http.Fetcher]:
+    """A fetcher of an exchange that answers every path so."""
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with http.fetcher(binance.REST, f"http://127.0.0.1:{runner.addresses[0][1]}", tell=lambda text: None) as get:
+        yield get
+    await runner.cleanup()
+
+
 def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recorder runs on after a provider asked for a pause that a download would not wait for."""
     monkeypatch.setattr(http, "LONGEST_PAUSE", 0.05)
@@ -189,20 +204,13 @@ def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         return web.Response(status=418, headers={"Retry-After": "0.3"}) if asked == 1 else web.json_response([])
 
     async def main() -> None:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with http.fetcher(binance.REST, url, tell=lambda text: None) as get:
+        async with asking(answer) as get:
             for _ in range(2):
                 with pytest.raises(http.FetchError, match="asks to be left alone"):
                     await get.get("/x")
             assert asked == 1
             await until(lambda: http._clock() > get._closed_until)
             assert (await get.get("/x")).body == b"[]"
-        await runner.cleanup()
 
     asyncio.run(main())
 
@@ -216,15 +224,8 @@ def test_an_answer_counts_from_when_it_was_asked() -> None:
         return web.json_response([])
 
     async def main() -> None:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with http.fetcher(binance.REST, url, tell=lambda text: None) as get:
+        async with asking(answer) as get:
             reply = await get.get("/x")
         assert reply.asked_at <= made[0]
-        await runner.cleanup()
 
     asyncio.run(main())

@@ -14,7 +14,6 @@ import secrets
 import socket
 import sqlite3
 import subprocess
-import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +28,7 @@ import pandas as pd
 
 from liqsignals.clock import duration_ns
 from liqsignals.errors import InputError
+from liqsignals.freqtrade_files import freqtrade
 from liqsignals.sim.clock import MarketClock
 
 #: A bot that has done nothing for so long (seconds of this machine's) hangs.
@@ -75,14 +75,6 @@ class Settings:
         return self.folder / "freqtrade.log"
 
 
-def freqtrade() -> str:
-    """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
-    path = Path(sysconfig.get_path("scripts")) / "freqtrade"
-    if not path.exists():
-        raise InputError("freqtrade is not installed beside liqsignals. Way out: pip install freqtrade==2026.9")
-    return str(path)
-
-
 class Bot:
     """One `freqtrade trade` process, watched through its REST API (loopback only, random password).
 
@@ -94,6 +86,7 @@ class Bot:
         self.clock = clock
         self.password = secrets.token_urlsafe(24)
         self.port = _free_port()
+        self._environment = {**os.environ, **clock.environment()}
         settings.folder.mkdir(parents=True, exist_ok=True)
         own = settings.folder / "bot.json"
         own.write_text(json.dumps(self._config(), indent=1))
@@ -138,9 +131,8 @@ class Bot:
 
     def start(self, waiting: Collection[int] = ()) -> None:
         """Start the process and wait until its first loop is over. `waiting` as for `loop`."""
-        environment = {**os.environ, **self.clock.environment()}
         with (self.settings.folder / "console.log").open("ab") as console:
-            self.process = subprocess.Popen(self._command, env=environment, stdout=console, stderr=console)
+            self.process = subprocess.Popen(self._command, env=self._environment, stdout=console, stderr=console)
         self.loop(waiting, _STARTS)
 
     def stop(self) -> None:

@@ -103,15 +103,6 @@ class Replay:
         return inside.Path(spec.price_decimals, self._stops.get(symbol, {}))
 
 
-def symbol_of(pair: str) -> str:
-    """Binance's symbol of a pair.
-
-    >>> symbol_of("BTC/USDT:USDT")
-    'BTCUSDT'
-    """
-    return pair.partition(":")[0].replace("/", "")
-
-
 @contextmanager
 def replayed(
     datadir: Path,
