@@ -69,6 +69,7 @@ parity: setup
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(OURS)
 	$(BIN)/ruff check $(OURS)
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 test: check

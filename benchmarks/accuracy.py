@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report import Table, progress, show
-from liqsignals import liqmap, peers
+from liqsignals import liqmap
 from liqsignals.clock import DAY
-from liqsignals.liqmap import REACH, STEP
-from liqsignals.peers import F8
-from liqsignals.scores import spearman
-from liqsignals.sim.market import write_market
-from liqsignals.tape import Tape, read_tape
+from liqsignals.data.tape import Tape, read_tape
+from liqsignals.evaluation import peers
+from liqsignals.evaluation.peers import F8
+from liqsignals.evaluation.scores import spearman
+from liqsignals.liqmap.book import STEP
+from liqsignals.liqmap.clusters import REACH
+from liqsignals.simulation.market import write_market
 
 PAIR = "BTC/USDT:USDT"
 SEEDS, DAYS, WARM = (1, 2, 3, 4, 5), 60, 14

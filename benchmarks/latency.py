@@ -28,10 +28,11 @@ from freqtrade.resolvers import ExchangeResolver
 from freqtrade.strategy import IStrategy
 
 from benchmarks.report import Table, progress, show
-from liqsignals import calibration, readers
 from liqsignals.clock import dates_ns
-from liqsignals.signals import Signals
-from liqsignals.sim.market import write_market
+from liqsignals.data import freqtrade
+from liqsignals.liqmap import calibration
+from liqsignals.simulation.market import write_market
+from liqsignals.strategy.signals import Signals
 
 DAYS = 365
 SIMULATED = ("BTC/USDT:USDT", "SOL/USDT:USDT")
@@ -95,7 +96,7 @@ class Bot:
 
 
 def _answers(datadir: Path, pair: str, timeframe: str, kind: CandleType) -> tuple[np.ndarray, list[list[Any]]]:
-    path = readers.data_file(datadir, pair, timeframe, kind.value)
+    path = freqtrade.data_file(datadir, pair, timeframe, kind.value)
     assert path is not None
     frame = pd.read_feather(path).iloc[-2 * GROWN :]
     dates = dates_ns(frame["date"], str(path)) // 1_000_000

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
 
-from liqsignals import rawlog, records, store
-from liqsignals.record import Recorder
-from liqsignals.sources import feeds
+from liqsignals import records
+from liqsignals.collect import feeds
+from liqsignals.collect.recorder import Recorder
+from liqsignals.data import rawlog, store
 
 PAIR = "BTC/USDT:USDT"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import vendors
 
 from benchmarks.report import Table, progress, show
 from liqsignals.clock import MINUTE, iso, parse_time, to_dates
-from liqsignals.sim import vendors
 
 _START = parse_time("2025-07-01T00:00:00Z")
 _DAYS = 365

@@ -16,10 +16,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report import Table, progress, show
-from liqsignals import flows, funding, liqmap, peers, readers
+from liqsignals import liqmap
 from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, to_dates
-from liqsignals.signals import Signals
-from liqsignals.tape import Tape, read_tape
+from liqsignals.data import freqtrade
+from liqsignals.data.tape import Tape, read_tape
+from liqsignals.evaluation import peers
+from liqsignals.features import flows, funding
+from liqsignals.strategy.signals import Signals
 
 YEAR = 105_120
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "XRP/USDT:USDT")
@@ -77,7 +80,7 @@ def _read(tape: Tape, last: int = 0) -> Callable[[], Any]:
 
 def _attach(datadir: Path, pairs: tuple[str, ...]) -> Callable[[], Any]:
     """From disk to attached frames, a new Signals each time; the frames are freqtrade's, loaded before."""
-    found = {pair: readers.data_file(datadir, pair, "5m", "futures") for pair in pairs}
+    found = {pair: freqtrade.data_file(datadir, pair, "5m", "futures") for pair in pairs}
     frames = {pair: pd.read_feather(path) for pair, path in found.items() if path}
 
     def run() -> None:
@@ -109,8 +112,8 @@ def against_peers(tape: Tape) -> Table:
 def from_disk(datadir: Path, repeats: int = 5) -> Table:
     """Feather files to the attached dataframe through Signals.attach, warm; the split of the fastest run."""
     parts: dict[str, list[tuple[Any, str]]] = {
-        "reading and checking files": [(readers, n) for n in ("read_table", "bars", "funding", "flows")],
-        "label test of open interest": [(readers, "open_interest")],
+        "reading and checking files": [(freqtrade, n) for n in ("read_table", "bars", "funding", "flows")],
+        "label test of open interest": [(freqtrade, "open_interest")],
         "plan, fold and read": [(liqmap, "read")],
         "funding and flow columns": [(funding, "columns"), (flows, "columns")],
     }

@@ -1,4 +1,6 @@
-"""The one error that a user can cause and mend."""
+"""The version, and the one error that a user can cause and mend."""
+
+__version__ = "0.1.0"
 
 
 class InputError(ValueError):

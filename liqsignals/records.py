@@ -28,7 +28,7 @@ Predicted      the exchange's time     its arrival                              
                of the estimate
 =============  ======================  ============================================  ================
 
-The kinds below the line are not on the tape; the extras hold them (store.py). A recorder's `known_at` is the instant
+The kinds below the line are not on the tape; the extras hold them (data/store.py). A recorder's `known_at` is the instant
 at which a bot could read a row, if that is later than the rule's.
 """
 
@@ -41,6 +41,7 @@ from liqsignals.clock import HOUR, MINUTE, Int64Array
 from liqsignals.errors import InputError
 
 Records = NDArray[np.void]
+Float64Array = NDArray[np.float64]
 
 _STAMPS: list[tuple[str, Any]] = [("event_time", np.int64), ("known_at", np.int64)]
 

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 
-from liqsignals import kernels, liqmap, records
+from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, parse_time, to_dates
+from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
-from liqsignals.liqmap import LeverageClass, Parameters
-from liqsignals.sim.clock import faketime_library
-from liqsignals.sim.market import write_market
-from liqsignals.tape import Tape
+from liqsignals.liqmap import book, clusters, fold, kernels
+from liqsignals.liqmap.parameters import LeverageClass, Parameters
+from liqsignals.replay.clock import faketime_library
+from liqsignals.simulation.market import write_market
 
 settings.register_profile(
     "ci",
@@ -137,7 +138,8 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch, line: str = "", other: str = "")
     with monkeypatch.context() as patch:
         patch.setattr(numba, "njit", lambda **options: lambda function: function)
         exec(compile(source.replace(line, other) if line else source, "uncompiled_kernels", "exec"), module.__dict__)
-    monkeypatch.setattr(liqmap, "kernels", module)
+    for user in (book, clusters, fold):
+        monkeypatch.setattr(user, "kernels", module)
     return module
 
 
@@ -295,11 +297,11 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test's market is dated, its candles are heard at their close."""
-    monkeypatch.setattr("liqsignals.signals._now", lambda: 0)
+    monkeypatch.setattr("liqsignals.strategy.signals._now", lambda: 0)
 
 
 @pytest.fixture(autouse=True)
 def _no_sleep(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Retries of a read do not wait."""
     if "test_exchange" not in request.module.__name__:
-        monkeypatch.setattr("liqsignals.readers.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("liqsignals.files.time.sleep", lambda seconds: None)

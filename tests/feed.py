@@ -12,7 +12,8 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 
-from liqsignals import records, store
+from liqsignals import records
+from liqsignals.data import store
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 PAIR = "BTC/USDT:USDT"

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import vendors
 from conftest import PAIR, START, make_market, ns, write
+from vendors import Vendor, klines_path
 
 from liqsignals.clock import DAY, iso
-from liqsignals.sim import vendors
-from liqsignals.sim.vendors import Vendor, klines_path
 
 DAYS = 12
 

@@ -22,13 +22,13 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from liqsignals import rawlog
+from liqsignals.data import rawlog
 
 RUN = """
 import sys
 from pathlib import Path
-from liqsignals.record import Rhythm, record
-from liqsignals.sources import feeds
+from liqsignals.collect.recorder import Rhythm, record
+from liqsignals.collect import feeds
 record(Path(sys.argv[1]), ["BTC/USDT:USDT"], ["binance"], feeds.URLS | {"binance-stream": sys.argv[2]},
        rhythm=Rhythm(publish=0.3, ping=0.2, backoff=0.05), poll=False, tell=lambda text: print(text, flush=True))
 """

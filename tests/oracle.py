@@ -1,4 +1,4 @@
-"""Slow, independent oracle of the position book: the rules of liqmap.py on a dictionary {(side, class, bucket): base}.
+"""Slow, independent oracle of the position book: the rules of liqmap/fold.py on a dictionary {(side, class, bucket): base}.
 
 Plain Python floats and math.fsum, no arrays, no lazy scaling, no grid. Shares with the library only the parameters
 and the table of distances (`Reach`).
@@ -9,8 +9,9 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
-from liqsignals.liqmap import Parameters, Reach
-from liqsignals.tape import Tape
+from liqsignals.data.tape import Tape
+from liqsignals.liqmap.book import Reach
+from liqsignals.liqmap.parameters import Parameters
 
 STEP = 5e-4
 HOUR = 3_600_000_000_000

@@ -1,7 +1,7 @@
 """A week of a real bot with random faults and kill -9: `python tests/soak.py [--days 7] [--seed 1] [--datadir D --from T]`.
 
 Unmodified `freqtrade trade` and `liqsignals record` on a replay, by the market clock. At random instants the exchange fails
-(sim/faults.py), and bot or recorder are killed and started again, the bot on the same database after its disk was brought up
+(exchange/faults.py), and bot or recorder are killed and started again, the bot on the same database after its disk was brought up
 to date, as the start targets do with `liqsignals download`. Ends with a report and exit code 1 if a rule was broken.
 """
 
@@ -24,17 +24,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from liqsignals import features, store
+from liqsignals import features, files
 from liqsignals.clock import DAY, HOUR, MINUTE, iso, parse_time
-from liqsignals.parity import refusals, same
+from liqsignals.data import store
+from liqsignals.exchange.faults import Fault, random_faults
 from liqsignals.records import BAR
-from liqsignals.signals import Signals
-from liqsignals.sim import bot as driver
-from liqsignals.sim import replay
-from liqsignals.sim.bot import Bot, BotDied, Session, Settings, Trade
-from liqsignals.sim.clock import MarketClock
-from liqsignals.sim.faults import Fault, random_faults
-from liqsignals.sim.market import write_market
+from liqsignals.replay import bot as driver
+from liqsignals.replay import session
+from liqsignals.replay.bot import Bot, BotDied, Session, Settings, Trade
+from liqsignals.replay.clock import MarketClock
+from liqsignals.replay.parity import refusals, same
+from liqsignals.simulation.market import write_market
+from liqsignals.strategy.signals import Signals
 
 ROOT = Path(__file__).parents[1]
 STEP = 5 * MINUTE // 10**6
@@ -100,8 +101,8 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
     quiet = begin + (end - begin) * 2 // 3
     faults = random_faults(seed, begin + HOUR // 10**6, end, 12.0, PAIRS)
     clock = MarketClock(folder / "clock", begin)
-    own = replay.as_of(datadir, start, folder / "data")
-    with replay.replayed(datadir, clock, faults=faults) as market:
+    own = session.as_of(datadir, start, folder / "data")
+    with session.replayed(datadir, clock, faults=faults) as market:
         settings = Settings(
             ROOT / "config.json", ROOT / "user_data", own, strategy, ROOT / "user_data" / "strategies", PAIRS, "5m", folder
         )  # fmt: skip
@@ -114,7 +115,7 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
 
         def mend(now_ms: int) -> None:
             """The disk as a download would make it now; a running bot reads it at the next candle."""
-            replay.as_of(datadir, now_ms * 10**6, folder / "data")
+            session.as_of(datadir, now_ms * 10**6, folder / "data")
             found.mended.append(now_ms)
 
         def each(close: int) -> None:
@@ -201,7 +202,7 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
     trades = driver.trades(settings.database)
     counted: Counter[str] = Counter()
     for pair in PAIRS:
-        candles = pd.read_feather(datadir / "futures" / f"{store.stem(pair)}-5m-futures.feather")
+        candles = pd.read_feather(datadir / "futures" / f"{files.stem(pair)}-5m-futures.feather")
         full = signals.attach(candles, pair, "5m").set_index("date")
         ours = [f for f in faults if f.pair in (None, pair)]
         for close in range(begin + 2 * STEP, end + 1, STEP):
@@ -287,7 +288,7 @@ def recorded(found: Soak, datadir: Path, own: Path) -> None:
     """What the recorder kept is what happened, once each."""
     for pair in PAIRS:
         rows = store.read(store.series_dir(own / "liqsignals", "bar", "binance", pair, "5m"), BAR)
-        candles = pd.read_feather(datadir / "futures" / f"{store.stem(pair)}-5m-futures.feather")
+        candles = pd.read_feather(datadir / "futures" / f"{files.stem(pair)}-5m-futures.feather")
         at = candles["date"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() + 5 * MINUTE
         place = np.searchsorted(at, rows["event_time"])
         right = all(

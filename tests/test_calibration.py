@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 from conftest import PAIR, REAL, START, as_tape, make_market, needs_real_data, write_datadir
 
-from liqsignals import Signals, calibration, cli, liqmap, liquidations, scores
-from liqsignals.calibration import Calibration, Fitted, Market
+from liqsignals import Signals, cli, liqmap
 from liqsignals.clock import DAY, HOUR, parse_time, to_dates
+from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
-from liqsignals.liqmap import Parameters
-from liqsignals.tape import Tape, read_tape
+from liqsignals.evaluation import fit, liquidations, scores
+from liqsignals.evaluation.fit import Market
+from liqsignals.liqmap import calibration
+from liqsignals.liqmap.calibration import Calibration, Fitted
+from liqsignals.liqmap.parameters import Parameters, standing_of
 
 DAYS = 18
 HOURS = START + HOUR * np.arange(24 * DAYS)
@@ -27,9 +30,9 @@ SHOWN = 0.3
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """Warm after two days, fitted on ten, few draws."""
     patch.setattr(liqmap, "WARMUP", 2 * DAY)
-    patch.setattr(calibration, "LEAST_HOURS", 240)
-    patch.setattr(calibration, "EVIDENCE", 0.05)
-    patch.setattr(calibration, "_DRAWS", 8)
+    patch.setattr(fit, "LEAST_HOURS", 240)
+    patch.setattr(fit, "EVIDENCE", 0.05)
+    patch.setattr(fit, "_DRAWS", 8)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,7 @@ def tape() -> Tape:
 
 def other() -> Parameters:
     prior = Parameters()
-    return calibration._mixed(prior, calibration.standing_of(prior) * FACTORS)
+    return fit._mixed(prior, standing_of(prior) * FACTORS)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def planted(tape: Tape) -> Market:
     """Liquidations of a book of another mix, without noise."""
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
-        usd = SHOWN * np.nan_to_num(calibration.sweeps(tape, other(), HOURS)).sum(axis=2).T
+        usd = SHOWN * np.nan_to_num(fit.sweeps(tape, other(), HOURS)).sum(axis=2).T
     return Market(tape, HOURS, usd)
 
 
@@ -60,12 +63,12 @@ def planted(tape: Tape) -> Market:
 def fitted(planted: Market) -> Fitted:
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch)
-        return calibration.fit([planted], "planted")
+        return fit.fit([planted], "planted")
 
 
 def near_to_middle(parameters: Parameters) -> float:
     """Log of what stands at 50x and more per what stands at 20x to 50x: liquidations identify shapes, not levels."""
-    standing = calibration.standing_of(parameters)
+    standing = standing_of(parameters)
     return float(np.log(standing[5] / standing[3:5].sum()))
 
 
@@ -83,16 +86,16 @@ def test_a_planted_mix_is_approached_and_predicts_hours_that_it_has_not_seen(fit
 
 def test_the_fit_predicts_better_than_the_prior(fitted: Fitted, planted: Market) -> None:
     def r2(parameters: Parameters) -> float:
-        usd = np.nan_to_num(calibration.sweeps(planted.tape, parameters, HOURS).sum(axis=2).T)
+        usd = np.nan_to_num(fit.sweeps(planted.tape, parameters, HOURS).sum(axis=2).T)
         usd *= planted.usd.sum() / usd.sum()
-        return min(scores.hour_score(usd, planted.usd, calibration.moves(planted.tape, HOURS)).r2)
+        return min(scores.hour_score(usd, planted.usd, fit.moves(planted.tape, HOURS)).r2)
 
     assert r2(fitted.parameters) > r2(Parameters())
 
 
 def test_classes_without_evidence_keep_the_prior(fitted: Fitted) -> None:
     prior = Parameters()
-    standing, start = calibration.standing_of(fitted.parameters), calibration.standing_of(prior)
+    standing, start = standing_of(fitted.parameters), standing_of(prior)
     kept = ~np.array(fitted.evidence)
     assert kept.any()
     for k in np.flatnonzero(kept):
@@ -100,13 +103,13 @@ def test_classes_without_evidence_keep_the_prior(fitted: Fitted) -> None:
         assert fitted.parameters.classes[k].doubt == prior.classes[k].doubt
     for k in np.flatnonzero(~kept):
         low, high = fitted.parameters.classes[k].doubt
-        assert 0.0 < low <= calibration.LEVEL[0] * 1.05
-        assert high >= calibration.LEVEL[1] * 0.95
+        assert 0.0 < low <= fit.LEVEL[0] * 1.05
+        assert high >= fit.LEVEL[1] * 0.95
     assert standing.sum() + fitted.parameters.remainder == pytest.approx(1.0)
 
 
 def test_the_report_factor_makes_the_dollars_right(fitted: Fitted, planted: Market) -> None:
-    usd = fitted.parameters.report_factor * calibration.sweeps(planted.tape, fitted.parameters, HOURS).sum(axis=2).T
+    usd = fitted.parameters.report_factor * fit.sweeps(planted.tape, fitted.parameters, HOURS).sum(axis=2).T
     there = np.isfinite(usd)
     assert usd[there].sum() == pytest.approx(planted.usd[there].sum(), rel=1e-9)
 
@@ -114,33 +117,33 @@ def test_the_report_factor_makes_the_dollars_right(fitted: Fitted, planted: Mark
 def test_a_fit_knows_nothing_of_later_hours(planted: Market, tape: Tape) -> None:
     """The score of hours after T comes from a fit of those before: what happens later does not move it."""
     until = HOURS < START + (DAYS - 2) * DAY
-    one = calibration.fit([Market(tape, HOURS[until], planted.usd[:, until])])
+    one = fit.fit([Market(tape, HOURS[until], planted.usd[:, until])])
     cut = tape.cut(START + (DAYS - 2) * DAY)
-    two = calibration.fit([Market(cut, HOURS[until], planted.usd[:, until])])
+    two = fit.fit([Market(cut, HOURS[until], planted.usd[:, until])])
     assert one.parameters == two.parameters
     since = START + (DAYS - 3) * DAY
     first = np.less(HOURS, since)
-    early = calibration.fit([Market(tape, HOURS[first], planted.usd[:, first])]).parameters
-    trial = calibration._fit([Market(tape, HOURS[first], planted.usd[:, first])], Parameters())[0]
+    early = fit.fit([Market(tape, HOURS[first], planted.usd[:, first])]).parameters
+    trial = fit._fit([Market(tape, HOURS[first], planted.usd[:, first])], Parameters())[0]
     assert [c.standing for c in trial.classes] == [c.standing for c in early.classes]
     changed = planted.usd.copy()
     changed[:, ~first] = changed[:, ~first][:, ::-1]
-    late = calibration.fit([Market(tape, HOURS, changed)], holdout_from=since).provenance["out_of_sample"]
-    usd = trial.report_factor * calibration.sweeps(tape, trial, HOURS[~first]).sum(axis=2).T
-    own = scores.hour_score(usd, changed[:, ~first], calibration.moves(tape, HOURS[~first]))
+    late = fit.fit([Market(tape, HOURS, changed)], holdout_from=since).provenance["out_of_sample"]
+    usd = trial.report_factor * fit.sweeps(tape, trial, HOURS[~first]).sum(axis=2).T
+    own = scores.hour_score(usd, changed[:, ~first], fit.moves(tape, HOURS[~first]))
     assert late[PAIR] == own.as_dict()
 
 
 def test_both_markets_are_pooled(planted: Market, fitted: Fitted) -> None:
     twin = replace(planted, tape=replace(planted.tape, pair="ETH/USDT:USDT"))
-    both = calibration.fit([planted, twin])
+    both = fit.fit([planted, twin])
     assert both.provenance["pairs"] == ["BTC/USDT:USDT", "ETH/USDT:USDT"]
     assert both.provenance["hours"] == 2 * fitted.provenance["hours"]
     assert set(both.provenance["out_of_sample"]) == {"from", *both.provenance["pairs"]}
 
 
 def test_a_holdout_without_hours_has_no_score(planted: Market) -> None:
-    found = calibration.fit([planted], holdout_from=int(HOURS[-1]) + DAY)
+    found = fit.fit([planted], holdout_from=int(HOURS[-1]) + DAY)
     assert found.parameters.score is None
 
 
@@ -150,20 +153,20 @@ def test_a_holdout_without_hours_has_no_score(planted: Market) -> None:
 def test_too_little_is_refused_with_its_counts(planted: Market, tape: Tape) -> None:
     short = Market(tape, HOURS[: 10 * 24], planted.usd[:, : 10 * 24])
     with pytest.raises(InputError) as caught:
-        calibration.fit([short])
+        fit.fit([short])
     # The first open interest is known two periods late, so the map is warm within an hour, not at its open.
     message = str(caught.value)
     assert f"too little data for {PAIR}: {8 * 24 - 1} hours with a warm map (240 are needed)" in message
     assert "Way out:" in message
     quiet = Market(tape, HOURS, planted.usd * [[1.0], [1e-9]])
     with pytest.raises(InputError, match=r"and 0 with long and short liquidations above 10,000 USD \(60 of each\)"):
-        calibration.fit([quiet])
+        fit.fit([quiet])
 
 
 def test_a_missing_scipy_is_named(planted: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(InputError, match=r"calibrate needs scipy.*'\.\[truth\]'"):
-        calibration.fit([planted])
+        fit.fit([planted])
 
 
 # --- the file
@@ -185,15 +188,13 @@ def test_a_file_gives_back_what_was_fitted(fitted: Fitted, saved: Path, tape: Ta
         assert found.provenance == json.loads(json.dumps(dict(fitted.provenance)))
         own, p = fitted.parameters, found.parameters
         assert (p.report_factor, p.score, p.theta) == (own.report_factor, own.score, own.theta)
-        np.testing.assert_allclose(calibration.standing_of(p), calibration.standing_of(own), rtol=1e-12)
-        np.testing.assert_allclose(
-            calibration.sweeps(tape, p, HOURS[-50:]), calibration.sweeps(tape, own, HOURS[-50:]), rtol=1e-9
-        )
+        np.testing.assert_allclose(standing_of(p), standing_of(own), rtol=1e-12)
+        np.testing.assert_allclose(fit.sweeps(tape, p, HOURS[-50:]), fit.sweeps(tape, own, HOURS[-50:]), rtol=1e-9)
     assert [p.name for p in saved.parent.iterdir()] == ["mix.json"]
     again = saved.with_name("again.json")
     calibration.save(loaded, again)
-    twice = calibration.standing_of(calibration.load(again).parameters(PAIR))
-    np.testing.assert_allclose(twice, calibration.standing_of(fitted.parameters), rtol=1e-12)
+    twice = standing_of(calibration.load(again).parameters(PAIR))
+    np.testing.assert_allclose(twice, standing_of(fitted.parameters), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_the_shipped_calibration_is_fitted_on_the_data_that_it_names() -> None:
     start, stop = (parse_time(t) for t in told["span"])
     kept = (real.hours >= start) & (real.hours + HOUR <= stop)
     assert told["hours"] == kept.sum()
-    assert told["data_sha256"] == calibration._digest([Market(tape, real.hours[kept], real.usd[:, kept])])
+    assert told["data_sha256"] == fit._digest([Market(tape, real.hours[kept], real.usd[:, kept])])
 
 
 @pytest.mark.parametrize("name", [False, True, 5, ""])

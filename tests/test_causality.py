@@ -28,10 +28,10 @@ from hypothesis import strategies as st
 
 from liqsignals import features, liqmap
 from liqsignals.clock import HOUR, MINUTE, duration_ns
+from liqsignals.data.tape import Tape
 from liqsignals.features import NAMES
 from liqsignals.records import Records
-from liqsignals.signals import Signals
-from liqsignals.tape import Tape
+from liqsignals.strategy.signals import Signals
 
 Columns = dict[str, np.ndarray]
 Compute = Callable[[Tape, np.ndarray, np.ndarray, int], Columns]

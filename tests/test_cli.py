@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from conftest import PAIR, Market, assert_same_bits, make_market, write_datadir
 
-from liqsignals import Signals, calibration, cli
+from liqsignals import Signals, cli, files
 from liqsignals.clock import to_dates
 from liqsignals.features import NAMES
+from liqsignals.liqmap import calibration
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_an_unwritable_folder(liqsignals, datadir: Path, tmp_path: Path) -> None
 def test_an_unwritable_folder_as_root(
     liqsignals, datadir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli.os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(files.os, "access", lambda path, mode: mode != os.W_OK)
     said = liqsignals("features", "-d", datadir, "-p", PAIR, "-o", tmp_path / "f.csv")
     assert (said.code, "choose a folder that you may write to" in said.err) == (2, True), said.err
     assert list(tmp_path.iterdir()) == []

@@ -15,9 +15,9 @@ from liqsignals import Signals
 from liqsignals.cli import app
 from liqsignals.clock import MINUTE, parse_time
 from liqsignals.errors import InputError
-from liqsignals.sim import clock as clocks
-from liqsignals.sim import replay
-from liqsignals.sim.clock import MarketClock
+from liqsignals.replay import clock as clocks
+from liqsignals.replay import session
+from liqsignals.replay.clock import MarketClock
 
 AT = parse_time("2025-11-03T00:00:00Z") // 10**6
 TELL = "import time; print(repr(time.time()), repr(time.monotonic()), flush=True)"
@@ -71,7 +71,7 @@ def test_the_disk_as_it_stood(tmp_path: Path) -> None:
     market = make_market(2, 3)
     datadir = write_datadir(tmp_path / "all", market)
     at = int(ns(market.candles["date"])[300]) + 2 * MINUTE
-    copy = replay.as_of(datadir, at, tmp_path / "then")
+    copy = session.as_of(datadir, at, tmp_path / "then")
     assert copy.name == "binance"
     candles = pd.read_feather(copy / "futures" / f"{STEM}-5m-futures.feather")
     interest = pd.read_feather(copy / "futures" / f"{STEM}-5m-open_interest.feather")
@@ -81,10 +81,10 @@ def test_the_disk_as_it_stood(tmp_path: Path) -> None:
     rows = market.candles.iloc[200:300]
     assert_same_bits(Signals(copy).attach(rows, PAIR, "5m"), Signals(datadir).attach(rows, PAIR, "5m"))
     # Written again, later, it is the later one.
-    replay.as_of(datadir, at + 60 * MINUTE, tmp_path / "then")
+    session.as_of(datadir, at + 60 * MINUTE, tmp_path / "then")
     assert len(pd.read_feather(copy / "futures" / f"{STEM}-5m-futures.feather")) == len(candles) + 12
     with pytest.raises(InputError, match=r"begins after 2026-01-01T00:00:00Z.*Way out: begin later"):
-        replay.as_of(datadir, parse_time("2026-01-01T00:00:00Z"), tmp_path / "early")
+        session.as_of(datadir, parse_time("2026-01-01T00:00:00Z"), tmp_path / "early")
 
 
 def test_a_bot_that_asks_late_slows_the_market_down(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_bot_that_asks_late_slows_the_market_down(tmp_path: Path) -> None:
     start = int(ns(market.candles["date"])[100]) // 10**6
     clock = MarketClock(tmp_path / "clock", start, 2.0)
     told: list[str] = []
-    with replay.replayed(datadir, clock, slow_down=told.append) as served:
+    with session.replayed(datadir, clock, slow_down=told.append) as served:
 
         def ask(at: int) -> None:
             clock.set(at)
@@ -116,7 +116,7 @@ def test_dwells_and_spread_of_a_served_market(tmp_path: Path) -> None:
     at = int(row["date"].timestamp() * 1000)
     clock = MarketClock(tmp_path / "clock", at)
     inside = (row["low"] + row["high"]) / 2
-    with replay.replayed(datadir, clock, stops={"BTCUSDT": {at: [inside]}}) as served:
+    with session.replayed(datadir, clock, stops={"BTCUSDT": {at: [inside]}}) as served:
         plain, extra = served.dwells(at - 300_000, at), served.dwells(at, at + 300_000)
         assert served.dwells(at - 300_000, at + 300_000) == plain + extra
         spread, tick = served.spread("BTCUSDT", at)

@@ -21,8 +21,10 @@ from conftest import (
     write_datadir,
 )
 
-from liqsignals import cli, doctor, rawlog, records, store
+from liqsignals import cli, records
 from liqsignals.clock import DAY, HOUR, iso, parse_time
+from liqsignals.data import rawlog, store
+from liqsignals.doctor import examine
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def end_of(market: Market) -> int:
 
 def healthy(tmp_path: Path, market: Market, **options: object) -> dict:
     datadir = write_datadir(tmp_path, market, flows=False, **options)  # type: ignore[arg-type]
-    return doctor.examine(datadir, now=end_of(market))
+    return examine.examine(datadir, now=end_of(market))
 
 
 def test_a_whole_market_is_healthy(tmp_path: Path, market: Market) -> None:
@@ -49,7 +51,7 @@ def test_a_whole_market_is_healthy(tmp_path: Path, market: Market) -> None:
 
 @needs_real_data
 def test_the_holes_of_july_2025_are_named() -> None:
-    report = doctor.examine(REAL / "binance", now=parse_time("2026-03-01T00:05:00Z"))
+    report = examine.examine(REAL / "binance", now=parse_time("2026-03-01T00:05:00Z"))
     of_btc = [h for h in report["holes"] if h["series"] == "BTC_USDT_USDT-5m-open_interest"]
     days = {h["from"][:10] for h in of_btc}
     assert {"2025-07-21", "2025-07-22"} <= days
@@ -66,14 +68,14 @@ def test_a_missing_row_is_a_hole(tmp_path: Path, market: Market, what: str, attr
     datadir = write_datadir(tmp_path, market, flows=False)
     frame = getattr(market, attribute)
     write(datadir, what, frame.drop(index=frame.index[rows]))
-    report = doctor.examine(datadir, now=end_of(market))
+    report = examine.examine(datadir, now=end_of(market))
     assert [h["series"] for h in report["holes"]] == [f"{STEM}-{what}"] * len({r - i for i, r in enumerate(rows)})
     assert sum(h["missing"] for h in report["holes"]) == len(rows)
     first = report["holes"][0]
     assert first["from"] == iso(ns(frame["date"])[rows[0]])
     assert not report["healthy"]
     assert "rows missing" in report["problems"][0]
-    assert doctor.examine(datadir, now=end_of(market), since=end_of(market))["healthy"]
+    assert examine.examine(datadir, now=end_of(market), since=end_of(market))["healthy"]
 
 
 def test_interest_of_zero_is_a_hole_not_a_value(tmp_path: Path, market: Market) -> None:
@@ -81,7 +83,7 @@ def test_interest_of_zero_is_a_hole_not_a_value(tmp_path: Path, market: Market) 
     broken.loc[broken.index[50:60], "open_interest_amount"] = 0.0
     datadir = write_datadir(tmp_path, market, flows=False)
     write(datadir, "5m-open_interest", broken)
-    report = doctor.examine(datadir, now=end_of(market))
+    report = examine.examine(datadir, now=end_of(market))
     assert [h["missing"] for h in report["holes"]] == [10]
 
 
@@ -92,7 +94,7 @@ def test_both_sides_counted_from_a_day_on_is_named(tmp_path: Path, market: Marke
     )
     datadir = write_datadir(tmp_path, market, flows=False)
     write(datadir, "5m-open_interest", doubled)
-    report = doctor.examine(datadir, now=end_of(market))
+    report = examine.examine(datadir, now=end_of(market))
     assert len(report["units"]) == 1
     assert report["units"][0]["at"] == iso(ns(doubled["date"])[400])
     assert "x2.0" in report["units"][0]["problem"]
@@ -109,20 +111,20 @@ def test_a_change_of_labels_is_shown_by_day(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("later", "stale"), [(0, 0), (4 * HOUR, 2), (17 * HOUR, 3)])
 def test_age_is_judged_by_each_series_own_maximum(tmp_path: Path, market: Market, later: int, stale: int) -> None:
     datadir = write_datadir(tmp_path, market, flows=False)
-    report = doctor.examine(datadir, now=end_of(market) + later)
+    report = examine.examine(datadir, now=end_of(market) + later)
     assert sum(s["stale"] for s in report["series"]) == stale
 
 
 def test_rows_of_the_future_mean_a_wrong_clock(tmp_path: Path, market: Market) -> None:
     datadir = write_datadir(tmp_path, market, flows=False)
-    report = doctor.examine(datadir, now=end_of(market) - 2 * HOUR)
+    report = examine.examine(datadir, now=end_of(market) - 2 * HOUR)
     assert any("after now" in problem and "clock" in problem for problem in report["problems"])
 
 
 def test_a_damaged_file_does_not_hide_the_others(tmp_path: Path, market: Market) -> None:
     datadir = write_datadir(tmp_path, market, flows=False)
     (datadir / "futures" / f"{STEM}-5m-open_interest.feather").write_bytes(b"half")
-    report = doctor.examine(datadir, now=end_of(market))
+    report = examine.examine(datadir, now=end_of(market))
     assert any("5m-open_interest" in p and "damaged" in p for p in report["problems"])
     assert f"{STEM}-5m-futures" in [s["series"] for s in report["series"]]
 
@@ -134,8 +136,8 @@ def test_longs_must_be_what_a_fall_liquidates() -> None:
         records.BAR, opened + FIVE, opened + FIVE, open=np.append(100.0, close[:-1]), high=101.0, low=94.0, close=close, volume=1.0
     )  # fmt: skip
     hours = START + np.arange(4) * HOUR
-    assert doctor.side_check(bars, FIVE, hours, np.array([1.0, 9, 1, 1]), np.array([2.0, 2, 2, 2])) == (1, 0)
-    assert doctor.side_check(bars, FIVE, hours, np.array([1.0, 2, 1, 1]), np.array([2.0, 9, 2, 2])) == (1, 1)
+    assert examine.side_check(bars, FIVE, hours, np.array([1.0, 9, 1, 1]), np.array([2.0, 2, 2, 2])) == (1, 0)
+    assert examine.side_check(bars, FIVE, hours, np.array([1.0, 2, 1, 1]), np.array([2.0, 9, 2, 2])) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_the_configuration_is_checked(tmp_path: Path, market: Market, config: st
     datadir = write_datadir(tmp_path, market, flows=False)
     path = tmp_path / "config.json"
     path.write_text(config)
-    problems = doctor.examine(datadir, now=end_of(market), config=path)["problems"]
+    problems = examine.examine(datadir, now=end_of(market), config=path)["problems"]
     assert (says is None and problems == []) or any(says in problem for problem in problems if says)
 
 
@@ -180,7 +182,7 @@ def test_the_exit_code_is_for_a_monitor(
 def test_people_read_lines(tmp_path: Path, market: Market) -> None:
     datadir = write_datadir(tmp_path, market, flows=False)
     write(datadir, "5m-futures", market.candles.drop(index=[100]))
-    text = "\n".join(doctor.lines(doctor.examine(datadir, now=end_of(market))))
+    text = "\n".join(examine.lines(examine.examine(datadir, now=end_of(market))))
     assert "hole BTC_USDT_USDT-5m-futures" in text
     assert "1 problems:" in text
     assert PAIR.split("/")[0] in text
@@ -200,7 +202,7 @@ def test_a_venue_whose_sides_are_mistaken_is_named(tmp_path: Path, market: Marke
             records.LIQUIDATION, at, at + DAY, side=np.array(sides), price=np.full(4, 1e4), base=np.ones(4), usd=np.full(4, 1e4)
         )  # fmt: skip
         store.append(store.series_dir(datadir / "liqsignals", "liquidation", venue, PAIR, "events"), rows)
-    report = doctor.examine(datadir, now=end_of(market))
+    report = examine.examine(datadir, now=end_of(market))
     found = {check["series"].split("/")[1]: check for check in report["units"]}
     assert "problem" not in found["binance"]
     assert "Its sides are mistaken" in found["bybit"]["problem"]
@@ -219,25 +221,25 @@ def test_the_times_in_which_a_stream_was_dead_are_holes(tmp_path: Path, market: 
     prints.add(now - 5 * HOUR, b"{}")
     alive.flush()
     prints.flush()
-    report = doctor.examine(datadir, now=now)
+    report = examine.examine(datadir, now=now)
     assert [(h["from"], h["to"]) for h in report["holes"]] == [(iso(now - 3 * HOUR), iso(now - HOUR))]
     (stream,) = report["streams"]
     assert stream["interruptions"] == 2
     assert not stream["stale"]
-    assert doctor.examine(datadir, now=now + HOUR)["streams"][0]["stale"]
+    assert examine.examine(datadir, now=now + HOUR)["streams"][0]["stale"]
 
 
 def test_what_was_recorded_counts(tmp_path: Path, market: Market) -> None:
     datadir = write_datadir(tmp_path, market, flows=False)
     write(datadir, "5m-futures", market.candles.iloc[:-3])
     later = end_of(market)
-    assert doctor.examine(datadir, now=later)["series"][1]["stale"]
+    assert examine.examine(datadir, now=later)["series"][1]["stale"]
     rest = market.candles.iloc[-5:]
     closed = ns(rest["date"]) + FIVE
     bars = records.records(
         records.BAR, closed, closed, **{n: rest[n] for n in ("open", "high", "low", "close", "volume")}
     )
     store.append(store.series_dir(datadir / "liqsignals", "bar", "binance", PAIR, "5m"), bars)
-    report = doctor.examine(datadir, now=later)
+    report = examine.examine(datadir, now=later)
     assert report["problems"] == []
     assert report["healthy"]

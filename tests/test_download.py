@@ -21,6 +21,7 @@ import kill_download
 import numpy as np
 import pandas as pd
 import pytest
+import vendors
 from conftest import (
     FIVE,
     PAIR,
@@ -35,14 +36,15 @@ from conftest import (
     write,
     write_datadir,
 )  # fmt: skip
+from vendors import Vendor, klines_path, metrics_path
 
-from liqsignals import freqtrade_files, freqtrade_writer, readers, records, store
+from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE
-from liqsignals.download import Plan, Report, download
+from liqsignals.collect import freqtrade_files, freqtrade_writer
+from liqsignals.collect.download import Plan, Report, download
+from liqsignals.data import flows, freqtrade, store
 from liqsignals.errors import InputError
-from liqsignals.sim import vendors
-from liqsignals.sim.exchange import loopback
-from liqsignals.sim.vendors import Vendor, klines_path, metrics_path
+from liqsignals.exchange.server import loopback
 from liqsignals.sources import ParseError, binance, coinmetrics, decode, macro
 
 DAYS = 4
@@ -79,10 +81,10 @@ class Here:
     def interest(self) -> records.Records:
         """The file as the features read it."""
         path = self.datadir / "futures" / INTEREST
-        frame = readers.read_table(path, ("open_interest_amount", "open_interest_value"))
+        frame = freqtrade.read_table(path, ("open_interest_amount", "open_interest_value"))
         bars = freqtrade_files.candles(self.datadir, PAIR)
         assert bars is not None
-        return readers.open_interest(frame, "5m", bars, FIVE, "binance", str(path))[0]
+        return freqtrade.open_interest(frame, "5m", bars, FIVE, "binance", str(path))[0]
 
 
 def measured(market: Market) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,8 +95,8 @@ def measured(market: Market) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     clock = Clock()
-    monkeypatch.setattr("liqsignals.sources.http._sleep", clock.sleep)
-    monkeypatch.setattr("liqsignals.sources.http._clock", clock)
+    monkeypatch.setattr("liqsignals.collect.fetch._sleep", clock.sleep)
+    monkeypatch.setattr("liqsignals.collect.fetch._clock", clock)
     # One test shows the process of its own; the others are spared its start.
     monkeypatch.setattr(freqtrade_files, "_in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
     market = make_market(DAYS)
@@ -141,7 +143,7 @@ def test_end_and_start_labels_become_one_series(here: Here) -> None:
     assert report.problems == []
     assert report.coverage[0].holes == ()
     assert report.coverage[0].rows == DAYS * 288
-    dates = readers.read_table(here.datadir / "futures" / INTEREST, ())["date"]
+    dates = freqtrade.read_table(here.datadir / "futures" / INTEREST, ())["date"]
     assert str(dates.dtype) == "datetime64[ms, UTC]"
     assert ns(dates)[0] == START  # the start of the period whose end was measured
 
@@ -406,7 +408,7 @@ def test_what_stays_is_a_hole_with_a_reason(here: Here, fault: object, said: str
 def test_a_hanging_connection_is_given_up(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = replace(binance.ARCHIVE.limits, silence=0.2, attempts=2)
     provider = replace(binance.ARCHIVE, limits=limits)
-    monkeypatch.setattr("liqsignals.download.binance.ARCHIVE", provider)
+    monkeypatch.setattr("liqsignals.collect.download.binance.ARCHIVE", provider)
     here.vendor.faults[metrics_path("BTCUSDT", day(1)) + ".CHECKSUM"] = ["hang"]
     assert here.run().problems == []
     whole(here)
@@ -448,7 +450,7 @@ def test_the_users_rows_are_kept_and_read_the_same(here: Here) -> None:
         del here.vendor.files[metrics_path("BTCUSDT", day(n)) + ".CHECKSUM"]
     here.run()
     whole(here)
-    frame = readers.read_table(here.datadir / "futures" / INTEREST, ())
+    frame = freqtrade.read_table(here.datadir / "futures" / INTEREST, ())
     assert np.array_equal(frame["open_interest_value"], here.market.interest["open_interest_value"])
 
 
@@ -458,7 +460,7 @@ def test_a_directory_of_parquet_stays_one(here: Here) -> None:
     candles.unlink()
     here.run()
     assert [p.suffix for p in (here.datadir / "futures").iterdir()] == [".parquet"] * 2
-    frame = readers.read_table(here.datadir / "futures" / INTEREST.replace(".feather", ".parquet"), ())
+    frame = freqtrade.read_table(here.datadir / "futures" / INTEREST.replace(".feather", ".parquet"), ())
     assert np.array_equal(frame["open_interest_amount"], measured(here.market)[1])
 
 
@@ -551,7 +553,7 @@ def test_other_venues(here: Here) -> None:
     settled = extra(here, "funding", "bybit", records.FUNDING, "events")
     assert set(settled["interval_h"]) == {8.0}
     # Where docs/decisions/009 says, in freqtrade's format: the tape reads it as a venue.
-    frame = readers.read_table(
+    frame = freqtrade.read_table(
         here.datadir / "liqsignals" / "venues" / "okx" / "futures" / f"{STEM}-1h-funding_rate.feather",
         ("funding_rate",),
     )
@@ -683,8 +685,8 @@ def test_flows_and_their_vintages(here: Here) -> None:
     report = here.run(steps=("flows",), now=day(12))
     assert report.problems == []
     assert any("CC BY-NC 4.0: non-commercial use, with attribution" in note for note in report.notes)
-    flows = readers.flows(flows_file(here))
-    assert flows["inflow"][-1] == 30_000 + 10 * 128
+    stored = flows.read_flows(flows_file(here))
+    assert stored["inflow"][-1] == 30_000 + 10 * 128
     first = flows_file(here).read_bytes()
     add_flows(here, days=131, factor=1.01)
     here.run(steps=("flows",), now=day(13))
@@ -711,7 +713,7 @@ def test_the_users_own_flows_file_is_the_one_that_is_kept_up(here: Here) -> None
     (folder / "btc.csv").write_text("time,FlowInExNtv,FlowOutExNtv,SplyExNtv\n2025-12-01,1,2,3\n")
     assert here.run(steps=("flows",), now=day(12)).problems == []
     assert [p.name for p in folder.glob("*.csv")] == ["btc.csv"]
-    assert len(readers.flows(folder / "btc.csv")) > 100
+    assert len(flows.read_flows(folder / "btc.csv")) > 100
     assert (folder / "vintages" / "btc" / "before-2026-01-17.csv").exists()
 
 
@@ -832,14 +834,14 @@ def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> N
         )  # fmt: skip
         report = download(plan, told.append)
     assert report.problems == []
-    got = readers.read_table(datadir / "futures" / f"{STEM}-5m-futures.feather", ("close",))
+    got = freqtrade.read_table(datadir / "futures" / f"{STEM}-5m-futures.feather", ("close",))
     # Freqtrade leaves out the newest row of every kind: it may not be complete.
     assert np.array_equal(ns(got["date"]), ns(market.candles["date"])[:-1])
     assert (datadir / "futures" / f"{STEM}-1h-funding_rate.feather").exists()
     assert (datadir / "futures" / f"{STEM}-1h-mark.feather").exists()
     bars = freqtrade_files.candles(datadir, PAIR)
     path = datadir / "futures" / INTEREST
-    read = readers.open_interest(readers.read_table(path, ()), "5m", bars, FIVE, "binance", str(path))[0]
+    read = freqtrade.open_interest(freqtrade.read_table(path, ()), "5m", bars, FIVE, "binance", str(path))[0]
     assert np.array_equal(read["event_time"], at[:-1]), (
         "the archive, then the newest two days through freqtrade: no seam"
     )

@@ -25,8 +25,9 @@ from freqtrade.enums import CandleType, RunMode
 
 import liqsignals
 from liqsignals.errors import InputError
-from liqsignals.sim.archive import Archive, decimals, text
-from liqsignals.sim.exchange import ApiError, LoopbackExchange, config_overlay, loopback, main
+from liqsignals.exchange.archive import Archive, decimals, text
+from liqsignals.exchange.endpoints import ApiError, LoopbackExchange
+from liqsignals.exchange.server import config_overlay, loopback, main
 
 ROOT = Path(__file__).resolve().parents[1]
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
@@ -527,7 +528,7 @@ def test_bad_datadir(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def start(datadir: Path, *command: str, **options: Any) -> subprocess.Popen[str]:
     package = Path(liqsignals.__file__).parents[1]
     return subprocess.Popen(
-        [sys.executable, "-m", "liqsignals.sim.exchange", "--datadir", str(datadir), *command],
+        [sys.executable, "-m", "liqsignals.exchange.server", "--datadir", str(datadir), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -593,7 +594,7 @@ def test_the_server_does_not_outlive_its_parent(datadir: Path, command: tuple[st
         "subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
         "time.sleep(600)"
     )
-    arguments = [sys.executable, "-m", "liqsignals.sim.exchange", "--datadir", str(datadir), *command]
+    arguments = [sys.executable, "-m", "liqsignals.exchange.server", "--datadir", str(datadir), *command]
     with subprocess.Popen(
         [sys.executable, "-c", parent, *arguments],
         stdout=subprocess.PIPE,

@@ -19,10 +19,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from liqsignals.errors import InputError
-from liqsignals.sim.archive import Archive
-from liqsignals.sim.exchange import LoopbackExchange
-from liqsignals.sim.faults import KINDS, Fault, answer, faulty, random_faults, read_faults
-from liqsignals.sim.serving import served
+from liqsignals.exchange.archive import Archive
+from liqsignals.exchange.endpoints import LoopbackExchange
+from liqsignals.exchange.faults import KINDS, Fault, answer, faulty, random_faults, read_faults
+from liqsignals.exchange.serving import served
 
 START = pd.Timestamp("2026-01-05", tz="UTC")
 T0 = START.value // 10**6

@@ -12,10 +12,10 @@ import pytest
 from conftest import PAIR, ROOT, make_market, needs_faketime, ns, write_datadir
 
 from liqsignals import Signals, features
-from liqsignals.sim.bot import Bot, Session, Settings, Trade, drive, trades
-from liqsignals.sim.clock import MarketClock
-from liqsignals.sim.faults import KINDS, Fault
-from liqsignals.sim.replay import as_of, replayed
+from liqsignals.exchange.faults import KINDS, Fault
+from liqsignals.replay.bot import Bot, Session, Settings, Trade, drive, trades
+from liqsignals.replay.clock import MarketClock
+from liqsignals.replay.session import as_of, replayed
 
 pytestmark = needs_faketime
 

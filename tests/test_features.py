@@ -34,13 +34,15 @@ from conftest import (
 from oracle import spread, walk
 
 import liqsignals
-from liqsignals import calibration, features, kernels, liqmap, records
+from liqsignals import features, liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, to_dates
+from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.features import COLUMNS, NAMES
-from liqsignals.liqmap import Fold, plan, reach_of
-from liqsignals.signals import Signals
-from liqsignals.tape import Tape
+from liqsignals.liqmap import calibration, kernels
+from liqsignals.liqmap.book import reach_of
+from liqsignals.liqmap.fold import Fold, plan
+from liqsignals.strategy.signals import Signals
 
 #: Design section 5, in its order. More columns may stand between them, none may be missing or change place.
 CONTRACT = [

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 
-from liqsignals import firstcontact
 from liqsignals.clock import DAY, MINUTE, iso, parse_time
+from liqsignals.doctor import firstcontact
 
 PERIOD = 5 * MINUTE
 

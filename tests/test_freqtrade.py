@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from conftest import DAYS, ETH
 
-from liqsignals import COLUMNS, Signals, calibration
-from liqsignals.sim.exchange import loopback
+from liqsignals import COLUMNS, Signals
+from liqsignals.exchange.server import loopback
+from liqsignals.liqmap import calibration
 
 ROOT = Path(__file__).parents[1]
 STRATEGIES = ROOT / "user_data" / "strategies"

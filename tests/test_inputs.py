@@ -21,12 +21,13 @@ from conftest import (
     write_datadir,
 )
 
-from liqsignals import liqmap, readers
+from liqsignals import liqmap, venues
 from liqsignals.clock import DAY
+from liqsignals.data import freqtrade
+from liqsignals.data.tape import read_tape
 from liqsignals.errors import InputError
 from liqsignals.features import NAMES
-from liqsignals.signals import Signals
-from liqsignals.tape import read_tape
+from liqsignals.strategy.signals import Signals
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 CANDLES, INTEREST, FUNDING = "5m-futures", "5m-open_interest", "1h-funding_rate"
@@ -261,7 +262,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
 ) -> None:
     whole = attach(datadir, market)
     path = datadir / "futures" / f"BTC_USDT_USDT-{INTEREST}.feather"
-    honest, torn = readers._load, []
+    honest, torn = freqtrade._load, []
 
     def load(name: Path) -> pd.DataFrame:
         frame = honest(name)
@@ -271,7 +272,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
             return frame[:10]
         return frame
 
-    monkeypatch.setattr(readers, "_load", load)
+    monkeypatch.setattr(freqtrade, "_load", load)
     assert_same_bits(attach(datadir, market), whole)
     assert len(torn) == 2
 
@@ -279,7 +280,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
 def test_a_file_that_never_stops_changing_is_given_up(
     datadir: Path, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, reads = readers._load, []
+    honest, reads = freqtrade._load, []
 
     def load(name: Path) -> pd.DataFrame:
         reads.append(name)
@@ -287,7 +288,7 @@ def test_a_file_that_never_stops_changing_is_given_up(
         frame[: 100 + len(reads)].to_feather(name)
         return frame
 
-    monkeypatch.setattr(readers, "_load", load)
+    monkeypatch.setattr(freqtrade, "_load", load)
     with pytest.raises(InputError, match="cannot be read: it keeps changing while it is read") as caught:
         attach(datadir, market)
     assert str(reads[0]) in str(caught.value)
@@ -299,7 +300,7 @@ def test_a_file_that_vanishes_while_it_is_read(datadir: Path, market: Market, mo
         name.unlink(missing_ok=True)
         raise FileNotFoundError(name)
 
-    monkeypatch.setattr(readers, "_load", load)
+    monkeypatch.setattr(freqtrade, "_load", load)
     with pytest.raises(InputError, match="it vanished while it was read"):
         attach(datadir, market)
 
@@ -316,7 +317,7 @@ def test_an_unknown_exchange_is_refused(tmp_path: Path, market: Market, name: st
 def test_the_exchange_counts_not_the_folders_name(tmp_path: Path, market: Market) -> None:
     """Bybit counts both sides: the same numbers are half the open interest."""
     one = attach(write_datadir(tmp_path, market, name="binance-2026"), market)
-    assert readers.exchange_of(tmp_path / "binance-2026") == "binance"
+    assert venues.exchange_of(tmp_path / "binance-2026") == "binance"
     other = attach(tmp_path / "binance-2026", market, exchange="bybit")
     assert one["liq_fresh"].iloc[-1] == other["liq_fresh"].iloc[-1] == 1
     assert not np.array_equal(one["liq_short_usd_5pct"], other["liq_short_usd_5pct"], equal_nan=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liqsignals.sim.path import DWELLS, Bar, Path
+from liqsignals.exchange.path import DWELLS, Bar, Path
 
 SHARES = np.linspace(0, 1, 401)[:-1].tolist()
 prices = st.integers(9_000, 11_000).map(lambda ticks: ticks / 10)

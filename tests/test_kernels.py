@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Oracle, centre, shares_closed
 
-from liqsignals import features, kernels, liqmap, records
+from liqsignals import features, liqmap, records
 from liqsignals.clock import HOUR, MINUTE
-from liqsignals.liqmap import STEP, Fold, Parameters, Reach, plan, reach_of
-from liqsignals.tape import Tape
+from liqsignals.data.tape import Tape
+from liqsignals.liqmap import fold, kernels
+from liqsignals.liqmap.book import STEP, Reach, reach_of
+from liqsignals.liqmap.fold import Fold, plan
+from liqsignals.liqmap.parameters import Parameters
 
 #: The kernel adds over buckets in the order of the grid and scales classes lazily, the oracle adds with fsum in the
 #: order of entry: sums over the grid differ in order, so that nothing here but round-off may differ.
@@ -392,6 +395,6 @@ def test_a_thread_for_each_side_changes_no_bit(monkeypatch: pytest.MonkeyPatch) 
     at, closes = decisions(made.candles)
     read = []
     for bars in (0, 1_000_000):
-        monkeypatch.setattr(liqmap, "_THREADED", bars)
+        monkeypatch.setattr(fold, "_THREADED", bars)
         read.append(features.compute(as_tape(made), at, closes, FIVE))
     assert_same_bits(*read)

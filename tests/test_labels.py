@@ -29,11 +29,12 @@ from conftest import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liqsignals import features, labels, readers
+from liqsignals import features
 from liqsignals.clock import DAY, HOUR, duration_ns, parse_time
+from liqsignals.data import freqtrade, labels
+from liqsignals.data.tape import read_tape
 from liqsignals.errors import InputError
-from liqsignals.signals import Signals
-from liqsignals.tape import read_tape
+from liqsignals.strategy.signals import Signals
 
 DAYS = 5
 
@@ -78,7 +79,7 @@ def test_any_labelling_gives_the_same_columns(
     datadir = write_datadir(tmp_path, market(), flip=day)
     rows = len(pd.read_feather(next((datadir / "futures").glob("*open_interest*"))))
     assert rows == len(market().interest)
-    with caplog.at_level(logging.WARNING, "liqsignals.labels"):
+    with caplog.at_level(logging.WARNING, "liqsignals.data.labels"):
         assert_same_bits(Signals(datadir).attach(market().candles, PAIR, "5m"), truth())
     told = [r.getMessage() for r in caplog.records]
     if isinstance(flip, int):
@@ -257,8 +258,8 @@ def test_live_publication_gives_the_columns_of_the_archive(
 def test_every_day_of_the_archive_is_end_labelled(coin: str) -> None:
     folder = REAL / "binance"
     pair = f"{coin}/USDT:USDT"
-    interest = readers.read_table(readers.data_file(folder, pair, "5m", "open_interest"), ("open_interest_amount",))
-    candles = readers.read_table(readers.data_file(folder, pair, "5m", "futures"), ("volume",))
+    interest = freqtrade.read_table(freqtrade.data_file(folder, pair, "5m", "open_interest"), ("open_interest_amount",))
+    candles = freqtrade.read_table(freqtrade.data_file(folder, pair, "5m", "futures"), ("volume",))
     interest = interest[interest["open_interest_amount"] > 0]
     days, kinds, _ = labels.conventions(
         ns(interest["date"]),

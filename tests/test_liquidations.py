@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from conftest import START, as_tape, make_market
 
-from liqsignals import liquidations
 from liqsignals.clock import HOUR, to_dates
+from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
-from liqsignals.tape import Tape
+from liqsignals.evaluation import liquidations
 
 N = 12
 HOURS = START + HOUR * np.arange(N)

@@ -24,9 +24,11 @@ from conftest import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liqsignals import features, liqmap, signals
+from liqsignals import features, liqmap
 from liqsignals.clock import DAY, duration_ns
-from liqsignals.signals import Signals
+from liqsignals.liqmap import fold
+from liqsignals.strategy import signals
+from liqsignals.strategy.signals import Signals
 
 #: Rows of the market, of the disk, and of a bot's first call.
 ROWS, DISK, FIRST = 720, 400, 520
@@ -159,7 +161,7 @@ def test_what_a_checkpoint_stands_for_is_neither_kept_nor_read_again(
     read, plan = signals.read_tape, liqmap.plan
     monkeypatch.setattr(signals, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
     bot = walk(datadir, steady(3))
-    monkeypatch.setattr(liqmap, "plan", lambda tape: plans.append(len(tape.bars)) or plan(tape))
+    monkeypatch.setattr(fold, "plan", lambda tape: plans.append(len(tape.bars)) or plan(tape))
     kept = bot._markets[PAIR]
     assert kept is not None
     held = [kept.disk.bars, kept.disk.open_interest, kept.memos["5m"].bars, kept.memos["5m"].interest]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from liqsignals.errors import InputError
-from liqsignals.sim import market as sim
+from liqsignals.simulation import market as sim
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 DAYS = 12

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from conftest import ETH, ROOT, needs_faketime
 
-from liqsignals import features, parity
+from liqsignals import features
 from liqsignals.clock import parse_time
 from liqsignals.errors import InputError
-from liqsignals.sim.bot import Session, Trade
+from liqsignals.replay import parity
+from liqsignals.replay.bot import Session, Trade
 
 
 def span(datadir: Path, strategy: str, start: str, stop: str) -> parity.Span:

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from oracle import Oracle
 from test_kernels import check_conservation, folded, levels, small
 
-from liqsignals import features, kernels, liqmap, records
+from liqsignals import features, liqmap, records
 from liqsignals.clock import HOUR, MINUTE
-from liqsignals.liqmap import STEP, Fold, LeverageClass, Parameters, Reach
-from liqsignals.tape import Tape
+from liqsignals.data.tape import Tape
+from liqsignals.liqmap import kernels
+from liqsignals.liqmap.book import STEP, Reach
+from liqsignals.liqmap.fold import Fold
+from liqsignals.liqmap.parameters import LeverageClass, Parameters
 
 #: One class, half of what is opened, its levels ten buckets from the entry, on either side.
 ONE = Parameters((LeverageClass(60, 70, 1.0, 20_000),), remainder=0.5, theta=1.0)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liqsignals import rawlog
 from liqsignals.clock import DAY
+from liqsignals.data import rawlog
 from liqsignals.errors import InputError
 
 T = 20_000 * DAY

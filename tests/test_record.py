@@ -16,11 +16,14 @@ import pytest
 from feed import PAIR, until
 from websockets.asyncio.server import ServerConnection
 
-from liqsignals import rawlog, record, records, store
+from liqsignals import records
 from liqsignals.clock import DAY, SECOND
+from liqsignals.collect import feeds, publish, recorder
+from liqsignals.collect.recorder import Recorder, Rhythm
+from liqsignals.data import rawlog, store
+from liqsignals.data.coverage import coverage
 from liqsignals.errors import InputError
-from liqsignals.record import Recorder, Rhythm, coverage
-from liqsignals.sources import Prints, binance, feeds, okx
+from liqsignals.sources import Prints, binance, okx
 
 FAST = Rhythm(flush=0.02, publish=0.05, ping=0.05, silence=0.4, backoff=0.02, longest=0.1)
 
@@ -111,7 +114,7 @@ def test_a_row_is_known_when_it_can_be_read_and_not_before(tmp_path: Path, monke
         write(path, rows)
         readable.append(time.time_ns())
 
-    monkeypatch.setattr(record, "BOUND", SECOND // 100)
+    monkeypatch.setattr(publish, "BOUND", SECOND // 100)
     monkeypatch.setattr(store, "write", slow)
     recording(tmp_path, sender([feed.binance(now_ms() - 5000)]), lambda r: r.published > 0)
     (row,) = feed.prints(tmp_path)
@@ -225,7 +228,7 @@ def test_ten_thousand_in_a_second(tmp_path: Path) -> None:
 
 
 def test_a_burst_waits_for_the_disk_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "WAITING", 100)
+    monkeypatch.setattr(recorder, "WAITING", 100)
     most = 0
     publish = Recorder._publish
 
@@ -242,7 +245,7 @@ def test_a_burst_waits_for_the_disk_not_in_memory(tmp_path: Path, monkeypatch: p
 
 
 def test_a_full_disk_is_told_and_ends_before_memory_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "HELD", 20_000)
+    monkeypatch.setattr(recorder, "HELD", 20_000)
     told: list[str] = []
 
     def full(self: rawlog.RawLog) -> None:
@@ -342,7 +345,7 @@ def test_what_was_kept_raw_and_not_published_is_published_once_by_the_next_run(t
 def test_parts_become_months_without_a_change_for_readers(tmp_path: Path) -> None:
     recording(tmp_path, sender([feed.binance(now_ms(), n) for n in range(50)]), lambda r: r.published >= 50)
     before = feed.prints(tmp_path)
-    record.fold_parts(tmp_path, time.time_ns() + DAY)
+    publish.fold_parts(tmp_path, time.time_ns() + DAY)
     folder = store.series_dir(tmp_path, "liquidation", "binance", PAIR, "events")
     assert not list(folder.glob("parts/*.parquet"))
     assert len(list(folder.glob("*.parquet"))) >= 1
@@ -367,7 +370,7 @@ def test_a_reader_sees_every_row_while_parts_are_folded(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for n in range(40):
-        record.fold_parts(tmp_path, n + 2)
+        publish.fold_parts(tmp_path, n + 2)
     stop.set()
     reader.join()
     assert set(seen) == {400}
@@ -376,7 +379,7 @@ def test_a_reader_sees_every_row_while_parts_are_folded(tmp_path: Path) -> None:
 
 def test_one_writer(tmp_path: Path) -> None:
     with store.writer(tmp_path, "record"), pytest.raises(InputError, match=r"another liqsignals record.*Way out"):
-        record.record(tmp_path, [PAIR], ["binance"])
+        recorder.record(tmp_path, [PAIR], ["binance"])
 
 
 def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:

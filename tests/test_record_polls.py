@@ -15,9 +15,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from feed import PAIR, until
 
-from liqsignals import rawlog, record, records, store
-from liqsignals.record import Recorder, Rhythm
-from liqsignals.sources import binance, feeds, http
+from liqsignals import records
+from liqsignals.collect import feeds, fetch, publish
+from liqsignals.collect.recorder import Recorder, Rhythm
+from liqsignals.data import rawlog, store
+from liqsignals.sources import binance
 
 FIVE = 300_000
 FAST = Rhythm(flush=0.02, publish=0.05)
@@ -110,7 +112,7 @@ def test_each_vintage_of_flows_is_kept_and_none_published(tmp_path: Path) -> Non
 
 
 def rows(extras: Path, kind: str, period: str = "5m") -> records.Records:
-    return store.read(store.series_dir(extras, kind, "binance", PAIR, period), record.DTYPES[kind])
+    return store.read(store.series_dir(extras, kind, "binance", PAIR, period), publish.DTYPES[kind])
 
 
 def complete(extras: Path, *kinds: str) -> Callable[[Recorder], bool]:
@@ -162,7 +164,7 @@ def test_after_a_day_off_it_asks_for_what_is_missing_and_no_more(tmp_path: Path)
 def test_a_poll_that_fails_is_told_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: Any, says: str
 ) -> None:
-    monkeypatch.setattr("liqsignals.sources.http.random.Random.uniform", lambda self, a, b: 0.0)
+    monkeypatch.setattr("liqsignals.collect.fetch.random.Random.uniform", lambda self, a, b: 0.0)
     broken = Exchange(futures__data__openInterestHist=reply)
     others = tuple(kind for kind in ALL if kind != "open_interest")
     told: list[str] = []
@@ -174,28 +176,28 @@ def test_a_poll_that_fails_is_told_and_stops_no_other(
 
 
 def test_a_fault_that_passes_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liqsignals.sources.http.random.Random.uniform", lambda self, a, b: 0.0)
+    monkeypatch.setattr("liqsignals.collect.fetch.random.Random.uniform", lambda self, a, b: 0.0)
     exchange = Exchange(fapi__v1__klines=[500, 503])
     recorded(tmp_path, exchange, complete(tmp_path, "bar"))
     assert exchange.asked["/fapi/v1/klines"] >= 3
 
 
 @asynccontextmanager
-async def asking(answer: Handler) -> AsyncIterator[http.Fetcher]:
+async def asking(answer: Handler) -> AsyncIterator[fetch.Fetcher]:
     """A fetcher of an exchange that answers every path so."""
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with http.fetcher(binance.REST, f"http://127.0.0.1:{runner.addresses[0][1]}", tell=lambda text: None) as get:
+    async with fetch.fetcher(binance.REST, f"http://127.0.0.1:{runner.addresses[0][1]}", tell=lambda text: None) as get:
         yield get
     await runner.cleanup()
 
 
 def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recorder runs on after a provider asked for a pause that a download would not wait for."""
-    monkeypatch.setattr(http, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(fetch, "LONGEST_PAUSE", 0.05)
     asked = 0
 
     async def answer(request: web.Request) -> web.Response:
@@ -206,10 +208,10 @@ def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with asking(answer) as get:
             for _ in range(2):
-                with pytest.raises(http.FetchError, match="asks to be left alone"):
+                with pytest.raises(fetch.FetchError, match="asks to be left alone"):
                     await get.get("/x")
             assert asked == 1
-            await until(lambda: http._clock() > get._closed_until)
+            await until(lambda: fetch._clock() > get._closed_until)
             assert (await get.get("/x")).body == b"[]"
 
     asyncio.run(main())

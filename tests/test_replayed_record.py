@@ -18,14 +18,17 @@ from aiohttp import ClientSession
 from conftest import FIVE, PAIR, START, Market, make_market, ns, write_datadir
 from feed import until
 
-from liqsignals import rawlog, record, records, store
+from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, SECOND, iso
+from liqsignals.collect import feeds, fetch, publish, recorder
+from liqsignals.collect.publish import DTYPES
+from liqsignals.collect.recorder import Recorder, Rhythm
+from liqsignals.data import coverage, rawlog, store
 from liqsignals.errors import InputError
-from liqsignals.record import DTYPES, Recorder, Rhythm
-from liqsignals.sim.archive import Archive
-from liqsignals.sim.clock import faketime_library
-from liqsignals.sim.exchange import LoopbackExchange, serve
-from liqsignals.sources import feeds, http
+from liqsignals.exchange.archive import Archive
+from liqsignals.exchange.endpoints import LoopbackExchange
+from liqsignals.exchange.server import serve
+from liqsignals.replay.clock import faketime_library
 
 BEGIN = START + 2 * DAY
 
@@ -62,9 +65,9 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     told = SimpleNamespace(time_ns=lambda: clock.ns, time=lambda: clock.ns / SECOND, monotonic=time.monotonic)
-    for module in (record, http, rawlog):
+    for module in (recorder, fetch, rawlog):
         monkeypatch.setattr(module, "time", told)
-    monkeypatch.setattr(record, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
+    monkeypatch.setattr(recorder, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
     return clock
 
 
@@ -118,7 +121,7 @@ def recorded(folder: Path, kind: str) -> records.Records:
 
 def alive(folder: Path, since: int) -> bool:
     """Whether a ping has been answered on a connection that was made at `since`."""
-    paths = rawlog.files(folder / "raw" / "binance", record.ALIVE)
+    paths = rawlog.files(folder / "raw" / "binance", coverage.ALIVE)
     return any(json.loads(raw)["since"] == since for path in paths for _, raw in rawlog.read(path))
 
 
@@ -300,7 +303,7 @@ def test_two_batches_of_one_instant_are_two(tmp_path: Path, clock: Clock) -> Non
     rows["event_time"] = BEGIN, BEGIN + FIVE
     rows["known_at"] = rows["event_time"]
     for part in (rows[:1], rows[1:]):
-        record.write_part(tmp_path, part)
+        publish.write_part(tmp_path, part)
     assert store.read(tmp_path, records.BAR)["event_time"].tolist() == rows["event_time"].tolist()
 
 

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from conftest import FIVE, assert_same_bits, ns
 
-from liqsignals import features, records, store
+from liqsignals import features, records
 from liqsignals.clock import DAY, HOUR, MINUTE, to_dates
-from liqsignals.record import Recorder
-from liqsignals.sim.market import write_market
-from liqsignals.sources import feeds
+from liqsignals.collect import feeds
+from liqsignals.collect.recorder import Recorder
+from liqsignals.data import store
+from liqsignals.data.tape import read_tape
+from liqsignals.simulation.market import write_market
 from liqsignals.sources.binance import FLIP
-from liqsignals.tape import read_tape
 
 PAIR = "BTC/USDT:USDT"
 STEM = "BTC_USDT_USDT"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata, spearmanr
 
-from liqsignals import scores
 from liqsignals.clock import DAY, HOUR, parse_time
+from liqsignals.evaluation import scores
 
 START = parse_time("2026-01-30T00:00:00Z")
 _few = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=40)

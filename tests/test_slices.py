@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 from liqsignals import features, liqmap
 from liqsignals.clock import duration_ns
-from liqsignals.signals import Signals
-from liqsignals.tape import Tape
+from liqsignals.data.tape import Tape
+from liqsignals.strategy.signals import Signals
 
 ROWS = 432
 

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from conftest import FIVE, PAIR, START, as_tape, assert_same_bits, decisions, make_market, ns, write_datadir
 
-from liqsignals import clock, features, flows, funding, labels, readers, records
+from liqsignals import clock, features, records
 from liqsignals.clock import DAY, HOUR, MINUTE
+from liqsignals.data import freqtrade, labels
+from liqsignals.data.tape import Tape, append, asof, read_tape
 from liqsignals.errors import InputError
-from liqsignals.tape import Tape, append, asof, read_tape
+from liqsignals.features import flows, funding
 
 STAMPS = [(e, k) for e in range(4) for k in range(4) if k >= e]
 
@@ -137,7 +139,7 @@ def test_what_is_no_duration(text: str) -> None:
 def test_decision_time_is_open_plus_timeframe() -> None:
     assert clock.decision_time(np.array([START]), HOUR).tolist() == [START + HOUR]
     frame = pd.DataFrame({"date": clock.to_dates(np.array([START])), "close": [1.0]})
-    assert readers.decisions(frame, "15m", "frame")[0].tolist() == [START + 15 * MINUTE]
+    assert freqtrade.decisions(frame, "15m", "frame")[0].tolist() == [START + 15 * MINUTE]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

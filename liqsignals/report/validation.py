@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.table import Table
 
-from liqsignals import scores
 from liqsignals.clock import HOUR, iso, to_dates
 from liqsignals.errors import InputError
-from liqsignals.validation import Validation
-
-Float64Array = NDArray[np.float64]
+from liqsignals.evaluation import scores
+from liqsignals.evaluation.validate import Validation
+from liqsignals.records import Float64Array
 
 _COLUMNS = (
     ("all hours", "rank"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, parse_time
-from liqsignals.records import Records
+from liqsignals.records import Float64Array, Records
 from liqsignals.sources import decode, shapes
 from liqsignals.sources.spec import Limits, ParseError, Prints, Provider, Series, Stream
 
@@ -77,13 +77,13 @@ def parse_metrics_ratios(raw: bytes, received_at: int) -> Records:
     return shapes.once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **columns), "metrics")
 
 
-def _interest(at: Int64Array, base: decode.Float64Array, usd: decode.Float64Array, what: str) -> Records:
+def _interest(at: Int64Array, base: Float64Array, usd: Float64Array, what: str) -> Records:
     known = at + records.open_interest_lag(PERIOD)
     rows = records.records(records.OI_VALUE, at, known, base=base, usd=np.where(usd > 0, usd, np.nan))
     return shapes.once(rows[rows["base"] > 0], what)
 
 
-def _ratio(values: list[object], what: str) -> decode.Float64Array:
+def _ratio(values: list[object], what: str) -> Float64Array:
     out = decode.numbers(values, what, least=0.0)
     return np.where(out > 0, out, np.nan)
 

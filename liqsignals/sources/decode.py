@@ -16,12 +16,10 @@ from struct import error as struct_error
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from liqsignals.clock import MINUTE, Int64Array, iso
+from liqsignals.records import Float64Array
 from liqsignals.sources.spec import ParseError
-
-Float64Array = NDArray[np.float64]
 
 #: A provider's time may be ahead of ours by this much; a row from farther in the future is no measurement.
 AHEAD = 10 * MINUTE

@@ -10,7 +10,7 @@ import numpy as np
 
 from liqsignals import records
 from liqsignals.clock import HOUR, MINUTE, Int64Array
-from liqsignals.records import LONG, SHORT, Records
+from liqsignals.records import LONG, SHORT, Float64Array, Records
 from liqsignals.sources import decode
 from liqsignals.sources.spec import ParseError, Prints
 
@@ -51,7 +51,7 @@ def side(value: str, of_long: str, of_short: str, what: str) -> int:
     raise ParseError(f"{what}: side {decode.shown(value)} is neither {of_long!r} nor {of_short!r}")
 
 
-def funding(settled: Int64Array, rate: decode.Float64Array, what: str) -> Records:
+def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
     """FUNDING records of settlements in any order: jitter taken off, the interval from the settlement before."""
     settled = (settled + MINUTE // 2) // MINUTE * MINUTE
     order = np.argsort(settled, kind="stable")

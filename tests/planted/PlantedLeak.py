@@ -1,8 +1,9 @@
 from freqtrade.strategy import IStrategy
 from pandas import DataFrame
 
-from liqsignals import Signals, funding
-from liqsignals.tape import asof
+from liqsignals import Signals
+from liqsignals.data.tape import asof
+from liqsignals.features import funding
 
 
 class Causal(IStrategy):

@@ -1,0 +1,137 @@
+"""For who keeps the data: `download`, `record`, `doctor`."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liqsignals import venues
+from liqsignals.cli.app import app
+from liqsignals.cli.options import DataDir, Exchange, Extras, Timerange
+from liqsignals.clock import DAY, iso, parse_time, parse_timerange
+from liqsignals.data import freqtrade
+from liqsignals.errors import InputError
+from liqsignals.report.console import steps
+from liqsignals.report.tables import print_coverage
+
+
+@app.command("download")
+def download_command(
+    datadir: DataDir,
+    pairs: Annotated[str, typer.Option("--pairs", "-p", help="Pairs, separated by spaces.")],
+    days: Annotated[int | None, typer.Option("--days", min=1, help="From so many days ago until now.")] = None,
+    timerange: Timerange = None,
+    exchanges: Annotated[
+        str, typer.Option("--exchanges", help="Other venues for the extras: bybit, okx, binance.")
+    ] = "",
+    extras: Annotated[Path | None, typer.Option("--extras", help="DATADIR/liqsignals unless given.")] = None,
+    exchange: Exchange = None,
+    only: Annotated[
+        str,
+        typer.Option("--only", help="Steps: candles interest extras venues flows keyed macro; all unless given."),
+    ] = "",
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="freqtrade configuration, e.g. of a proxy.")
+    ] = None,
+    url: Annotated[
+        list[str] | None, typer.Option("--url", help="Another address of a provider: binance-archive=http://mirror.")
+    ] = None,
+    now: Annotated[str | None, typer.Option("--now", hidden=True)] = None,
+) -> None:
+    """Fill the data directory and its extras with history; go on where an earlier run stopped."""
+    from liqsignals.collect.download import STEPS, Plan, download
+
+    if (days is None) == (timerange is None):
+        raise InputError("download: give --days or --timerange")
+    at = parse_time(now) if now is not None else time.time_ns()
+    start, stop = parse_timerange(timerange)
+    if days is not None:
+        start = at // DAY * DAY - days * DAY
+    if start is None:
+        raise InputError(f"download: the timerange {timerange} has no start")
+    for given in url or []:
+        if "=" not in given:
+            raise InputError(f"--url {given}: write it as PROVIDER=ADDRESS")
+    plan = Plan(
+        datadir, exchange or venues.exchange_of(datadir), tuple(pairs.replace(",", " ").split()), start, stop, extras,
+        tuple(exchanges.replace(",", " ").split()), tuple(only.replace(",", " ").split()) or STEPS,
+        dict(given.split("=", 1) for given in url or []), tuple(config or ()), at,
+    )  # fmt: skip
+    with steps() as (tell, show):
+        report = download(plan, tell, show)
+    print_coverage(report)
+    if report.problems:
+        raise InputError(
+            f"{len(report.problems)} problem{'s'[: len(report.problems) > 1]} (told above); all else is on disk. Way out: run the same "
+            "command again, it goes on where it stopped"
+        )
+
+
+@app.command()
+def doctor(
+    datadir: DataDir = Path("user_data/data/binance"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Also ask the exchanges what research could not tell.")] = False,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Judge ages at this time, with zone; now unless given.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", help="Holes that ended longer ago are listed, but are no problem.", min=1)
+    ] = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    config: Annotated[Path | None, typer.Option("--config", help="freqtrade configuration to check.")] = None,
+    url: Annotated[
+        list[str] | None, typer.Option("--url", help="Another address of a feed: binance-stream=ws://127.0.0.1:9.")
+    ] = None,
+) -> None:
+    """Name every hole, stale series and unit that cannot be right. Exit code: 0 healthy, 1 problems, 2 cannot run."""
+    from liqsignals.doctor import examine as checks
+
+    now = parse_time(at) if at is not None else time.time_ns()
+    since = 0 if days is None else now - days * DAY
+    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since)
+    if live:
+        from liqsignals.collect import feeds
+        from liqsignals.doctor import firstcontact
+
+        firstcontact.add_to(report, feeds.override(url or [], firstcontact.URLS))
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        for line in checks.lines(report):
+            print(line)
+    raise typer.Exit(0 if report["healthy"] else 1)
+
+
+@app.command("record")
+def record_command(
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")],
+    datadir: DataDir = Path("user_data/data/binance"),
+    exchanges: Annotated[
+        str, typer.Option("--exchanges", help="Exchanges, separated by spaces.")
+    ] = "binance bybit okx",
+    extras: Extras = None,
+    url: Annotated[
+        list[str] | None, typer.Option("--url", help="Another address of a feed: binance-stream=ws://127.0.0.1:9.")
+    ] = None,
+    prints_only: Annotated[bool, typer.Option("--prints-only", help="Only liquidation prints, no polls.")] = False,
+) -> None:
+    """Record what no archive keeps, until Ctrl-C: liquidation prints, predicted funding, and history up to now."""
+    from liqsignals.collect import feeds, recorder
+
+    freqtrade.check_datadir(datadir)
+    names = pairs.replace(",", " ").split()
+    for pair in names:
+        freqtrade.check_pair(datadir, pair)
+
+    def tell(text: str) -> None:
+        print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
+
+    recorder.record(
+        extras or datadir / "liqsignals", names, exchanges.replace(",", " ").split(), feeds.override(url or []),
+        tell=tell, poll=not prints_only,
+    )  # fmt: skip

@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liqsignals.errors import InputError
+
+DataDir = Annotated[
+    Path, typer.Option("--datadir", "-d", help="freqtrade's data directory: the folder that holds futures/.")
+]
+
+Pair = Annotated[str, typer.Option("--pair", "-p", help="Pair as freqtrade names it, for example BTC/USDT:USDT.")]
+
+Extras = Annotated[
+    Path | None,
+    typer.Option("--extras", help="Folder of exchange flows and other venues; DATADIR/liqsignals unless given."),
+]
+
+Exchange = Annotated[
+    str | None, typer.Option("--exchange", help="Exchange of the data; the data directory's name unless given.")
+]
+
+CalibrationFile = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", help="File of liqsignals calibrate, or none for the prior; the shipped one unless given."
+    ),
+]
+
+Unit = Annotated[
+    str | None, typer.Option("--unit", help="usd or base: what the table counts, where its columns do not say.")
+]
+
+Finest = Annotated[str, typer.Option("--finest", help="Finest candles to fold: 5m, or 1m where you have them.")]
+
+Timerange = Annotated[
+    str | None,
+    typer.Option("--timerange", help="freqtrade's notation, UTC days: 20250801-20260228; all data unless given."),
+]
+
+Config = Annotated[Path, typer.Option("--config", help="freqtrade configuration.")]
+
+UserDir = Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")]
+
+Keep = Annotated[
+    Path | None,
+    typer.Option("--keep", help="New folder for the run's files: logs, database. Removed at the end unless given."),
+]
+
+
+@contextmanager
+def kept(folder: Path | None) -> Iterator[Path]:
+    """A new folder, temporary unless named."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="liqsignals-") as made:
+            yield Path(made)
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--keep {folder}: is not empty. Way out: name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder

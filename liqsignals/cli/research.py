@@ -1,0 +1,142 @@
+"""For who asks how right the map is: `calibrate`, `validate`."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from liqsignals.cli.app import app
+from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, Unit
+from liqsignals.clock import HOUR, duration_ns, parse_time
+from liqsignals.data import freqtrade
+from liqsignals.data.tape import map_tape
+from liqsignals.errors import InputError
+from liqsignals.evaluation import fit as fits
+from liqsignals.evaluation import liquidations
+from liqsignals.files import written
+from liqsignals.liqmap import calibration
+from liqsignals.report.console import console, errors, simulated_label
+from liqsignals.report.tables import print_fitted
+
+
+@app.command()
+def calibrate(
+    datadir: DataDir,
+    pair: Annotated[list[str], typer.Option("--pair", "-p", help="Pair; repeat it to fit several together.")],
+    table: Annotated[
+        list[Path], typer.Option("--liquidations", "-l", help="Hourly liquidations of the pair; one for each --pair.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Calibration to write: .json.")],
+    until: Annotated[str | None, typer.Option("--until", help="Use nothing later than this time, with zone.")] = None,
+    holdout_from: Annotated[
+        str | None,
+        typer.Option("--holdout-from", help="Score on the hours from this time on; the newest 30 % unless given."),
+    ] = None,
+    source: Annotated[str, typer.Option("--source", help="Where the liquidations come from: kept in the file.")] = "",
+    unit: Unit = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    finest: Finest = "5m",
+) -> None:
+    """Fit the map's mix of leverage to real liquidations; each pair by itself, and all of them pooled for the others."""
+    if len(pair) != len(table):
+        raise InputError(f"calibrate: {len(pair)} --pair but {len(table)} --liquidations; give one table for each pair")
+    freqtrade.check_datadir(datadir)
+    last = parse_time(until) if until is not None else None
+    since = parse_time(holdout_from) if holdout_from is not None else None
+    markets = []
+    for name, path in zip(pair, table, strict=True):
+        tape = map_tape(datadir, name, extras, exchange, finest)
+        told = liquidations.read(path, tape, unit=unit)
+        kept = told.hours + HOUR <= last if last is not None else np.ones(len(told.hours), bool)
+        markets.append(fits.Market(tape, told.hours[kept], told.usd[:, kept]))
+    with written(out, (".json",)) as path, errors.status("fitting"):
+        source = source or ", ".join(p.name for p in table)
+        alone = {m.tape.pair: fits.fit([m], source, since) for m in markets}
+        pooled = fits.fit(markets, source, since) if len(markets) > 1 else next(iter(alone.values()))
+        calibration.save(calibration.Calibration(pooled, alone, str(out)), path)
+    for name, fitted in {**alone, **({"pooled": pooled} if len(alone) > 1 else {})}.items():
+        print_fitted(name, fitted)
+    print(f'{out}: use it with "liqsignals": {{"calibration": "{out}"}} in the config, or --calibration {out}')
+
+
+@app.command()
+def validate(
+    datadir: DataDir,
+    pair: Pair,
+    table: Annotated[
+        Path, typer.Option("--liquidations", "-l", help="Real liquidations: an hourly table, or recorded prints.")
+    ],
+    start: Annotated[str | None, typer.Option("--from", help="Use no hour before this time, with zone.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Use no hour that ends after this time, with zone.")] = None,
+    fit_until: Annotated[
+        str | None,
+        typer.Option(
+            "--fit-until",
+            help="Fit the baselines before this time and score from it on; where the calibration's data end, or at half, unless given.",
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Boosted trees, price range and two peers' rules, too.")
+    ] = True,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit a calibration on the hours before --fit-until instead of taking one.")
+    ] = False,
+    calibrated: CalibrationFile = None,
+    candles: Annotated[
+        str | None, typer.Option("--candles", help="Candle sizes to compare on the same hours: 5m,15m,1h.")
+    ] = None,
+    hourly: Annotated[
+        bool, typer.Option("--hourly-interest", help="Compare with one value of open interest an hour, too.")
+    ] = False,
+    hyperliquid: Annotated[
+        Path | None, typer.Option("--hyperliquid", help="Snapshots of true liquidation levels: .jsonl.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write tables and pictures: .html.")] = None,
+    unit: Unit = None,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    finest: Finest = "5m",
+) -> None:
+    """Score the map against real liquidations, beside baselines on the same hours, with intervals."""
+    # Imported here: the bot does without.
+    from liqsignals.evaluation import validate
+    from liqsignals.report import validation as pages
+
+    freqtrade.check_datadir(datadir)
+    since, until, fit = (None if t is None else parse_time(t) for t in (start, end, fit_until))
+    sizes = [duration_ns(size.strip()) for size in candles.split(",")] if candles else []
+    fitted = calibration.choose(calibrated).of(pair)
+    tape = map_tape(datadir, pair, extras, exchange, finest)
+    told = liquidations.read(table, tape, unit=unit)
+    kept = np.ones(len(told.hours), bool)
+    kept &= told.hours >= since if since is not None else True
+    kept &= told.hours + HOUR <= until if until is not None else True
+    if refit:
+        if fit is None:
+            raise InputError("validate: --refit needs --fit-until: it fits on the hours before that time")
+        before = kept & (told.hours < fit)
+        fitted = fits.fit([fits.Market(tape, told.hours[before], told.usd[:, before])], table.name)
+    with ExitStack() as stack:
+        path = stack.enter_context(written(report, (".html",))) if report is not None else None
+        stack.enter_context(errors.status("scoring"))
+        result = validate.validate(
+            tape, told.hours[kept], told.usd[:, kept], fitted, fit,
+            baselines=baselines, candles=sizes, hourly=hourly, hyperliquid=hyperliquid,
+        )  # fmt: skip
+        found = {"simulated": bool(simulated_label(datadir)), "liquidations": list(told.notes), **result.found}
+        if path is not None:
+            pages.write_html(result, path, f"{simulated_label(datadir)}{pair}: the map against real liquidations")
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for note in (*told.notes, *pages.facts(found)):
+        console.print(f"{simulated_label(datadir)}{note}", markup=False)
+    for part in pages.rich_tables(found):
+        console.print(part)
+    if report is not None:
+        console.print(f"{report}: tables and pictures")

@@ -1,0 +1,160 @@
+"""For who trades, or rehearses it: `simulate`, `demo`, `backtest`, `replay`, `paper`, `parity`."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liqsignals.cli.app import app
+from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, kept
+from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
+from liqsignals.errors import InputError
+from liqsignals.replay.backtest import Run, run_backtest
+from liqsignals.report.console import console, progress, say, simulated_label
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("build/market"),
+    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 5,
+    days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
+) -> None:
+    """Write a SIMULATED market: a freqtrade data directory with extras, and its true liquidation levels."""
+    from liqsignals.simulation.market import write_market
+
+    try:
+        with progress("SIMULATED market") as told:
+            write_market(out, seed=seed, days=days, progress=told)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be written ({error.strerror}). Way out: choose another folder"
+        ) from error
+    print(f"SIMULATED market of {days} days, seed {seed}: data directory {out / 'binance'}, truth {out / 'truth'}")
+
+
+@app.command()
+def backtest(
+    datadir: DataDir,
+    timerange: Timerange = None,
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="Strategies, separated by spaces.")
+    ] = "SqueezeMomentum RejectionFade",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategies' timeframe.")] = "5m",
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use the loopback exchange instead of the internet.")
+    ] = False,
+    config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
+    userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
+) -> None:
+    """Show what the map says, then run `freqtrade backtesting` on your own data."""
+    run_backtest(Run(datadir, timerange, pairs.split(), strategy.split(), timeframe, offline, config, userdir))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the market.")] = Path("build/market"),
+    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 5,
+    days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
+) -> None:
+    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
+    simulate(out, seed, days)
+    console.print(
+        "Everything below is SIMULATED: it shows that the path works and says nothing about profit.", style="bold"
+    )
+    pairs, strategies = ["BTC/USDT:USDT", "ETH/USDT:USDT"], ["SqueezeMomentum", "RejectionFade"]
+    run_backtest(
+        Run(out / "binance", None, pairs, strategies, "5m", True, Path("config.json"), Path("user_data"), True)
+    )
+
+
+@app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def replay_command(
+    context: typer.Context,
+    datadir: DataDir,
+    start: Annotated[str, typer.Option("--from", help="Market time at which it begins, with zone.")],
+    speed: Annotated[float, typer.Option("--speed", help="Market seconds per second.", min=0.01)] = 1.0,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", help="Faults to put in: .json, see docs/replay.md.")
+    ] = None,
+    keep: Keep = None,
+) -> None:
+    """Serve history as Binance USD-M futures that are still going on, and run a command in that market's time.
+
+    liqsignals replay -d D --from T --speed 60 -- freqtrade trade --config config.json --config {overlay} --datadir {datadir} ...
+
+    {overlay}: configuration that sends freqtrade here. {datadir}: the data directory as it stood at T. {stream}: address of the
+    streams for liqsignals record --url binance-stream={stream}. {rest}: the same for polls. Without a command: until Ctrl-C.
+    """
+    from liqsignals.replay.session import serve
+
+    at = parse_time(start)
+    with kept(keep) as folder:
+        code = serve(datadir, at, speed, faults, folder, context.args, say)
+    raise typer.Exit(code)
+
+
+@app.command("paper")
+def paper_command(
+    datadir: DataDir,
+    start: Annotated[str, typer.Option("--from", help="Market time at which the bot starts, with zone.")],
+    hours: Annotated[float, typer.Option("--hours", help="Market hours after which it ends.", min=0.1)] = 24.0,
+    strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    config: Config = Path("config.json"),
+    userdir: UserDir = Path("user_data"),
+    keep: Keep = None,
+) -> None:
+    """Run a real dry-run bot on a stretch of history, as fast as it can loop, and print its trades."""
+    from liqsignals.replay import paper
+    from liqsignals.replay.bot import Settings
+
+    begun, at = time.monotonic(), parse_time(start)
+    names = tuple(pairs.split())
+    with kept(keep) as folder:
+        settings = Settings(config, userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder)
+        result = paper.run(settings, at, hours, say)
+    for trade in result.trades:
+        console.print(f"{simulated_label(datadir)}{paper.sentence(trade)}", markup=False)
+    console.print(
+        f"{simulated_label(datadir)}{strategy}: {hours:g} h from {iso(at)} in {time.monotonic() - begun:.0f} s, "
+        f"{len(result.session.rows)} candles analysed, {len(result.trades)} trades"
+    )
+
+
+@app.command("parity")
+def parity_command(
+    datadir: DataDir,
+    timerange: Annotated[str, typer.Option("--timerange", help="freqtrade's notation, UTC: 20251124-20251201.")],
+    strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    config: Config = Path("config.json"),
+    userdir: UserDir = Path("user_data"),
+    keep: Keep = None,
+) -> None:
+    """Backtest a strategy and run it dry over the same span; exit code 0 only where both are the same, with trades."""
+    from liqsignals.replay import parity
+
+    start, stop = parse_timerange(timerange)
+    if start is None or stop is None:
+        raise InputError(f"parity: the timerange {timerange} needs a start and an end")
+    step = duration_ns(timeframe)
+    span = parity.Span(
+        datadir,
+        config,
+        userdir,
+        strategy,
+        tuple(pairs.split()),
+        timeframe,
+        -(-start // step) * step,
+        stop // step * step,
+    )
+    with kept(keep) as folder:
+        report = parity.run(span, folder, say)
+    for line in parity.lines(report):
+        console.print(f"{simulated_label(datadir)}{line}", markup=False)
+    print(report.last_line)
+    raise typer.Exit(0 if report.passed else 1)

@@ -1,0 +1,237 @@
+"""Fetching: as often as a provider allows, again when it fails for a while, never more bytes than expected.
+
+One `Fetcher` a provider and run. 429 and 418 stop everything that is asked of the provider until the time that it names;
+5xx, time-outs, broken connections and half-sent bodies are tried again after 1, 2, 4 ... s with jitter. What stays
+broken is a FetchError: a sentence for the user, with what he can do.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+
+from liqsignals.errors import InputError, __version__
+from liqsignals.sources.spec import Provider
+
+#: A provider that asks for a longer pause is left alone for this run, s.
+LONGEST_PAUSE = 900.0
+#: Clocks farther apart than this are told, s.
+SKEW = 30.0
+
+#: Time as the waits see it; a test puts its own here.
+_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+_clock: Callable[[], float] = time.monotonic
+
+
+class FetchError(InputError):
+    """Something could not be fetched; what was fetched before is kept."""
+
+
+class Missing(FetchError):
+    """The provider has no such file (404)."""
+
+
+class _Again(Exception):
+    """An attempt failed in a way that may pass."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A body as received, and when it was asked for (ns UTC).
+
+    Not when it came: an answer that was made before a bar's close and came after it has the bar as it stood then.
+    """
+
+    body: bytes
+    asked_at: int
+
+
+@dataclass
+class Fetcher:
+    """Requests to one provider. Make one with `fetcher`."""
+
+    provider: Provider
+    client: httpx.AsyncClient
+    tell: Callable[[str], None]
+    #: Seconds by which the provider's clock is ahead of ours, as its last answers said.
+    skew: float | None = None
+    _times: deque[float] = field(default_factory=deque)
+    _open_at: float = 0.0
+    _closed: str = ""
+    _closed_until: float = 0.0
+    _slots: asyncio.Semaphore | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _random: random.Random = field(default_factory=lambda: random.Random())
+
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int | None = None,
+        json: bool = True,
+    ) -> Reply:
+        """Body of `base_url + path`. Raises Missing on 404, FetchError where it cannot be had.
+
+        `json` refuses a web page in place of data. `max_bytes` bounds the body, the provider's limit unless given.
+        """
+        limits = self.provider.limits
+        url = self.client.base_url.join(path.lstrip("/"))
+        if params:
+            url = url.copy_with(query=urlencode({k: v for k, v in params.items() if v is not None}).encode())
+        what = f"{self.provider.name}: {url.path}"
+        problem = ""
+        self._slots = self._slots or asyncio.Semaphore(limits.concurrency)
+        for attempt in range(limits.attempts):
+            if attempt:
+                await _sleep(min(2.0 ** (attempt - 1), 30.0) * self._random.uniform(0.5, 1.5))
+            async with self._slots:
+                await self._wait_turn(what)
+                try:
+                    async with asyncio.timeout(limits.total):
+                        return await self._once(url, headers, max_bytes or limits.max_bytes, json, what)
+                except _Again as error:
+                    problem = str(error)
+                except (httpx.TimeoutException, TimeoutError):
+                    problem = f"no answer within {limits.silence:g} s"
+                except httpx.TransportError as error:
+                    problem = f"the connection broke ({str(error) or type(error).__name__})"
+        raise FetchError(
+            f"{what} failed {limits.attempts} times, last: {problem}. What was fetched before is kept. Way out: run the "
+            "same command again later; it goes on where it stopped"
+        )
+
+    async def _wait_turn(self, what: str) -> None:
+        """Wait until the rate limit, and a pause that the provider asked for, let a request go."""
+        limits = self.provider.limits
+        async with self._turn:
+            while True:
+                # A recorder outlives a long ban.
+                if self._closed and _clock() < self._closed_until:
+                    raise FetchError(f"{what}: {self._closed}")
+                now = _clock()
+                while self._times and self._times[0] <= now - limits.per_seconds:
+                    self._times.popleft()
+                wait = self._open_at - now
+                if len(self._times) >= limits.requests:
+                    wait = max(wait, self._times[0] + limits.per_seconds - now)
+                if wait <= 0:
+                    self._times.append(now)
+                    return
+                await _sleep(wait)
+
+    async def _once(
+        self, url: httpx.URL, headers: Mapping[str, str] | None, max_bytes: int, json: bool, what: str
+    ) -> Reply:
+        asked_at = time.time_ns()
+        async with self.client.stream("GET", url, headers=headers) as response:
+            self._compare_clocks(response.headers.get("Date"))
+            status = response.status_code
+            if status in (418, 429):
+                self._pause(response, what)
+                raise _Again(f"it answered {status} (too many requests)")
+            if status in (408, 425) or status >= 500:
+                raise _Again(f"it answered {status}")
+            if status == 404:
+                raise Missing(f"{what}: there is no such file (404)")
+            parts, size = [], 0
+            async for part in response.aiter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > max_bytes:
+                    raise FetchError(
+                        f"{what}: the answer is longer than {max_bytes >> 10} KiB, more than such a file can be; not taken"
+                    )
+            body = b"".join(parts)
+        said = " ".join(body[:200].decode("utf-8", "replace").split())
+        if status in (401, 403, 451):
+            raise FetchError(f"{what}: {_refused(self.provider, status)} It said: {said or 'nothing'}")
+        if status >= 400:
+            raise FetchError(f"{what}: it refused the request ({status}): {said or 'no reason given'}")
+        if status >= 300:
+            raise FetchError(
+                f"{what}: it sends elsewhere ({status} to {response.headers.get('Location', '?')}); not followed"
+            )
+        if json and body[:200].lstrip()[:1] == b"<":
+            raise _Again(
+                f"it sent a web page instead of data: {said[:80]!r} (a proxy, a login page or a block on the way?)"
+            )
+        return Reply(body, asked_at)
+
+    def _pause(self, response: httpx.Response, what: str) -> None:
+        """Hold every request to the provider for as long as it asks."""
+        asked = _seconds(response.headers.get("Retry-After"))
+        status = response.status_code
+        if asked is not None and asked > LONGEST_PAUSE:
+            self._closed = (
+                f"it answered {status} and asks to be left alone for {asked / 60:.0f} min. Way out: run the same command "
+                "again after that; it goes on where it stopped"
+            )
+            self._closed_until = _clock() + asked
+            raise FetchError(f"{what}: {self._closed}")
+        pause = asked if asked is not None else (60.0 if status == 418 else 5.0)
+        if _clock() + pause > self._open_at:
+            self._open_at = _clock() + pause
+            self.tell(f"{self.provider.name}: it answered {status} (too many requests); waiting {pause:g} s")
+
+    def _compare_clocks(self, date: str | None) -> None:
+        try:
+            there = parsedate_to_datetime(date).timestamp() if date else None
+        except ValueError:
+            there = None
+        if there is None:
+            return
+        skew = there - time.time()
+        if abs(skew) > SKEW and (self.skew is None or abs(self.skew) <= SKEW):
+            word = "ahead of" if skew > 0 else "behind"
+            self.tell(
+                f"{self.provider.name}: its clock is {abs(skew):.0f} s {word} this machine's. Rows are taken by the times in "
+                "them; check this machine's clock"
+            )
+        self.skew = skew
+
+
+def _refused(provider: Provider, status: int) -> str:
+    if status == 451:
+        return "it does not serve this country or cloud (451)."
+    if provider.key_env:
+        return f"it does not accept the key in {provider.key_env} ({status}); check the key and its plan."
+    return f"it refuses this machine ({status}); it may block its address for some minutes."
+
+
+def _seconds(text: str | None) -> float | None:
+    """Retry-After as seconds: a number, or a date."""
+    if not text:
+        return None
+    try:
+        return max(float(text), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return None
+
+
+@asynccontextmanager
+async def fetcher(
+    provider: Provider, base_url: str | None = None, *, tell: Callable[[str], None]
+) -> AsyncIterator[Fetcher]:
+    """A Fetcher of a provider, at `base_url` instead of its own where given. `tell` takes sentences for the user."""
+    limits = provider.limits
+    async with httpx.AsyncClient(
+        base_url=(base_url or provider.base_url).rstrip("/") + "/",
+        timeout=httpx.Timeout(limits.silence),
+        limits=httpx.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
+        headers={"User-Agent": f"liqsignals/{__version__}"},
+    ) as client:
+        yield Fetcher(provider, client, tell)

@@ -1,0 +1,269 @@
+"""Freqtrade's own files, written by freqtrade in a process of its own (its command, or freqtrade_writer.py).
+
+Freqtrade rewrites files in place, reads a damaged one as empty, and would then overwrite what no exchange keeps any more.
+So it works on copies in `<datadir>/.liqsignals-<random>/`; a file that comes out whole, with every row that went in,
+takes its place in `futures/` in one step. Killed at any instant, the user's files are the old ones or the new ones.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
+from liqsignals.data import freqtrade, labels
+from liqsignals.errors import InputError
+from liqsignals.files import stem
+from liqsignals.records import BAR, Records
+
+_STAGE = ".liqsignals-"
+
+
+def executable() -> str:
+    """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
+    path = Path(sysconfig.get_path("scripts")) / "freqtrade"
+    if not path.exists():
+        raise InputError("freqtrade is not installed beside liqsignals. Way out: pip install freqtrade==2026.9")
+    return str(path)
+
+
+@contextmanager
+def _stage(datadir: Path) -> Iterator[Path]:
+    """An empty data directory beside the user's files. Leftovers of killed runs are removed."""
+    for old in datadir.glob(f"{_STAGE}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_STAGE, dir=datadir))
+    (folder / "futures").mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move_in(staged: Path, final: Path) -> bool:
+    """Let a staged file take its place; False where the same bytes stand there already."""
+    if final.exists() and final.read_bytes() == staged.read_bytes():
+        return False
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with staged.open("rb") as file:
+        os.fsync(file.fileno())
+    staged.replace(final)
+    return True
+
+
+def download_data(
+    datadir: Path,
+    exchange: str,
+    pairs: Sequence[str],
+    candle_types: Sequence[str],
+    timeframes: Sequence[str],
+    timerange: str,
+    configs: Sequence[Path] = (),
+    *,
+    prepend: bool = False,
+) -> list[str]:
+    """Run `freqtrade download-data` for a data directory; sentences about what it did not do.
+
+    Raises InputError where freqtrade fails: it names the last error of its log. The user's files are as they were then.
+    """
+    told = []
+    with _stage(datadir) as stage:
+        form = form_of(datadir)
+        for path in (datadir / "futures").glob(f"*.{form}"):
+            if path.stem.rsplit("-", 1)[-1] in candle_types:
+                shutil.copy2(path, stage / "futures" / path.name)
+        before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
+        for name in [name for name, at in before.items() if at is None]:
+            told.append(
+                f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It is left alone. Way out: "
+                "delete it, and run the same command again"
+            )
+        config = stage / "config.json"
+        config.write_text(json.dumps(_config(exchange, form)))
+        (stage / "user").mkdir()
+        command = [
+            executable(), "download-data", "--config", str(config),
+            *[word for path in configs for word in ("--config", str(path))],
+            "--userdir", str(stage / "user"), "--datadir", str(stage), "--trading-mode", "futures",
+            "--candle-types", *candle_types, "-t", *timeframes, "--timerange", timerange, "-p", *pairs,
+            *(["--prepend"] if prepend else []),
+        ]  # fmt: skip
+        run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+        log = run.stdout + run.stderr
+        said = [line for line in log.splitlines() if " ERROR " in line or "Error" in line]
+        if run.returncode != 0 or any("Could not load markets" in line for line in said):
+            raise InputError(
+                f"freqtrade download-data failed: {_said(said[-1]) if said else f'exit code {run.returncode}'}. Nothing was "
+                "changed. Way out: run the same command again; behind a proxy, name a configuration with --config"
+            )
+        told += [_said(line) for line in said if "Failed to download" in line]
+        for staged in sorted((stage / "futures").glob(f"*.{form}")):
+            old = before.get(staged.name, np.empty(0, np.int64))
+            new = _dates(staged)
+            if old is None or new is None or not len(new):
+                continue
+            final = datadir / "futures" / staged.name
+            if not len(np.setdiff1d(new, old)):
+                continue
+            if len(np.setdiff1d(old, new)):
+                _put_back(staged, final)
+            _move_in(staged, final)
+    return told
+
+
+def _put_back(staged: Path, final: Path) -> None:
+    """Add the rows that freqtrade took off: the last one, which it fetches again only when it fetches up to now."""
+    read = pd.read_feather if final.suffix == ".feather" else pd.read_parquet
+    new, old = read(staged), read(final)
+    old["date"] = old["date"].astype(new["date"].dtype)
+    both = pd.concat([new, old[~old["date"].isin(new["date"])]]).sort_values("date", ignore_index=True)
+    if final.suffix == ".feather":
+        both.to_feather(staged, compression="lz4", compression_level=9)  # as freqtrade's handler
+    else:
+        both.to_parquet(staged)
+
+
+def form_of(datadir: Path) -> str:
+    """The format of a data directory's files: parquet where it holds nothing else, feather otherwise."""
+    folder = datadir / "futures"
+    return "parquet" if any(folder.glob("*.parquet")) and not any(folder.glob("*.feather")) else "feather"
+
+
+def _said(line: str) -> str:
+    """The message of a line of freqtrade's log."""
+    return line.rsplit(" - ", 1)[-1].strip().rstrip(".")
+
+
+def _config(exchange: str, form: str) -> dict[str, object]:
+    return {
+        "exchange": {"name": exchange, "pair_whitelist": [], "pair_blacklist": []},
+        "stake_currency": "USDT",
+        "trading_mode": "futures",
+        "margin_mode": "isolated",
+        "dataformat_ohlcv": form,
+    }
+
+
+def _dates(path: Path) -> Int64Array | None:
+    """Dates of a file (ns), None where it cannot be read."""
+    try:
+        read = pd.read_feather if path.suffix == ".feather" else pd.read_parquet
+        return dates_ns(read(path, columns=["date"])["date"], str(path))
+    except (OSError, ValueError, KeyError):  # pyarrow's errors and InputError are among them
+        return None
+
+
+def candles(datadir: Path, pair: str, timeframe: str = "5m") -> Records | None:
+    """BAR records of a pair, None without a file."""
+    path = freqtrade.data_file(datadir, pair, timeframe, "futures")
+    if path is None:
+        return None
+    return freqtrade.bars(freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path))
+
+
+def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timeframe: str = "5m") -> int:
+    """Merge OI_VALUE records into a pair's open-interest file through freqtrade's data handler; rows that it gained.
+
+    No row is lost: the user's stay, and a snapshot that both know has the archive's (checked) value. The file gets one
+    convention throughout, the start of the period, which is freqtrade's own for every row. It is read back the way the
+    features read it before it takes its place: every snapshot must come out as it went in. Raises InputError otherwise.
+    """
+    period = duration_ns(timeframe)
+    path = freqtrade.data_file(datadir, pair, timeframe, "open_interest")
+    final = path or datadir / "futures" / f"{stem(pair)}-{timeframe}-open_interest.{form_of(datadir)}"
+    bars = candles(datadir, pair)
+    old = (
+        _interest(path, timeframe, bars, exchange) if path is not None else pd.DataFrame(columns=["at", "base", "usd"])
+    )
+    add = pd.DataFrame({"at": new["event_time"], "base": new["base"], "usd": new["usd"]})
+    both = pd.concat([old, add], ignore_index=True) if len(old) else add
+    both = both.drop_duplicates("at", keep="last").sort_values("at", ignore_index=True)
+    if len(both) == len(old) and np.array_equal(both["base"], old["base"]):
+        return 0
+    at, base = both["at"].to_numpy(np.int64), both["base"].to_numpy(np.float64)
+    for label in (at - period, at, np.where(at > _FLIP, at - period, at)):
+        frame = pd.DataFrame(
+            {
+                "date": to_dates(label),
+                "open_interest_amount": base,
+                "open_interest_value": both["usd"].to_numpy(np.float64),
+            }
+        )
+        if _reads_as(frame, timeframe, bars, exchange, str(final), at, base):
+            break
+    else:
+        raise InputError(
+            f"{final}: merged with the archive, it would not be read as it was measured; nothing was written. Way out: fill "
+            f"the candles of the same time first ({freqtrade.download_command(exchange, pair, timeframe)}), then run again"
+        )
+    with _stage(datadir) as stage:
+        source = stage / "rows.feather"
+        frame.to_feather(source)
+        problem = _in_own_process(stage, pair, timeframe, source, final.suffix[1:])
+        staged = stage / "futures" / final.name
+        if problem or not staged.exists():
+            raise InputError(
+                f"{final}: freqtrade's data handler did not write it ({problem[-200:]}); the old one stands"
+            )
+        _move_in(staged, final)
+    return len(both) - len(old)
+
+
+#: Labels later than this instant name starts where nothing tells (labels.documented_convention).
+_FLIP = labels._BINANCE_FLIP
+
+
+def _interest(path: Path, timeframe: str, bars: Records | None, exchange: str) -> pd.DataFrame:
+    """A file's rows by the instants of their snapshots: at (ns), base, usd."""
+    frame = freqtrade.read_table(path, ("open_interest_amount", "open_interest_value"))
+    read, _ = freqtrade.open_interest(frame, timeframe, _known(bars), duration_ns("5m"), exchange, str(path))
+    rows = pd.DataFrame({"at": read["event_time"], "base": read["base"]})
+    # The reader does not keep what the rows are worth: found again by label and amount.
+    worth = pd.DataFrame(
+        {
+            "at": dates_ns(frame["date"], str(path)),
+            "base": frame["open_interest_amount"].to_numpy(np.float64),
+            "usd": frame["open_interest_value"].to_numpy(np.float64),
+        }
+    ).drop_duplicates(["at", "base"])
+    end = rows.merge(worth, how="left", on=["at", "base"])["usd"]
+    start = rows.assign(at=rows["at"] - duration_ns(timeframe)).merge(worth, how="left", on=["at", "base"])["usd"]
+    return rows.assign(usd=end.fillna(start).to_numpy())
+
+
+def _known(bars: Records | None) -> Records:
+    return np.empty(0, BAR) if bars is None else bars
+
+
+def _reads_as(
+    frame: pd.DataFrame,
+    timeframe: str,
+    bars: Records | None,
+    exchange: str,
+    what: str,
+    at: Int64Array,
+    base: Int64Array,
+) -> bool:
+    """Whether the features would read a frame as exactly these snapshots."""
+    try:
+        read, _ = freqtrade.open_interest(frame, timeframe, _known(bars), duration_ns("5m"), exchange, what)
+    except InputError:
+        return False
+    return np.array_equal(read["event_time"], at) and np.array_equal(read["base"], base)
+
+
+def _in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: str) -> str:
+    """Let freqtrade_writer.py write where freqtrade's imports do not cost this process its memory; what went wrong, or nothing."""
+    script = Path(__file__).with_name("freqtrade_writer.py")
+    command = [sys.executable, str(script), str(stage), pair, timeframe, str(source), form]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    return "" if run.returncode == 0 else run.stderr.strip() or f"exit code {run.returncode}"

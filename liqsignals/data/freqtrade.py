@@ -1,0 +1,287 @@
+"""Files to records: freqtrade's data directory and its extras.
+
+Reads what freqtrade writes (`<datadir>/futures/BTC_USDT_USDT-5m-futures.feather`, `-open_interest`,
+`-funding_rate`) and the flows CSV of the extras (`<datadir>/liqsignals/flows/*.csv`, Coin Metrics' columns). Rows
+that repeat or stand out of order are mended with a warning, for nothing is lost by that; rows that contradict each
+other, or that no market can produce, are refused with the file, the row and the way out.
+"""
+
+import logging
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from liqsignals import records, venues
+from liqsignals.clock import (
+    HOUR,
+    Int64Array,
+    dates_ns,
+    decision_time,
+    duration_ns,
+    iso,
+    open_time,
+)
+from liqsignals.data import labels
+from liqsignals.errors import InputError
+from liqsignals.files import read_stable
+from liqsignals.records import Records, later
+from liqsignals.venues import VENUES
+
+logger = logging.getLogger(__name__)
+
+_CANDLES = ("5m", "15m", "30m", "1h")
+
+_OPEN_INTEREST = ("5m", "15m", "30m", "1h")
+
+_SUFFIXES = (".feather", ".parquet")
+
+
+def check_datadir(datadir: Path) -> None:
+    """Raise InputError unless `datadir` is a folder that holds `futures/`."""
+    if (datadir / "futures").is_dir():
+        return
+    near = [datadir.parent] if datadir.name == "futures" else sorted(p.parent for p in datadir.glob("*/futures"))
+    if near:
+        way = f"did you mean {near[0]}?"
+    else:
+        way = "give the folder that holds futures/, or fill one with: freqtrade download-data --trading-mode futures"
+    what = "has no folder 'futures'" if datadir.exists() else "does not exist"
+    raise InputError(f"{datadir} is not a freqtrade futures data directory: it {what}. Way out: {way}")
+
+
+def check_pair(datadir: Path, pair: str) -> None:
+    """Raise InputError unless `pair` is written as freqtrade writes it; the message offers what it may mean."""
+    if re.fullmatch(r"[^/:\s,]+/[^/:\s,]+:[^/:\s,]+", pair):
+        return
+    have = pairs_in(datadir)
+    close = get_close_matches(pair.upper().replace("_", "/"), have, n=1, cutoff=0.5)
+    way = f"did you mean {close[0]}?" if close else f"pairs there: {', '.join(have) or 'none'}"
+    raise InputError(f"'{pair}' is no futures pair; write it as BTC/USDT:USDT. Way out: {way}")
+
+
+def download_command(exchange: str, pair: str, timeframe: str = "5m") -> str:
+    """The command that fills what a map needs of a pair, as far back as the exchange keeps open interest."""
+    kinds = "futures mark funding_rate open_interest"
+    return (
+        f"freqtrade download-data --exchange {exchange} --trading-mode futures --candle-types {kinds} "
+        f"-t {timeframe} --days 29 -p {pair}"
+    )
+
+
+def data_file(datadir: Path, pair: str, timeframe: str, candle_type: str) -> Path | None:
+    """Path of freqtrade's file for a pair, or None where there is none."""
+    name = pair
+    for char in "/ .@$+:":
+        name = name.replace(char, "_")
+    for suffix in _SUFFIXES:
+        path = datadir / "futures" / f"{name}-{timeframe}-{candle_type}{suffix}"
+        if path.exists():
+            return path
+    return None
+
+
+def finest(datadir: Path, pair: str, candle_type: str, choices: tuple[str, ...]) -> tuple[str, Path] | None:
+    """Finest timeframe of `choices` (ordered) that a file exists for, and the file."""
+    for timeframe in choices:
+        path = data_file(datadir, pair, timeframe, candle_type)
+        if path is not None:
+            return timeframe, path
+    return None
+
+
+def pairs_in(datadir: Path) -> list[str]:
+    """Pairs that have candles in a data directory, as freqtrade writes them."""
+    names = sorted({p.name.split("-")[0] for p in (datadir / "futures").glob("*-futures.*")})
+    return [re.sub(r"^(.+)_([^_]+)_([^_]+)$", r"\1/\2:\3", name) for name in names]
+
+
+def _load(path: Path) -> pd.DataFrame:
+    return pd.read_feather(path) if path.suffix == ".feather" else pd.read_parquet(path)
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A freqtrade file's frame, checked to hold `columns`."""
+    frame = read_stable(path, _load)
+    missing = [c for c in ("date", *columns) if c not in frame.columns]
+    if missing:
+        raise InputError(
+            f"{path} has no column {', '.join(missing)} (it has: {', '.join(map(str, frame.columns))}). Way out: "
+            "delete the file and download it again with freqtrade 2026.9"
+        )
+    return frame
+
+
+def sorted_rows(
+    frame: pd.DataFrame, columns: tuple[str, ...], what: str, *, twins: bool = False
+) -> tuple[pd.DataFrame, Int64Array]:
+    """Rows in time order, each once, and their dates (ns). Contradicting rows of one date raise unless `twins` allows them."""
+    ns = dates_ns(frame["date"], what)
+    steps = np.diff(ns)
+    if (steps > 0).all():
+        return frame, ns
+    if (steps < 0).any():
+        row = int(np.flatnonzero(steps < 0)[0]) + 1
+        logger.warning("%s: rows are not in time order (first: row %d, %s); read in order", what, row, iso(ns[row]))
+        frame = frame.iloc[np.argsort(ns, kind="stable")]
+        ns = np.sort(ns, kind="stable")
+    if (np.diff(ns) == 0).any():
+        once = frame.drop_duplicates(["date", *columns])
+        clash = np.flatnonzero(once["date"].duplicated().to_numpy())
+        if clash.size and not twins:
+            at = once.iloc[clash[0]]["date"]
+            row = int(np.flatnonzero(ns == int(pd.Timestamp(at).as_unit("ns").value))[1])
+            raise InputError(
+                f"{what}: row {row} contradicts an earlier row of the same date {at.isoformat()}. Way out: delete the "
+                "file and download it again"
+            )
+        if len(once) < len(frame):
+            logger.warning("%s: %d repeated rows, read once", what, len(frame) - len(once))
+        frame = once
+    return frame, dates_ns(frame["date"], what)
+
+
+def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
+    """BAR records of a frame of candles (`date` is the open). `what` names the file in errors."""
+    names = ("open", "high", "low", "close", "volume")
+    frame, opened = sorted_rows(frame, names, what)
+    values = {n: _numbers(frame, n, what) for n in names}
+
+    def refuse(bad: Any, why: str) -> None:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            shown = ", ".join(f"{n} {values[n][row]:g}" for n in names)
+            raise InputError(
+                f"{what}: row {row} ({iso(opened[row])}) {why}: {shown}. Way out: delete the file and download it again"
+            )
+
+    refuse(~np.isfinite(np.stack(list(values.values()))).all(axis=0), "has a value that is no number")
+    refuse((np.stack([values[n] for n in names[:4]]) <= 0).any(axis=0), "has a price that is not above zero")
+    refuse(values["volume"] < 0, "has a negative volume")
+    highest = np.maximum(values["open"], values["close"])
+    lowest = np.minimum(values["open"], values["close"])
+    refuse((values["high"] < highest) | (values["low"] > lowest), "has an open or close outside low..high")
+    period = duration_ns(timeframe)
+    refuse(opened % period != 0, f"does not open on a multiple of {timeframe}")
+    closed = decision_time(opened, period)
+    return records.records(records.BAR, closed, closed, **values)
+
+
+def _numbers(frame: pd.DataFrame, name: str, what: str) -> NDArray[np.float64]:
+    """A column as float64; text in it is an error that names the row."""
+    try:
+        return frame[name].to_numpy(np.float64)
+    except (TypeError, ValueError):
+        row = int(np.flatnonzero(pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna())[0])
+        raise InputError(
+            f"{what}: row {row}, column '{name}': {frame[name].iloc[row]!r} is no number. Way out: delete the file and "
+            "download it again"
+        ) from None
+
+
+def open_interest(
+    frame: pd.DataFrame,
+    timeframe: str,
+    bar_records: Records,
+    bar_ns: int,
+    exchange: str,
+    what: str,
+    before: int | None = None,
+) -> tuple[Records, int | None]:
+    """OPEN_INTEREST records of a frame of freqtrade's open-interest rows, and the label convention that it ends with.
+
+    `before` is the convention that earlier rows told (live rows follow those on disk).
+
+    Rows without a number and rows of zero are missing, not nothing: they leave a hole. Negative ones are refused.
+    """
+    frame, label = sorted_rows(frame, ("open_interest_amount",), what, twins=True)
+    amount = _numbers(frame, "open_interest_amount", what) * VENUES[exchange].base_per_unit
+    if (amount < 0).any() or np.isinf(amount).any():
+        row = int(np.flatnonzero((amount < 0) | np.isinf(amount))[0])
+        raise InputError(
+            f"{what}: row {row} ({iso(label[row])}) has open interest {amount[row]:g}. Way out: remove the row; "
+            "exchanges keep only 30 days of open interest, so do not delete older files"
+        )
+    missing = ~(amount > 0)
+    if missing.any():
+        row = int(np.flatnonzero(missing)[0])
+        logger.warning(
+            "%s: %d rows have no open interest (NaN or 0; first: row %d, %s); read as a hole, not as zero",
+            what, int(missing.sum()), row, iso(label[row]),
+        )  # fmt: skip
+        label, amount = label[~missing], amount[~missing]
+    period = duration_ns(timeframe)
+    # The bars of the rows' own time: what came before must not change a bit.
+    bar_records = later(bar_records, int(label[0]) - period + bar_ns if len(label) else 0)
+    opened, volume = open_time(bar_records["event_time"], bar_ns), bar_records["volume"]
+    snapshot, amount, told = labels.snapshot_times(
+        label, amount, period, opened, bar_ns, volume, exchange, what, before
+    )
+    known_at = snapshot + records.open_interest_lag(period)
+    return records.records(records.OPEN_INTEREST, snapshot, known_at, base=amount), told
+
+
+def funding(frame: pd.DataFrame, what: str) -> Records:
+    """FUNDING records of a frame of settled rates; the interval is the distance to the settlement before.
+
+    A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it. Rows before the first
+    such distance, the file's first row among them, are not taken: nothing tells what they cover.
+    """
+    missing = frame["funding_rate"].isna().to_numpy()
+    frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
+    rate = _numbers(frame, "funding_rate", what)
+    if (np.abs(rate) > 0.2).any():
+        row = int(np.flatnonzero(np.abs(rate) > 0.2)[0])
+        raise InputError(
+            f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}; rates are fractions per "
+            "interval. Way out: delete the file and download it again"
+        )
+    hours = np.round(np.diff(event, prepend=event[:1]) / HOUR)
+    hours[~np.isin(hours, (1, 2, 4, 8))] = np.nan
+    # The last whole distance at or before each row; none before the first.
+    newest = np.maximum.accumulate(np.where(np.isfinite(hours), np.arange(len(hours)), -1))
+    told = newest >= 0
+    event, rate, interval = event[told], rate[told], hours[newest[told]]
+    return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=interval)
+
+
+def funding_file(datadir: Path, pair: str) -> Path | None:
+    """The funding file of a pair, whichever timeframe freqtrade gave it in its name."""
+    found = finest(datadir, pair, "funding_rate", ("1h", "8h", "4h"))
+    return found[1] if found else None
+
+
+def candle_file(datadir: Path, pair: str, finest_timeframe: str) -> tuple[str, Path] | None:
+    """The candles that the map folds: the finest on disk, not finer than `finest_timeframe`."""
+    choices = ("1m", "3m", *_CANDLES) if finest_timeframe == "1m" else _CANDLES
+    return finest(datadir, pair, "futures", choices)
+
+
+def open_interest_file(datadir: Path, pair: str) -> tuple[str, Path] | None:
+    """The open-interest file of a pair: the finest one, not longer than 1 h."""
+    return finest(datadir, pair, "open_interest", _OPEN_INTEREST)
+
+
+def decisions(frame: pd.DataFrame, timeframe: str, what: str) -> tuple[Int64Array, Any]:
+    """Decision times and closes of a strategy's candles."""
+    return decision_time(dates_ns(frame["date"], what), duration_ns(timeframe)), frame["close"].to_numpy(np.float64)
+
+
+def candles(datadir: Path, pair: str, timeframe: str, exchange: str | None) -> pd.DataFrame:
+    duration_ns(timeframe)
+    path = data_file(datadir, pair, timeframe, "futures")
+    frame = read_table(path, ("open", "high", "low", "close", "volume")) if path else None
+    if frame is None or len(frame) == 0:
+        raise InputError(
+            f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)}). Way out: "
+            f"{download_command(exchange or venues.exchange_of(datadir), pair, timeframe)}"
+        )
+    return frame
+
+
+def pairs_there(datadir: Path) -> str:
+    return ", ".join(pairs_in(datadir)) or "none"

@@ -1,0 +1,190 @@
+"""The extras: records that freqtrade's files cannot hold, as parquet, one file a month.
+
+`<extras>/<kind>/<source>/<PAIR>-<period>/2026-02.parquet` (and `parts/<ns>.parquet` beside it, a recorder's newest), columns as the kind's dtype in records.py (times int64 ns
+UTC). One process writes a folder tree (`writer`), any number read: a file is replaced in one step, never edited, so that a
+reader sees the old one or the new one. Files depend on the rows alone, not on the order or number of `append` calls.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from liqsignals.clock import iso
+from liqsignals.errors import InputError
+from liqsignals.files import replaced, stem
+from liqsignals.records import Records
+
+
+def check_extras(extras: Path | None) -> None:
+    """Raise InputError for a folder of extras that was named and is not there."""
+    if extras is not None and not extras.is_dir():
+        raise InputError(f"there is no extras folder {extras}. Way out: make it, or leave the setting out")
+
+
+def venue_dirs(extras: Path) -> dict[str, Path]:
+    """Other venues' data in the extras: `<extras>/venues/<exchange>/futures/`, freqtrade's own format."""
+    folder = extras / "venues"
+    return {p.name: p for p in sorted(folder.iterdir()) if (p / "futures").is_dir()} if folder.is_dir() else {}
+
+
+def series_dir(extras: Path, kind: str, source: str, pair: str, period: str) -> Path:
+    """Folder of one series; `period` is freqtrade's notation, or `events` where rows come as they happen."""
+    return extras / kind / source / f"{stem(pair)}-{period}"
+
+
+@contextmanager
+def writer(extras: Path, who: str) -> Iterator[None]:
+    """Be the one `who` ("download", "record") that writes into these extras. Raises InputError where there is one.
+
+    The lock belongs to the process: a killed one leaves none.
+    """
+    extras.mkdir(parents=True, exist_ok=True)
+    path = extras / f".{who}.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise InputError(
+                f"another liqsignals {who} (process {file.read().strip() or '?'}) writes into {extras}. Way out: wait for it, "
+                "or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove what a killed writer left half-written. Only the holder of the lock may call it."""
+    for path in folder.rglob(".*.tmp"):
+        # Parts are a recorder's, which has a lock of its own.
+        if path.parent.name != "parts":
+            path.unlink(missing_ok=True)
+
+
+def append(folder: Path, rows: Records) -> int:
+    """Add rows to a series; how many times had no row before.
+
+    Rows with one `event_time` (and, for events, the same content) are one row: what is stored last counts, with the
+    earliest `known_at`; what it leaves NaN stays as it was.
+    """
+    added = 0
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        # A recorder folds its parts into the months that a download fills: one of them at a time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for month, part in _months(rows):
+            path = folder / f"{month}.parquet"
+            old = _read(path, rows.dtype) if path.exists() else rows[:0]
+            both = unique(np.concatenate([old, part]))
+            if both.tobytes() == old.tobytes():
+                continue
+            added += len(both) - len(old)
+            write(path, both)
+    return added
+
+
+def write(path: Path, rows: Records) -> None:
+    """Write records as one parquet file, in one step."""
+    with replaced(path) as temporary:
+        pq.write_table(pa.table({n: rows[n] for n in rows.dtype.names or ()}), temporary, compression="zstd")
+
+
+def unique(rows: Records) -> Records:
+    """Rows in time order, each event once: of two the later one in `rows` counts, with the earlier `known_at`.
+
+    A NaN takes nothing away: a number that an earlier one told stays.
+    """
+    keys = _keys(rows)
+    order = np.lexsort((np.arange(len(rows)), *reversed(keys)))
+    ordered = rows[order]
+    new = np.zeros(len(rows), bool)
+    new[:1] = True
+    for key in keys:
+        new[1:] |= key[order][1:] != key[order][:-1]
+    if len(rows) == 0:
+        return ordered
+    out: Records = ordered[np.append(new[1:], True)].copy()
+    first = np.flatnonzero(new)
+    out["known_at"] = np.minimum.reduceat(ordered["known_at"], first)
+    for name in ordered.dtype.names or ():
+        if ordered.dtype[name].kind == "f" and np.isnan(out[name]).any():
+            told = np.maximum.reduceat(np.where(np.isnan(ordered[name]), -1, np.arange(len(ordered))), first)
+            out[name] = np.where(told >= 0, ordered[name][told], np.nan)
+    return out
+
+
+def _keys(rows: Records) -> list[np.ndarray]:
+    """What tells one event from another: its time, and for events that may share one all that is in it."""
+    names = ["event_time"]
+    if "side" in (rows.dtype.names or ()):
+        names += ["side", "price", "base"]
+    if "scheduled_at" in (rows.dtype.names or ()):
+        names += ["event", "scheduled_at"]
+    return [rows[n] for n in names]
+
+
+def read(folder: Path, dtype: np.dtype[np.void], start: int | None = None, stop: int | None = None) -> Records:
+    """Rows of a series with start <= event_time < stop, in time order; empty where there is none.
+
+    Raises InputError for a file that cannot be read, with the way out.
+    """
+    first = iso(start)[:7] if start is not None else ""
+    last = iso(stop)[:7] if stop is not None else "9999"
+    # Parts first: one that vanishes meanwhile has been folded into a month, which is read after it.
+    recorded = _parts(folder, dtype)
+    months = [_read(p, dtype) for p in sorted(folder.glob("*.parquet")) if first <= p.stem <= last]
+    rows = np.concatenate([*months, *recorded]) if months or recorded else np.empty(0, dtype)
+    if recorded:
+        rows = unique(rows)
+    keep = np.ones(len(rows), bool)
+    if start is not None:
+        keep &= rows["event_time"] >= start
+    if stop is not None:
+        keep &= rows["event_time"] < stop
+    return rows[keep]
+
+
+def _parts(folder: Path, dtype: np.dtype[np.void]) -> list[Records]:
+    """What a recorder has published since it last folded its parts into months, oldest first."""
+    out = []
+    for path in sorted((folder / "parts").glob("*.parquet")):
+        try:
+            out.append(_read(path, dtype))
+        except InputError:
+            if path.exists():
+                raise
+    return out
+
+
+def read_file(path: Path, dtype: np.dtype[np.void]) -> Records:
+    """Rows of one parquet file of the extras. Raises InputError."""
+    return _read(path, dtype)
+
+
+def _read(path: Path, dtype: np.dtype[np.void]) -> Records:
+    try:
+        # Opened once: a path is opened for the footer and again for the pages, and may be another file by then.
+        with path.open("rb") as file:
+            table = pq.ParquetFile(file).read()
+        out = np.empty(len(table), dtype)
+        for name in dtype.names or ():
+            out[name] = table[name].to_numpy()
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path} cannot be read ({str(error).splitlines()[0][:100]}). Way out: delete the file and run the same liqsignals download again"
+        ) from error
+    return out
+
+
+def _months(rows: Records) -> Iterator[tuple[str, Records]]:
+    month = rows["event_time"].astype("datetime64[ns]").astype("datetime64[M]")
+    for value in np.unique(month):
+        yield str(value), rows[month == value]

@@ -1,0 +1,469 @@
+"""What is wrong with the data, before a bot trades on them: `liqsignals doctor`.
+
+`examine` reads a data directory and its extras and changes nothing. Its report is plain data: what each series covers,
+every hole, what is too old, which instant the rows of open interest name on each day, units that cannot be right, the
+disk, the configuration. `problems` repeats, in words, what needs a hand; it is empty where all is well.
+
+A hole is half-open: `from` is the first time that is missing, `to` the next one that is there. For candles both are
+opens, for open interest the instants of the snapshots, for funding settlements, for flows days. What a recorder has kept
+(collect/recorder.py) counts as what the files hold does; for its streams a hole is a time in which nobody can say what happened.
+"""
+
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from liqsignals import records, venues
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, iso, parse_time
+from liqsignals.data import coverage, flows, freqtrade, labels, rawlog, store
+from liqsignals.data.tape import read_tape
+from liqsignals.errors import InputError
+from liqsignals.liqmap import calibration
+from liqsignals.strategy.signals import Signals
+
+#: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
+LIVE_ROWS = 499
+#: Settlements lie at most this far apart; the half hour is for jitter.
+FUNDING_GAP = 8 * HOUR + 30 * MINUTE
+#: A candle is downloaded after it closed, so the newest file may lack one.
+LATE_BARS = 2
+#: A bot writes little, but a full disk tears what it writes.
+DISK_FREE = 1 << 30
+#: Two successive snapshots whose ratio is this near to 2 or 1/2 have changed from one side to both, or back.
+DOUBLED = 0.1
+#: Days of a stream's signs of life that are read.
+STREAM_DAYS = 30
+#: A stream that is shorter away was only connecting again; it is counted and not listed.
+BLINK = MINUTE
+#: A recorder that is this long without a sign of life has stopped.
+RECORDER_AGE = 10 * MINUTE
+#: Hours that fall by so much must liquidate more longs than shorts (research: sides are mistaken by every second library).
+FALL = 0.03
+
+
+@dataclass(frozen=True)
+class Series:
+    """One file's times and what they must look like."""
+
+    name: str
+    path: Path
+    #: Times of the rows, ascending and unique, int64 ns.
+    times: Int64Array
+    #: Distance at which the next row is due, ns.
+    step: int
+    #: Greatest distance that is no hole, ns.
+    widest: int
+    #: First instant at which the newest row could be used; age is counted from here.
+    newest: int
+    #: Age beyond which a feature is stale, None for what no feature reads.
+    max_age: int | None
+
+
+def holes(series: Series) -> list[dict[str, Any]]:
+    """Every hole of a series: `series`, `from`, `to` (half-open) and the number of rows `missing`."""
+    gap = np.diff(series.times)
+    return [
+        {
+            "series": series.name,
+            "from": iso(series.times[i] + series.step),
+            "to": iso(series.times[i + 1]),
+            "missing": int(round(gap[i] / series.step)) - 1,
+        }
+        for i in np.flatnonzero(gap > series.widest)
+    ]
+
+
+def examine(
+    datadir: Path,
+    *,
+    now: int,
+    exchange: str | None = None,
+    extras: Path | None = None,
+    config: Path | None = None,
+    since: int = 0,
+) -> dict[str, Any]:
+    """The report on a data directory at `now` (int64 ns). Raises InputError where there is no data directory.
+
+    Every hole is listed; those that ended before `since` are no problem any more (nobody keeps the rows).
+    """
+    freqtrade.check_datadir(datadir)
+    store.check_extras(extras)
+    exchange = exchange or venues.exchange_of(datadir)
+    venues.check_exchange(exchange)
+    extras = extras or datadir / "liqsignals"
+    problems: list[str] = []
+    report: dict[str, Any] = {
+        "datadir": str(datadir), "exchange": exchange, "at": iso(now), "healthy": False, "problems": problems,
+        "holes": [], "series": [], "streams": [], "labels": [], "units": [],
+    }  # fmt: skip
+
+    def told(check: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return check(*arguments)
+        except InputError as error:
+            problems.append(str(error))
+            return None
+
+    pairs = freqtrade.pairs_in(datadir)
+    if not pairs:
+        problems.append(
+            f"{datadir / 'futures'} holds no candles. Way out: {freqtrade.download_command(exchange, 'BTC/USDT:USDT')}"
+        )
+    for path in sorted((datadir / "futures").iterdir()):
+        series = told(_file_series, path)
+        if series is not None:
+            pair = next(
+                (p for p in pairs if store.series_dir(extras, "", "", p, "").name[:-1] == path.stem.split("-")[0]), None
+            )
+            if pair is not None and series.max_age is not None:
+                series = told(_with_recorded, series, datadir, pair, exchange, extras) or series
+            _add(report, series, now, since)
+    for pair in pairs:
+        told(_pair_checks, report, datadir, pair, exchange, extras)
+        told(_sides, report, datadir, pair, extras)
+    _streams(report, extras, now, max(since, now - STREAM_DAYS * DAY))
+    for path in sorted((extras / "flows").glob("*.csv")):
+        series = told(_flow_series, path)
+        if series is not None:
+            _add(report, series, now, since)
+    report["disk"] = _disk(datadir, problems)
+    report["config"] = _config(config, datadir, problems)
+    report["calibration"] = (report["config"] or {}).get("calibration") or calibration_in_use(calibration.default())
+    report["healthy"] = not problems
+    return report
+
+
+def calibration_in_use(chosen: calibration.Calibration) -> str:
+    """Which calibration the bot's map uses, on what it was fitted and how it scored, in one line."""
+    told = []
+    for pair, fitted in {**chosen.markets, "other pairs": chosen.pooled}.items():
+        p, span = fitted.parameters, fitted.provenance.get("span")
+        score = "not scored" if p.score is None else f"score {p.score:.3f}"
+        told.append(
+            f"{pair}: {score}, report factor {p.report_factor:.3f}"
+            + (f", fitted on {span[0]} .. {span[1]}" if span else "")
+        )
+    return f"{chosen.origin} ({'; '.join(told)})"
+
+
+def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
+    found = holes(series)
+    recent = [h for h in found if parse_time(h["to"]) >= since]
+    report["holes"] += found
+    age = now - series.newest
+    first, last = int(series.times[0]), int(series.times[-1])
+    stale = series.max_age is not None and age > series.max_age
+    report["series"].append({
+        "series": series.name, "rows": len(series.times), "from": iso(first), "to": iso(last),
+        "coverage": round(len(series.times) / (len(series.times) + sum(h["missing"] for h in found)), 6),
+        "age_h": round(age / HOUR, 2), "max_age_h": None if series.max_age is None else round(series.max_age / HOUR, 2),
+        "stale": stale,
+    })  # fmt: skip
+    if recent:
+        rows = sum(h["missing"] for h in recent)
+        report["problems"].append(
+            f"{series.name}: {rows} rows missing in {len(recent)} holes, the first {recent[0]['from']}"
+        )
+    if stale:
+        assert series.max_age is not None
+        bridged = "" if age > LIVE_ROWS * series.step else "; a bot that starts now fetches what is missing"
+        report["problems"].append(
+            f"{series.name}: the newest row is {age / HOUR:.1f} h old, {series.max_age / HOUR:.1f} h are allowed{bridged}. "
+            "Way out: download, or leave `liqsignals record` running"
+        )
+    if last > now + MINUTE:
+        report["problems"].append(
+            f"{series.name}: the newest row is of {iso(last)}, which is after now ({iso(now)}). Way out: set this machine's "
+            "clock (timedatectl), then download again"
+        )
+
+
+def _file_series(path: Path) -> Series | None:
+    """What one of freqtrade's files covers, None for a file that is not one of them or is empty."""
+    match = re.fullmatch(r"(.+)-(\d+[mhdw])-(futures|mark|index|premiumIndex|funding_rate|open_interest)", path.stem)
+    if match is None or path.suffix not in (".feather", ".parquet"):
+        return None
+    timeframe, kind = match[2], match[3]
+    column = {"funding_rate": "funding_rate", "open_interest": "open_interest_amount"}.get(kind, "close")
+    frame = freqtrade.read_table(path, (column,))
+    if kind == "funding_rate":
+        frame = frame.dropna(subset=[column])
+    elif kind == "open_interest":
+        # A row of zero or NaN is a hole, as the reader takes it.
+        frame = frame[pd.to_numeric(frame[column], errors="coerce") > 0]
+    times = np.unique(dates_ns(frame["date"], str(path)))
+    if len(times) == 0:
+        return None
+    step = duration_ns(timeframe)
+    if kind == "funding_rate":
+        widest, max_age, newest = FUNDING_GAP, _funding_max_age(times), int(times[-1])
+        step = max_age // 2
+    elif kind == "open_interest":
+        widest, max_age, newest = step, records.open_interest_max_age(step), int(times[-1])
+    else:
+        widest, max_age, newest = step, LATE_BARS * step, int(times[-1]) + step
+    used = kind in ("funding_rate", "open_interest") or (kind == "futures" and _is_folded(path))
+    return Series(path.stem, path, times, step, widest, newest, max_age if used else None)
+
+
+def _with_recorded(series: Series, datadir: Path, pair: str, exchange: str, extras: Path) -> Series:
+    """A series with what a recorder has kept; open interest by its snapshots instead of its labels."""
+    tape = read_tape(datadir, pair, extras=extras, exchange=exchange)
+    kind = series.path.stem.rsplit("-", 1)[-1]
+    if kind == "open_interest" and tape.open_interest is not None and tape.period_ns == series.step:
+        times = tape.open_interest["event_time"]
+    elif kind == "futures" and tape.bars is not None:
+        times = tape.bars["event_time"] - series.step
+    elif kind == "funding_rate" and exchange in tape.funding:
+        times = tape.funding[exchange]["event_time"]
+    else:
+        return series
+    # The reader leaves out a funding file's first row, which is there nevertheless.
+    times = times if kind == "open_interest" else np.union1d(times, series.times)
+    if len(times) == 0:
+        return series
+    return replace(series, times=times, newest=int(times[-1]) + (series.step if kind == "futures" else 0))
+
+
+def _is_folded(path: Path) -> bool:
+    """Whether a file of candles is the one that the map folds."""
+    pair = path.stem.split("-")[0]
+    choices = [p for p in path.parent.glob(f"{pair}-*-futures.*") if p.stem.split("-")[1] in ("5m", "15m", "30m", "1h")]
+    return path == min(choices, key=lambda p: duration_ns(p.stem.split("-")[1]), default=None)
+
+
+def _funding_max_age(times: Int64Array) -> int:
+    hours = int(np.round(np.diff(times[-2:])[0] / HOUR)) if len(times) > 1 else 8
+    return 2 * HOUR * (hours if hours in (1, 2, 4, 8) else 8)
+
+
+def _flow_series(path: Path) -> Series | None:
+    flow = flows.read_flows(path)
+    if len(flow) == 0:
+        return None
+    ends = flow["event_time"]
+    return Series(f"flows/{path.stem}", path, ends - DAY, DAY, DAY, int(ends[-1]), records.FLOW_MAX_AGE)
+
+
+def _pair_checks(report: dict[str, Any], datadir: Path, pair: str, exchange: str, extras: Path) -> None:
+    """Label convention by day and jumps of open interest; what the readers refuse becomes a problem."""
+    candles = freqtrade.candle_file(datadir, pair, "5m")
+    bars, bar_ns = np.empty(0, records.BAR), 5 * MINUTE
+    if candles:
+        timeframe, path = candles
+        bar_ns = duration_ns(timeframe)
+        bars = freqtrade.bars(
+            freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path)
+        )
+    funding = freqtrade.funding_file(datadir, pair)
+    if funding is not None:
+        freqtrade.funding(freqtrade.read_table(funding, ("funding_rate",)), str(funding))
+    interest = freqtrade.open_interest_file(datadir, pair)
+    if interest is None:
+        report["problems"].append(
+            f"{pair}: no open interest; its liq_* columns are NaN. Way out: {freqtrade.download_command(exchange, pair)}"
+        )
+        return
+    timeframe, path = interest
+    period = duration_ns(timeframe)
+    frame = freqtrade.read_table(path, ("open_interest_amount",))
+    read, _ = freqtrade.open_interest(frame, timeframe, bars, bar_ns, exchange, str(path))
+    report["labels"] += _labels(path.stem, frame, period, bars, bar_ns, exchange, str(path))
+    for row in jumps(read["base"]):
+        at = iso(read["event_time"][row])
+        ratio = read["base"][row] / read["base"][row - 1]
+        message = (
+            f"{path.stem}: open interest goes by x{ratio:.2f} from one snapshot to the next at {at}; one side may have "
+            "become both, or coins contracts. Way out: compare with the exchange's page before you trade on it"
+        )
+        report["units"].append({"series": path.stem, "at": at, "ratio": round(float(ratio), 4), "problem": message})
+        report["problems"].append(message)
+
+
+def jumps(base: NDArray[np.float64]) -> Int64Array:
+    """Rows at which open interest is about twice, or half, the snapshot before."""
+    octave = np.abs(np.log2(base[1:] / base[:-1]))
+    return np.asarray(np.flatnonzero(np.abs(octave - 1.0) < np.log2(1.0 + DOUBLED)) + 1, np.int64)
+
+
+def _labels(
+    name: str, frame: pd.DataFrame, period: int, bars: records.Records, bar_ns: int, exchange: str, what: str
+) -> list[dict[str, str]]:
+    """Runs of UTC days that are read by one label convention: `series`, `from`, `to` (last day), `convention`."""
+    label = dates_ns(frame["date"], what)
+    amount = frame["open_interest_amount"].to_numpy(np.float64)
+    keep = amount > 0
+    label, amount = label[keep], amount[keep]
+    order = np.argsort(label, kind="stable")
+    label, amount = label[order], amount[order]
+    twins = label[1:][np.diff(label) == 0]
+    opened = bars["event_time"] - bar_ns
+    days, kinds, told = labels.conventions(label, amount, period, opened, bar_ns, bars["volume"], exchange, twins)
+    edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1), len(days)]
+    last = label[-1] if len(label) else 0
+    return [
+        {
+            "series": name,
+            "from": iso(days[a])[:10],
+            "to": iso(days[b] - 1 if b < len(days) else last)[:10],
+            "convention": "start of period" if kinds[a] == labels.START else "end of period",
+            "evidence": "open interest moves with the volume of the bars"
+            if told is not None
+            else "vendor's documentation",
+        }
+        for a, b in itertools.pairwise(edges)
+        if a < b
+    ]
+
+
+def side_check(bars: records.Records, bar_ns: int, hour: Int64Array, long_usd: Any, short_usd: Any) -> tuple[int, int]:
+    """Hours that fell by FALL or more and have liquidations, and how many of them liquidated more shorts than longs.
+
+    `hour` are the opens of the hours, `long_usd` and `short_usd` what was liquidated in each.
+    """
+    opened = bars["event_time"] - bar_ns
+    bin_ = opened // HOUR
+    first = np.flatnonzero(np.diff(bin_, prepend=-1))
+    last = np.append(first[1:], len(bin_)) - 1
+    change = bars["close"][last] / bars["open"][first] - 1.0
+    fell = bin_[first][change <= -FALL] * HOUR
+    at = np.isin(hour, fell) & (np.asarray(long_usd) + np.asarray(short_usd) > 0)
+    return int(at.sum()), int((np.asarray(long_usd)[at] < np.asarray(short_usd)[at]).sum())
+
+
+def _sides(report: dict[str, Any], datadir: Path, pair: str, extras: Path) -> None:
+    """Each venue's liquidations against the price: falls liquidate longs."""
+    candles = freqtrade.candle_file(datadir, pair, "5m")
+    if candles is None:
+        return
+    timeframe, path = candles
+    what = ("open", "high", "low", "close", "volume")
+    bars = freqtrade.bars(freqtrade.read_table(path, what), timeframe, str(path))
+    stem = path.stem.split("-")[0]
+    for kind, dtype in (("liquidation", records.LIQUIDATION), ("liquidated", records.LIQUIDATED)):
+        for folder in sorted(extras.glob(f"{kind}/*/{stem}-*")):
+            rows = store.read(folder, dtype)
+            # Sums are stamped with the end of their interval, prints with their time.
+            hour = (rows["event_time"] - (1 if kind == "liquidated" else 0)) // HOUR * HOUR
+            hours, where = np.unique(hour, return_inverse=True)
+            if kind == "liquidation":
+                usd = np.nan_to_num(rows["usd"])
+                long_usd = np.bincount(where, usd * (rows["side"] == records.LONG), len(hours))
+                short_usd = np.bincount(where, usd * (rows["side"] == records.SHORT), len(hours))
+            else:
+                long_usd = np.bincount(where, np.nan_to_num(rows["long_usd"]), len(hours))
+                short_usd = np.bincount(where, np.nan_to_num(rows["short_usd"]), len(hours))
+            fell, wrong = side_check(bars, duration_ns(timeframe), hours, long_usd, short_usd)
+            name = str(folder.relative_to(extras))
+            found = f"{fell} hours fell by {FALL:.0%} or more; longs were more than shorts in {fell - wrong}"
+            check = {"series": name, "found": found}
+            if wrong > fell / 2:
+                check["problem"] = (
+                    f"{name}: {found}. Its sides are mistaken. Way out: do not use this venue's liquidations; report it"
+                )
+                report["problems"].append(check["problem"])
+            report["units"].append(check)
+
+
+def _streams(report: dict[str, Any], extras: Path, now: int, since: int) -> None:
+    """When the recorder's streams were alive; what lies between is unknown."""
+    for folder in sorted((extras / "raw").glob("*")):
+        if not rawlog.files(folder, coverage.ALIVE, since):
+            continue
+        for channel in sorted({p.name.split(".")[0] for p in rawlog.files(folder, None, since)} & {"liquidations"}):
+            spans = coverage.coverage(extras, folder.name, channel, since)
+            if not spans:
+                continue
+            name = f"{folder.name} {channel} (stream)"
+            gaps = [(a.stop, b.start) for a, b in pairwise(spans) if b.start > a.stop]
+            alive = sum(span.stop - span.start for span in spans)
+            age = now - spans[-1].stop
+            report["streams"].append({
+                "series": name, "from": iso(spans[0].start), "to": iso(spans[-1].stop),
+                "coverage": round(alive / (spans[-1].stop - spans[0].start), 6), "interruptions": len(gaps),
+                "age_h": round(age / HOUR, 2), "max_age_h": round(RECORDER_AGE / HOUR, 2), "stale": age > RECORDER_AGE,
+            })  # fmt: skip
+            long = [(a, b) for a, b in gaps if b - a >= BLINK]
+            report["holes"] += [{"series": name, "from": iso(a), "to": iso(b), "missing": None} for a, b in long]
+            if long:
+                total = sum(b - a for a, b in long) / HOUR
+                report["problems"].append(
+                    f"{name}: unknown for {total:.2f} h in {len(long)} holes, the first {iso(long[0][0])}; nobody keeps what was "
+                    "liquidated then. Way out: count these hours as missing, not as quiet"
+                )
+            if age > RECORDER_AGE:
+                report["problems"].append(
+                    f"{name}: the recorder gave its last sign of life {age / HOUR:.1f} h ago. Way out: start `liqsignals record`"
+                )
+
+
+def _disk(datadir: Path, problems: list[str]) -> dict[str, Any]:
+    usage = shutil.disk_usage(datadir)
+    if usage.free < DISK_FREE:
+        problems.append(
+            f"{datadir}: {usage.free / 2**20:.0f} MiB free on the disk; {DISK_FREE / 2**20:.0f} are wanted. Way out: make room"
+        )
+    return {"free_gib": round(usage.free / 2**30, 1), "total_gib": round(usage.total / 2**30, 1)}
+
+
+def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str, Any] | None:
+    """What liqsignals would make of a freqtrade configuration, None where none was named."""
+    if config is None:
+        return None
+    if not config.is_file():
+        raise InputError(f"there is no configuration {config}. Way out: name freqtrade's config.json")
+    try:
+        read = json.loads(config.read_text())
+        if not isinstance(read, dict):
+            raise ValueError("it is no object")
+    except (ValueError, UnicodeDecodeError) as error:
+        problems.append(f"{config}: this is not JSON that can be read ({error}). Way out: mend it")
+        return {"file": str(config)}
+    try:
+        signals = Signals.from_config({"datadir": str(datadir), **read})
+    except InputError as error:
+        problems.append(f"{config}: {error}")
+        return {"file": str(config)}
+    return {
+        "file": str(config),
+        "datadir": str(signals.datadir),
+        "extras": str(signals.extras),
+        "finest": signals.finest,
+        "calibration": calibration_in_use(signals.calibration),
+    }
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """The report for people, a line at a time."""
+    yield f"{report['datadir']} ({report['exchange']}) at {report['at']}"
+    for s in report["series"]:
+        allowed = "" if s["max_age_h"] is None else f" of {s['max_age_h']:g} h allowed"
+        yield (
+            f"  {s['series']}: {s['from']} .. {s['to']}, {s['rows']} rows, {s['coverage']:.3%} covered, "
+            f"age {s['age_h']:g} h{allowed}{', STALE' if s['stale'] else ''}"
+        )
+    for s in report["streams"]:
+        yield f"  {s['series']}: {s['from']} .. {s['to']}, alive {s['coverage']:.3%}, {s['interruptions']} interruptions"
+    for h in report["holes"]:
+        rows = "" if h["missing"] is None else f" ({h['missing']} rows)"
+        yield f"  hole {h['series']}: {h['from']} .. {h['to']}{rows}"
+    for run in report["labels"]:
+        yield f"  labels {run['series']}: {run['convention']} {run['from']} .. {run['to']} ({run['evidence']})"
+    for check in report["units"]:
+        if "problem" not in check:
+            yield f"  units {check['series']}: {check['found']}"
+    for check in report.get("live", []):
+        yield f"  live {check['check']}: {'ok' if check['ok'] else 'PROBLEM'}: {check['found']}. {check['means']}"
+    yield f"  disk: {report['disk']['free_gib']} GiB free; calibration: {report['calibration']}"
+    yield "healthy" if report["healthy"] else f"{len(report['problems'])} problems:"
+    yield from (f"  - {problem}" for problem in report["problems"])

@@ -1,0 +1,367 @@
+"""First contact: `liqsignals doctor --live` asks the exchanges what no document settles.
+
+Each check asks one question that research left open, and says what it found and what that means for the data. A check that
+cannot be answered (no connection, another format) is a problem of its own and hides no other. Sources: research/sources.md,
+where it says [?] and in its last paragraph; binance-public-data issue 491; Bybit v5 docs market/open-interest.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from liqsignals.clock import DAY, HOUR, MINUTE, SECOND, iso
+from liqsignals.collect import feeds
+from liqsignals.errors import InputError
+from liqsignals.sources import decode
+from liqsignals.sources.spec import ParseError
+
+#: Further addresses that only these checks use.
+URLS = {
+    **feeds.URLS,
+    "gate": "https://api.gateio.ws",
+    "hyperliquid": "https://api.hyperliquid.xyz",
+    "binance-archive": "https://data.binance.vision",
+}
+#: A clock that is off by more spoils `known_at`.
+SKEW = 2 * SECOND
+PERIOD = 5 * MINUTE
+#: Seconds to wait for a websocket to show a sign of its subscription.
+LISTEN = 20.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a check found."""
+
+    ok: bool
+    found: str
+    means: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How checks reach the exchanges."""
+
+    client: httpx.Client
+    urls: Mapping[str, str]
+    #: Seconds that a websocket may be silent.
+    listen: float = LISTEN
+
+    def get(self, name: str, path: str, **params: Any) -> Any:
+        """The JSON answer of a GET. Raises ParseError or httpx.HTTPError."""
+        answer = self.client.get(self.urls[name].rstrip("/") + path, params=params)
+        answer.raise_for_status()
+        return decode.answer(answer.content, path)
+
+    def post(self, name: str, path: str, body: Any) -> Any:
+        """The JSON answer of a POST."""
+        answer = self.client.post(self.urls[name].rstrip("/") + path, json=body)
+        answer.raise_for_status()
+        return decode.answer(answer.content, path)
+
+    def number(self, value: Any) -> float:
+        """A number that may be text."""
+        return decode.number(value, "answer")
+
+
+def _clock(name: str, path: str, read: Callable[[Any], int]) -> Callable[[Ask], Found]:
+    def check(ask: Ask) -> Found:
+        before = time.time_ns()
+        there = read(ask.get(name, path))
+        after = time.time_ns()
+        off = max(before - there, there - after, 0) * (1 if there > after else -1)
+        return Found(
+            abs(off) <= SKEW,
+            f"its clock and this machine's differ by {off / SECOND:+.2f} s",
+            "fine"
+            if abs(off) <= SKEW
+            else "known_at of what is recorded is wrong by as much. Way out: set the clock (NTP)",
+        )
+
+    return check
+
+
+def binance_label(ask: Ask) -> Found:
+    """Does REST open interest name the start or the end of its period?"""
+    rows = ask.get("binance", "/futures/data/openInterestHist", symbol="BTCUSDT", period="5m", limit=30)
+    now = ask.get("binance", "/fapi/v1/openInterest", symbol="BTCUSDT")
+    label = decode.stamps(decode.column(rows, "timestamp", "openInterestHist"), "openInterestHist")
+    amount = decode.numbers(decode.column(rows, "sumOpenInterest", "openInterestHist"), "openInterestHist")
+    at, current = decode.stamp(now.get("time"), "openInterest"), ask.number(now.get("openInterest"))
+    order = np.argsort(label)
+    label, amount = label[order], amount[order]
+    age = at - int(label[-1])
+    # The newest end label is at most one period old, plus some delay; a start label is at least one period old.
+    kind = "its end" if age < PERIOD else "its start"
+    step = float(np.median(np.abs(np.diff(amount)))) if len(amount) > 1 else 0.0
+    near = abs(current - amount[-1])
+    return Found(
+        kind == "its start",
+        f"the newest 5m label is {age / MINUTE:.1f} min old, so a label names {kind}; the value now is {near / max(step, 1e-9):.1f} "
+        "median steps from the newest row",
+        "as liqsignals takes it" if kind == "its start" else
+        "liqsignals takes labels for starts since 2026-06-25 and reads each day's own evidence; rows would be used 5 min later than "
+        "possible, never earlier",
+    )  # fmt: skip
+
+
+def binance_archive_label(ask: Ask) -> Found:
+    """Does the newest archive file start at 00:00 (start labels) or at 00:05 (end labels)?"""
+    from liqsignals.sources import binance
+
+    for back in (1, 2, 3):
+        day = iso(time.time_ns() - back * DAY)[:10]
+        path = f"/data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-{day}.zip"
+        answer = ask.client.get(ask.urls["binance-archive"].rstrip("/") + path)
+        if answer.status_code == 404:
+            continue
+        answer.raise_for_status()
+        table = decode.csv_table(decode.unzip(answer.content, path, 8 << 20), path, binance.METRICS)
+        first = min(row[0] for row in table)
+        start = first.endswith("00:00:00")
+        return Found(
+            start, f"the file of {day} begins at {first}: labels name the {'start' if start else 'end'} of the period",
+            "as since 2026-06-25" if start else "the convention has changed again; files are read each by their own labels",
+        )  # fmt: skip
+    return Found(False, "no metrics file of the last three days", "the archive is late or has moved; REST has 30 days")
+
+
+def bybit_sides(ask: Ask) -> Found:
+    """Is open interest counted on both sides, and was it before 2026-06-11?"""
+    now = time.time_ns()
+    newest = _bybit(ask, now - HOUR, now)
+    row = newest[0]
+    both, one = ask.number(row.get("openInterest")), ask.number(row.get("singleOpenInterest"))
+    ratio = both / one if one else float("nan")
+    at = decode.stamp("2026-06-11 00:00:00", "date")
+    rows = _bybit(ask, at - 8 * HOUR, at + 8 * HOUR)
+    amount = decode.numbers(decode.column(rows, "openInterest", "open-interest"), "open-interest")
+    jump = float(np.max(np.abs(np.diff(np.log2(amount))))) if len(amount) > 1 else float("nan")
+    fine = abs(ratio - 2.0) < 0.01 and not jump > 0.8
+    return Found(
+        fine, f"openInterest is {ratio:.3f} x singleOpenInterest; around 2026-06-11 the largest step is x{2**jump:.2f}",
+        "halving it is right for all dates" if fine else
+        "halving it is wrong for some dates: do not use Bybit's open interest of both sides of the step together",
+    )  # fmt: skip
+
+
+def _bybit(ask: Ask, start: int, stop: int) -> list[Any]:
+    answer = ask.get(
+        "bybit", "/v5/market/open-interest", category="linear", symbol="BTCUSDT", intervalTime="5min", limit=200,
+        startTime=start // 10**6, endTime=stop // 10**6,
+    )  # fmt: skip
+    rows = answer.get("result", {}).get("list") if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
+        raise ParseError(f"open-interest: no rows in {decode.shown(answer)}")
+    return rows
+
+
+def bybit_label(ask: Ask) -> Found:
+    """Does Bybit's open-interest label name the start or the end of its interval?"""
+    now = time.time_ns()
+    newest = max(decode.stamp(row.get("timestamp"), "open-interest") for row in _bybit(ask, now - HOUR, now))
+    age = now - newest
+    kind = "an instant already measured (its end, or a snapshot)" if age < PERIOD else "the start of its interval"
+    return Found(
+        True, f"the newest 5min label is {age / MINUTE:.1f} min old: it names {kind}",
+        "known_at (label + two periods) is safe for both; each day's own evidence tells which it is",
+    )  # fmt: skip
+
+
+def bybit_maintenance(ask: Ask) -> Found:
+    """Are maintenance margins fractions or percent?"""
+    answer = ask.get("bybit", "/v5/market/risk-limit", category="linear", symbol="BTCUSDT")
+    rows = decode.rows(json.dumps(answer).encode(), "risk-limit", "result", "list")
+    row = next((r for r in rows if isinstance(r, dict)), {})
+    product = ask.number(row.get("initialMargin")) * ask.number(row.get("maxLeverage"))
+    unit = (
+        "fractions"
+        if abs(product - 1) < 0.05
+        else "percent"
+        if abs(product - 100) < 5
+        else "neither fractions nor percent"
+    )
+    return Found(
+        unit != "neither fractions nor percent",
+        f"initialMargin x maxLeverage is {product:g}: {unit}; maintenanceMargin {row.get('maintenanceMargin')}",
+        "brackets have to be read in this unit",
+    )
+
+
+def okx_liquidations(ask: Ask) -> Found:
+    """Does the undocumented REST twin of liquidation-orders still answer?"""
+    answer = ask.get(
+        "okx", "/api/v5/public/liquidation-orders", instType="SWAP", instFamily="BTC-USDT", state="filled", limit=100
+    )
+    code = answer.get("code") if isinstance(answer, dict) else None
+    if code != "0":
+        return Found(
+            False, f"it answers code {code}: {decode.shown(answer.get('msg'))}", "only the websocket has OKX's prints"
+        )
+    details = [d for row in answer.get("data", []) for d in row.get("details", [])]
+    oldest = min((decode.stamp(d.get("ts"), "ts") for d in details), default=None)
+    span = "none" if oldest is None else f"{len(details)} back to {iso(oldest)}"
+    return Found(True, f"it answers; prints: {span}", "prints of about a day can be filled in after an outage")
+
+
+def okx_open_interest(ask: Ask) -> Found:
+    """Is `oiCcy` contracts x contract size?"""
+    rows = decode.rows(
+        json.dumps(ask.get("okx", "/api/v5/rubik/stat/contracts/open-interest-history", instId="BTC-USDT-SWAP", period="5m")).encode(),
+        "open-interest-history", "data",
+    )  # fmt: skip
+    instrument = decode.rows(
+        json.dumps(ask.get("okx", "/api/v5/public/instruments", instType="SWAP", instId="BTC-USDT-SWAP")).encode(), "instruments", "data"
+    )[0]  # fmt: skip
+    size = ask.number(instrument.get("ctVal"))
+    ratio = ask.number(rows[0][2]) / ask.number(rows[0][1])
+    newest = time.time_ns() - decode.stamp(rows[0][0], "ts")
+    fine = abs(ratio / size - 1) < 0.001
+    return Found(
+        fine, f"coins per contract: {ratio:g} in open interest, {size:g} as the instrument says; newest label {newest / MINUTE:.1f} min old",
+        "oiCcy is coins, one contract size" if fine else "do not use oiCcy before this is understood",
+    )  # fmt: skip
+
+
+def gate_depth(ask: Ask) -> Found:
+    """How far back does contract_stats, the only free history of liquidations, go?"""
+    now = time.time_ns() // SECOND
+    reached = None
+    for days in (7, 30, 90, 365, 1095):
+        rows = ask.get("gate", "/api/v4/futures/usdt/contract_stats", contract="BTC_USDT", interval="5m", limit=2,
+                       **{"from": now - days * 86400})  # fmt: skip
+        first = decode.stamp(rows[0].get("time"), "time") // SECOND if rows and isinstance(rows[0], dict) else None
+        if first is None or abs(first - (now - days * 86400)) > 3600:
+            break
+        reached = days
+    return Found(
+        reached is not None, f"5m rows reach back {reached or 0} days or more",
+        "liquidations of Gate can be downloaded that far" if reached else "it has no history at this address",
+    )  # fmt: skip
+
+
+def hyperliquid_sides(ask: Ask) -> Found:
+    """Is Hyperliquid's open interest one-sided?"""
+    universe, contexts = ask.post("hyperliquid", "/info", {"type": "metaAndAssetCtxs"})
+    at = [asset["name"] for asset in universe["universe"]].index("BTC")
+    interest, price = ask.number(contexts[at]["openInterest"]), ask.number(contexts[at]["markPx"])
+    return Found(
+        True, f"openInterest of BTC is {interest:,.0f} coins ({interest * price / 1e9:.2f} B USD); the answer does not tell sides",
+        "compare with the sum of |szi| over addresses before it is added to other venues'",
+    )  # fmt: skip
+
+
+def _stream(name: str) -> Callable[[Ask], Found]:
+    """Does the liquidation stream connect, take the subscription, and answer?"""
+
+    def check(ask: Ask) -> Found:
+        (stream,) = feeds.liquidation_streams(["BTC/USDT:USDT"], [name], ask.urls)
+
+        async def listen() -> Found:
+            seen, prints = 0, 0
+            async with connect(stream.url, open_timeout=ask.listen, close_timeout=1, ping_interval=None) as socket:
+                for hello in stream.hello:
+                    await socket.send(hello)
+                try:
+                    async with asyncio.timeout(ask.listen):
+                        async for message in socket:
+                            raw = message.encode() if isinstance(message, str) else message
+                            if b'"success":false' in raw or b'"event":"error"' in raw:
+                                return Found(
+                                    False,
+                                    f"it refuses: {raw[:150].decode(errors='replace')}",
+                                    "nothing is recorded there",
+                                )
+                            seen += 1
+                            found = stream.parse(raw, time.time_ns())
+                            prints += sum(map(len, found.values()))
+                            if prints or (stream.hello and seen):
+                                break
+                except TimeoutError:
+                    pass
+            if prints:
+                return Found(True, f"connected; {prints} prints understood", "it can be recorded")
+            if seen:
+                return Found(
+                    True, "connected; it confirms the subscription", "it can be recorded; no print came meanwhile"
+                )
+            return Found(
+                not stream.hello, f"connected; not a message in {ask.listen:g} s",
+                "quiet markets look the same: ask again later" if not stream.hello else "it does not confirm the subscription",
+            )  # fmt: skip
+
+        return asyncio.run(listen())
+
+    return check
+
+
+def _milliseconds(*path: str) -> Callable[[Any], int]:
+    def read(answer: Any) -> int:
+        for key in path:
+            answer = answer[int(key)] if isinstance(answer, list) else answer.get(key)
+        return decode.stamp(answer, "time")
+
+    return read
+
+
+CHECKS: dict[str, Callable[[Ask], Found]] = {
+    "binance: clock": _clock("binance", "/fapi/v1/time", _milliseconds("serverTime")),
+    "bybit: clock": _clock("bybit", "/v5/market/time", _milliseconds("time")),
+    "okx: clock": _clock("okx", "/api/v5/public/time", _milliseconds("data", "0", "ts")),
+    "binance: label of open interest (REST)": binance_label,
+    "binance: label of open interest (archive)": binance_archive_label,
+    "bybit: both sides in open interest": bybit_sides,
+    "bybit: label of open interest": bybit_label,
+    "bybit: unit of maintenance margin": bybit_maintenance,
+    "okx: liquidation-orders by REST": okx_liquidations,
+    "okx: unit of open interest": okx_open_interest,
+    "gate: depth of liquidation history": gate_depth,
+    "hyperliquid: sides of open interest": hyperliquid_sides,
+    **{f"{name}: liquidation stream": _stream(name) for name in feeds.EXCHANGES},
+}
+
+
+def run(urls: Mapping[str, str] = URLS, *, listen: float = LISTEN) -> list[dict[str, Any]]:
+    """Every check's `check`, `ok`, `found` and `means`."""
+    out = []
+    with httpx.Client(timeout=15.0, headers={"User-Agent": "liqsignals doctor"}) as client:
+        ask = Ask(client, urls, listen)
+        for name, check in CHECKS.items():
+            try:
+                found = check(ask)
+            except (httpx.HTTPError, OSError, WebSocketException, TimeoutError) as error:
+                why = str(error).splitlines()[0] if str(error) else type(error).__name__
+                found = Found(
+                    False,
+                    f"no answer ({why})",
+                    "not known; ask again, or from another network (451: not from this country)",
+                )
+            except (
+                InputError,
+                KeyError,
+                IndexError,
+                TypeError,
+                ValueError,
+                AttributeError,
+                ZeroDivisionError,
+            ) as error:
+                found = Found(
+                    False, f"the answer is not as documented ({error})", "not known; the vendor has changed its format"
+                )
+            out.append({"check": name, "ok": found.ok, "found": found.found, "means": found.means})
+    return out
+
+
+def add_to(report: dict[str, Any], urls: Mapping[str, str] = URLS, *, listen: float = LISTEN) -> None:
+    """Run every check and add what it found to a doctor's report."""
+    report["live"] = run(urls, listen=listen)
+    report["problems"] += [f"{c['check']}: {c['found']}: {c['means']}" for c in report["live"] if not c["ok"]]
+    report["healthy"] = not report["problems"]

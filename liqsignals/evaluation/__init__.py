@@ -1,0 +1,1 @@
+"""How right the map is: real liquidations, scores, fits and baselines. Needs the extra `truth`."""

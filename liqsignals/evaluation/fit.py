@@ -1,0 +1,260 @@
+"""Fit the map's mix of leverage to real liquidations, and keep what was fitted with what it was fitted on.
+
+Model, per hour h and side s: feed USD = report_factor x sum_k standing_k / standing0_k x M[h, s, k], where M is the USD that
+the map with mix standing0 swept of class k. Fitted are the logs of `standing`, by least squares on
+ln(USD + scores.FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (what is swept is opened anew),
+so the map is folded again with the new mix, ROUNDS times. Both sides share one mix.
+
+Liquidations identify the mix's shape and its product with the report factor, not both. The level comes from the
+literature: FORCED of open interest is liquidated a day (BitMEX: 3.51 % of longs, 1.89 % of shorts; arXiv 2102.04591), of
+which the feed shows what it shows; the remainder takes the rest. A class with less than EVIDENCE of all that was
+swept keeps its prior.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqsignals import liqmap
+from liqsignals.clock import DAY, HOUR, Int64Array, iso
+from liqsignals.data.tape import Tape, bars_of
+from liqsignals.errors import InputError
+from liqsignals.evaluation import scores
+from liqsignals.liqmap.calibration import Fitted
+from liqsignals.liqmap.parameters import standing_of
+from liqsignals.records import Float64Array, open_interest_max_age
+
+PULL = 5.0
+
+ROUNDS = 2
+
+EVIDENCE = 0.02
+
+FORCED = 0.027
+
+#: What that level may be off by: the shorts' and the longs' share over their mean.
+LEVEL = (0.7, 1.3)
+
+#: Least hours and least hours of more than 0.5 % that way, on each side, that a fit accepts.
+LEAST_HOURS, LEAST_MOVED = 21 * 24, 60
+
+#: Share of the hours, the newest, that the scores in the file are computed on, with a mix fitted on the others.
+HOLDOUT = 0.3
+
+_DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Market:
+    """One market to fit: its tape and the real liquidations (2, n) USD of the hours that open at `hours` (n,)."""
+
+    tape: Tape
+    hours: Int64Array
+    usd: Float64Array
+
+
+# --- the fit
+def by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Array:
+    """Sums of (bars, ...) over the bars of each hour: (n, ...); NaN for hours without all their bars."""
+    first, last, whole = bars_of(tape, hours)
+    total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
+    out = np.asarray(total[last] - total[first])
+    out[~whole] = np.nan
+    return out
+
+
+def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Float64Array:
+    """USD that the map swept of each class: (n, 2, classes), by the hours that open at `hours` (n,), position USD.
+
+    NaN where the map did not run through the whole hour, was not warm, or its open interest was stale.
+    """
+    fold = liqmap.Fold.of(tape, parameters)
+    p = fold.plan
+    fold.by_class = np.zeros((len(p.low), 2, len(parameters.classes)))
+    fold.to(len(p.low))
+    out = by_hour(fold.by_class, tape, hours)
+    first, last, _ = bars_of(tape, hours)
+    start = np.searchsorted(p.starts, first, side="right") - 1
+    since = p.closes_at[p.starts[np.maximum(start, 0)]] if len(p.starts) else np.zeros(len(hours), np.int64)
+    newest = np.minimum(last, len(p.low)) - 1
+    fresh = hours + HOUR - p.measured_at[np.maximum(newest, 0)] <= open_interest_max_age(tape.period_ns)
+    out[~((start >= 0) & (hours - since >= liqmap.WARMUP) & fresh)] = np.nan
+    return out
+
+
+def moves(tape: Tape, hours: Int64Array) -> Float64Array:
+    """ln of the furthest move from the hour's open, (2, n): down for longs, up for shorts; NaN without all its bars."""
+    assert tape.bars is not None
+    first, last, whole = bars_of(tape, hours)
+    out = np.full((2, len(hours)), np.nan)
+    for i in np.flatnonzero(whole):
+        rows = tape.bars[first[i] : last[i]]
+        out[:, i] = np.log(rows["open"][0] / rows["low"].min()), np.log(rows["high"].max() / rows["open"][0])
+    return out
+
+
+def _interest_usd(tape: Tape, hours: Int64Array) -> Float64Array:
+    p = liqmap.plan(tape)
+    at = np.searchsorted(p.closes_at, hours, side="right") - 1
+    return np.where(at >= 0, p.interest[at] * p.close[at], np.nan)
+
+
+def _solve(swept: Float64Array, real: Float64Array, off: Float64Array, free: NDArray[np.bool_]) -> Float64Array:
+    """Log steps of the classes' masses (0 where not `free`): swept (m, classes) and real (m,) feed USD, `off` = ln(mass /
+    prior)."""
+    from scipy.optimize import least_squares
+
+    target = np.log(real + scores.FLOOR)
+    held = swept @ np.where(free, 0.0, 1.0) + scores.FLOOR
+    m, k = swept[:, free], int(free.sum())
+
+    def residuals(x: Float64Array) -> Float64Array:
+        return np.concatenate([np.log(m @ np.exp(x) + held) - target, np.sqrt(PULL) * (off[free] + x)])
+
+    def slopes(x: Float64Array) -> Float64Array:
+        part = m * np.exp(x)
+        return np.concatenate([part / (part.sum(axis=1) + held)[:, None], np.sqrt(PULL) * np.eye(k)])
+
+    out = np.zeros(len(off))
+    out[free] = least_squares(residuals, np.zeros(k), jac=slopes).x
+    return out
+
+
+def _mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Parameters:
+    """Parameters whose classes stand at these shares of open interest; together at most nine tenths."""
+    standing = standing * min(1.0, 0.9 / standing.sum())
+    classes = tuple(replace(c, standing=float(s)) for c, s in zip(parameters.classes, standing, strict=True))
+    return replace(parameters, classes=classes, remainder=1.0 - float(standing.sum()))
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """All markets' hours with a map, one below the other."""
+
+    swept: Float64Array
+    real: Float64Array
+    hours: Int64Array
+    #: All that the map swept in them, position USD.
+    position: float
+
+
+def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
+    """Swept USD (2 m, classes) as the feed would show it, were FORCED liquidated a day; real USD (2 m,); hours (2 m,)."""
+    rows, real, hours, position = [], [], [], 0.0
+    for m in markets:
+        swept = sweeps(m.tape, parameters, m.hours)
+        there = np.isfinite(swept).all(axis=(1, 2))
+        shown = m.usd[:, there].sum() / 2.0 / there.sum() * (DAY // HOUR)
+        factor = shown / (FORCED * float(np.nanmean(_interest_usd(m.tape, m.hours[there]))))
+        rows += [swept[there, side] * factor for side in range(2)]
+        real += [m.usd[side, there] for side in range(2)]
+        hours += [m.hours[there]] * 2
+        position += float(swept[there].sum())
+    return _Stack(np.concatenate(rows), np.concatenate(real), np.concatenate(hours), position)
+
+
+def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> str:
+    """What these markets lack to identify a mix; empty where nothing."""
+    for m in markets:
+        there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
+        moved = (moves(m.tape, m.hours[there]) > scores.MOVED).sum(axis=1).tolist()
+        some = [int((m.usd[side, there] > scores.FLOOR).sum()) for side in range(2)]
+        if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
+            return (
+                f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map ({LEAST_HOURS} are "
+                f"needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} with long "
+                f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each). Way out: a longer table, or candles "
+                "and open interest that reach back 14 days before it (liqsignals download)"
+            )
+    return ""
+
+
+def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Parameters, NDArray[np.bool_], _Stack]:
+    """Parameters (report factor included), classes with evidence, and the stack of the fitted map."""
+    parameters, start = prior, np.log(standing_of(prior))
+    free = np.zeros(len(start), bool)
+    for _ in range(ROUNDS):
+        stack = _stack(markets, parameters)
+        now = np.log(standing_of(parameters))
+        free = _told(stack)
+        step = _solve(stack.swept, stack.real, now - start, free)
+        parameters = _mixed(parameters, np.exp(np.where(free, now + step, start)))
+    stack = _stack(markets, parameters)
+    return replace(parameters, report_factor=float(stack.real.sum()) / stack.position), free, stack
+
+
+def _told(stack: _Stack) -> NDArray[np.bool_]:
+    """Classes that swept enough for the data to tell their weight."""
+    share = stack.swept.sum(axis=0)
+    return np.asarray(share >= EVIDENCE * share.sum())
+
+
+def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = None) -> Fitted:
+    """Fit one mix to the markets' liquidations, with intervals and scores out of sample.
+
+    The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
+    newest HOLDOUT of them) over the others; there are none where too few hours come before it. Intervals are the 5 % and
+    95 % of _DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
+    """
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError as error:
+        raise InputError("calibrate needs scipy. Way out: pip install -e '.[truth]'") from error
+    prior = liqmap.Parameters()
+    lacking = _lacks(markets, prior)
+    if lacking:
+        raise InputError(lacking)
+    hours = np.sort(np.concatenate([m.hours for m in markets]))
+    cut = holdout_from if holdout_from is not None else int(hours[int(len(hours) * (1.0 - HOLDOUT))])
+    before = [Market(m.tape, m.hours[m.hours < cut], m.usd[:, m.hours < cut]) for m in markets]
+    held_out = {}
+    if not _lacks(before, prior):
+        trial, _, _ = _fit(before, prior)
+        for m in markets:
+            after = m.hours >= cut
+            predicted = trial.report_factor * sweeps(m.tape, trial, m.hours[after]).sum(axis=2).T
+            held_out[m.tape.pair] = scores.hour_score(predicted, m.usd[:, after], moves(m.tape, m.hours[after]))
+    parameters, told, stack = _fit(markets, prior)
+    off = np.log(standing_of(parameters)) - np.log(standing_of(prior))
+    days = np.unique(stack.hours // DAY)
+    rows = [np.flatnonzero(stack.hours // DAY == d) for d in days]
+    draw = np.random.default_rng(0)
+    steps = []
+    for _ in range(_DRAWS):
+        chosen = np.concatenate([rows[i] for i in draw.integers(0, len(rows), len(rows))])
+        steps.append(_solve(stack.swept[chosen], stack.real[chosen], off, told))
+    factors = np.exp(np.quantile(np.array(steps), (0.05, 0.95), axis=0)) * np.array(LEVEL)[:, None]
+    classes = tuple(
+        replace(c, doubt=(min(float(lo), 1.0), max(float(hi), 1.0))) if sure else c
+        for c, sure, lo, hi in zip(parameters.classes, told, *factors, strict=True)
+    )
+    mean = float(np.mean([np.mean(s.rank) for s in held_out.values()])) if held_out else np.nan
+    # No hours held out, or hours in which nothing varied: not scored.
+    score = mean if np.isfinite(mean) else None
+    provenance = {
+        "source": source,
+        "pairs": sorted(m.tape.pair for m in markets),
+        "span": [iso(int(hours[0])), iso(int(hours[-1]) + HOUR)],
+        "hours": len(hours),
+        "data_sha256": _digest(markets),
+        "out_of_sample": {"from": iso(cut), **{pair: s.as_dict() for pair, s in held_out.items()}},
+    }
+    return Fitted(
+        replace(parameters, classes=classes, score=score, known_at=int(hours[-1]) + HOUR),
+        tuple(bool(t) for t in told),
+        provenance,
+    )
+
+
+def _digest(markets: Sequence[Market]) -> str:
+    """SHA-256 of all that the fit saw."""
+    told = hashlib.sha256()
+    for m in markets:
+        assert m.tape.bars is not None
+        assert m.tape.open_interest is not None
+        for array in (m.tape.bars, m.tape.open_interest, m.hours, m.usd):
+            told.update(np.ascontiguousarray(array).tobytes())
+    return told.hexdigest()

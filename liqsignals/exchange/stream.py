@@ -1,0 +1,62 @@
+"""The websocket of forced orders, by the market clock: `/market/ws/!forceOrder@arr` and `/market/ws/<symbol>@forceOrder`.
+
+Any other stream connects and says nothing, as at Binance. What happened before a client connected is not told.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import numpy as np
+from aiohttp import web
+
+from liqsignals.exchange.extras import Extras, forced_order
+
+#: Seconds of this machine between two looks at the clock, which may be stepped or run at any rate.
+_LOOK = 0.02
+
+
+def add_to(app: web.Application, extras: Extras, now_ms: Callable[[], int]) -> None:
+    """Serve the streams from the extras' prints."""
+    connected: set[web.WebSocketResponse] = set()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        since = now_ms()
+        await socket.prepare(request)
+        connected.add(socket)
+        sender = asyncio.create_task(_tell(socket, extras, request.match_info["stream"], since, now_ms))
+        try:
+            # Reading answers pings, and ends when the client goes.
+            async for _ in socket:
+                pass
+        finally:
+            connected.discard(socket)
+            sender.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await sender
+        return socket
+
+    async def close(_: web.Application) -> None:
+        for socket in tuple(connected):
+            await socket.close(code=1001)
+
+    app.on_shutdown.append(close)
+    app.router.add_get("/market/ws/{stream}", handle)
+
+
+async def _tell(
+    socket: web.WebSocketResponse, extras: Extras, stream: str, since: int, now_ms: Callable[[], int]
+) -> None:
+    """Send every print after `since` (ms) when its time has come."""
+    prints = extras.prints()
+    of, _, kind = stream.partition("@")
+    wanted = {"!forceOrder": set(prints.symbol)}.get(of, {of.upper()} if kind == "forceOrder" else set())
+    told = int(np.searchsorted(prints.told_ms, since, side="right"))
+    while True:
+        due = int(np.searchsorted(prints.told_ms, now_ms(), side="right"))
+        for number in range(told, due):
+            if prints.symbol[number] in wanted:
+                await socket.send_str(forced_order(prints.symbol[number], prints.rows[number]))
+        told = max(told, due)
+        await asyncio.sleep(_LOOK)

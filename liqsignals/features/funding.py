@@ -1,0 +1,90 @@
+"""Funding skew: how one-sided the cost of holding a position is, against its own past and across venues.
+
+Pure functions of the cut tape's own rows, read at the candles by `asof`; each value depends on a fixed window of
+records, so every slice of a dataframe gives the same bits.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
+from liqsignals.data.tape import asof
+from liqsignals.records import FUNDING_LAG, Float64Array, Records
+
+#: The past that a settled rate is compared with, and how many settlements of it must be known.
+WINDOW = 30 * DAY
+MIN_RECORDS = 30
+#: A settled rate is stale after this many of its intervals.
+MAX_INTERVALS = 2
+
+
+def rate_8h(settled: Records) -> Float64Array:
+    """Settled rates as fractions per 8 h: rate x 8 / interval."""
+    return np.asarray(settled["rate"] * (8.0 / settled["interval_h"]))
+
+
+def against_past(
+    value: Float64Array, event: Int64Array, rows: Int64Array, window: int, least: int
+) -> tuple[Float64Array, Float64Array]:
+    """z-score and percentile of each of `rows` against the records of the `window` (ns) before it, itself excluded.
+
+    z = (x - mean) / std (population); percentile = (share below + half the share equal), 0..1. NaN where fewer than
+    `least` records are known. A past that does not vary has no scale: z is 0 for its own value and NaN for another.
+    """
+    event = np.ascontiguousarray(event)
+    z = np.full(len(rows), np.nan)
+    percentile = np.full(len(rows), np.nan)
+    for i, row in enumerate(rows):
+        past = value[np.searchsorted(event, event[row] - window) : row]
+        if len(past) < least:
+            continue
+        percentile[i] = ((past < value[row]).sum() + 0.5 * (past == value[row]).sum()) / len(past)
+        if past.min() < past.max():
+            z[i] = (value[row] - past.mean()) / past.std()
+        elif value[row] == past[0]:
+            z[i] = 0.0
+    return z, percentile
+
+
+def _due(settled: Records, row: Int64Array, at: Int64Array) -> NDArray[np.bool_]:
+    """Whether the newest settlement known is the newest that should be: the next one, an interval later, is not due yet."""
+    newest = settled[np.maximum(row, 0)]
+    # A minute more, for settlements are some ms late by turns.
+    return np.asarray(at - newest["event_time"] < newest["interval_h"] * HOUR + FUNDING_LAG + MINUTE)
+
+
+def _usable(settled: Records, at: Int64Array) -> tuple[Int64Array, NDArray[np.bool_]]:
+    """Newest settlement known at each instant, and whether it is recent enough."""
+    row = asof(settled, at)
+    known = row >= 0
+    newest = settled[np.maximum(row, 0)] if len(settled) else settled
+    if len(settled) == 0:
+        return row, known
+    age = at - newest["event_time"]
+    return row, known & (age <= MAX_INTERVALS * newest["interval_h"] * HOUR)
+
+
+def columns(venues: dict[str, Records], at: Int64Array) -> dict[str, Float64Array]:
+    """`fund_*` columns at the instants `at`. The first venue is the one traded on; without any, all NaN."""
+    names = ("fund_rate_8h", "fund_skew_z", "fund_pct", "fund_dispersion", "fund_fresh")
+    out = {name: np.full(len(at), np.nan) for name in names}
+    if not venues:
+        return out
+    main = next(iter(venues.values()))
+    row, fresh = _usable(main, at)
+    out["fund_fresh"] = (fresh & _due(main, row, at) if len(main) else fresh).astype(np.float64)
+    used, back = np.unique(row[fresh], return_inverse=True)
+    rate = rate_8h(main)
+    z, percentile = against_past(rate, main["event_time"], used, WINDOW, MIN_RECORDS)
+    out["fund_rate_8h"][fresh] = rate[row[fresh]]
+    out["fund_skew_z"][fresh], out["fund_pct"][fresh] = z[back], percentile[back]
+    if len(venues) > 1:
+        quotes = np.full((len(venues), len(at)), np.nan)
+        for i, settled in enumerate(venues.values()):
+            rows, usable = _usable(settled, at)
+            quotes[i, usable] = rate_8h(settled)[rows[usable]]
+        several = np.isfinite(quotes).sum(axis=0) > 1
+        quotes = quotes[:, several]
+        out["fund_dispersion"][several] = np.nanmax(quotes, axis=0) - np.nanmin(quotes, axis=0)
+        out["fund_dispersion"][~fresh] = np.nan
+    return out

@@ -1,0 +1,109 @@
+"""Columns of the liquidation map: clusters, cumulative USD, what was swept, and whether it is fresh and warm."""
+
+import numpy as np
+
+from liqsignals import liqmap
+from liqsignals.clock import HOUR, Int64Array, open_time
+from liqsignals.data.tape import Tape, asof
+from liqsignals.features.column import Column
+from liqsignals.liqmap import kernels
+from liqsignals.records import Float64Array, Records, open_interest_lag, open_interest_max_age
+
+STALE_MAP = "no or stale open interest or candles"
+
+NO_CLUSTER = f"no such cluster; {STALE_MAP}"
+
+
+def band_columns() -> list[Column]:
+    return [
+        Column(
+            f"liq_{side}_usd_{band}pct", "position USD", ">= 0", STALE_MAP,
+            f"{side} positions that a move of {band} % {way} from the close would liquidate, cumulative",
+        )
+        for side, way in (("short", "up"), ("long", "down"))
+        for band in (1, 2, 5, 10)
+    ]  # fmt: skip
+
+
+def cluster_columns() -> list[Column]:
+    return [
+        column
+        for where, side in (("above", "short"), ("below", "long"))
+        for column in (
+            Column(f"liq_{where}_price", "quote", "> 0", NO_CLUSTER, f"nearest major {side} cluster {where} the close"),
+            Column(f"liq_{where}_distance", "fraction of the close", "0 .. 0.15", NO_CLUSTER, "its distance, positive on both sides"),
+            Column(f"liq_{where}_usd", "position USD", "> 0", NO_CLUSTER, "its mass within +- 0.25 %"),
+            Column(f"liq_{where}_usd_low", "position USD", ">= 0", NO_CLUSTER, "the same, with every class of leverage at the low end of its doubt (docs/decisions/012)"),
+            Column(f"liq_{where}_usd_high", "position USD", ">= 0", NO_CLUSTER, "the same, with every class at the high end of its doubt"),
+        )
+    ]  # fmt: skip
+
+
+def columns(
+    view: Tape, at: Int64Array, closes: Float64Array, timeframe_ns: int, parameters: liqmap.Parameters, memo: liqmap.Memo | None
+) -> dict[str, Float64Array]:  # fmt: skip
+    if view.bars is None or view.open_interest is None:
+        return {}
+    reading, fold = liqmap.read(view, parameters, at, closes, memo, timeframe_ns)
+    p = fold.plan
+    running = reading.started >= 0
+    bar = np.maximum(reading.bar, 0)
+    fresh = running.copy()
+    if len(p.closes_at):
+        fresh &= (closes > 0) & np.isfinite(closes)
+        fresh &= at - p.closes_at[bar] < view.bar_ns
+        fresh &= at - p.measured_at[bar] <= open_interest_max_age(view.period_ns)
+    complete = fresh.copy()
+    if len(p.closes_at):
+        # The newest snapshot that the rule of records.py makes known by now is the newest one here.
+        complete &= at - p.measured_at[bar] < open_interest_lag(view.period_ns) + view.period_ns
+    if view.unsure:
+        complete &= at < view.unsure
+    out = {
+        "liq_fresh": complete.astype(np.float64),
+        "liq_warm": (running & (at - reading.started >= liqmap.WARMUP)).astype(np.float64),
+    }
+    if parameters.score is not None:
+        out["liq_model_score"] = np.where(at >= parameters.known_at, parameters.score, np.nan)
+    value = np.where(fresh[:, None], reading.rows, np.nan)
+    r = kernels
+    for where, column in (("above", r.R_ABOVE), ("below", r.R_BELOW)):
+        price = value[:, column + r.PRICE]
+        out[f"liq_{where}_price"] = price
+        out[f"liq_{where}_distance"] = np.abs(price / np.where(fresh, closes, np.nan) - 1.0)
+        for name, offset in (("usd", r.USD), ("usd_low", r.USD_LOW), ("usd_high", r.USD_HIGH)):
+            out[f"liq_{where}_{name}"] = value[:, column + offset]
+    for i, band in enumerate((1, 2, 5, 10)):
+        out[f"liq_short_usd_{band}pct"] = value[:, r.R_SHORT + i]
+        out[f"liq_long_usd_{band}pct"] = value[:, r.R_LONG + i]
+    e = np.where(fresh, 0.001 * reading.interest * closes, np.nan)
+    out["liq_imbalance"] = np.log((out["liq_short_usd_5pct"] + e) / (out["liq_long_usd_5pct"] + e))
+    out["liq_oi_change_1h"] = np.full(len(at), np.nan)
+    newest = asof(view.open_interest, at[fresh])
+    out["liq_oi_change_1h"][fresh] = _hourly_change(view.open_interest, newest)
+    for side, name in enumerate(("long", "short")):
+        out[f"liq_remainder_{name}"] = np.where(fresh, reading.remainder[:, side] / reading.interest, np.nan)
+        swept = _per_candle(fold.flows[:, side, r.SWEPT_USD], p.closes_at, at, timeframe_ns)
+        out[f"liq_swept_{name}_usd"] = np.where(fresh, parameters.report_factor * swept, np.nan)
+    return out
+
+
+def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
+    """Change of snapshots `rows` against those an hour before them, as a fraction; NaN where one is missing."""
+    event = interest["event_time"]
+    before = np.searchsorted(event, event[rows] - HOUR)
+    there = event[before] == event[rows] - HOUR
+    return np.where(there, interest["base"][rows] / interest["base"][before] - 1.0, np.nan)
+
+
+def _per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, timeframe_ns: int) -> Float64Array:
+    """Sum over the bars that closed within each candle: (at - timeframe, at]; each candle summed on its own, so that
+    no slice changes a bit."""
+    first = np.searchsorted(closes_at, open_time(at, timeframe_ns), side="right")
+    last = np.searchsorted(closes_at, at, side="right")
+    out = np.zeros(len(at))
+    for step in range(int((last - first).max(initial=0))):
+        row = first + step
+        inside = row < last
+        out[inside] += per_bar[row[inside]]
+    return out

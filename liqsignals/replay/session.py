@@ -1,0 +1,215 @@
+"""A stretch of history as a market that is still going on: what the disk held at its start, and the exchange from there."""
+
+import os
+import shlex
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from liqsignals import venues
+from liqsignals.clock import duration_ns, iso, to_dates
+from liqsignals.data import freqtrade
+from liqsignals.errors import InputError
+from liqsignals.exchange import path as inside
+from liqsignals.exchange import quotes, supervise
+from liqsignals.exchange.archive import INTERVALS, MINUTE, Archive
+from liqsignals.exchange.endpoints import LoopbackExchange
+from liqsignals.exchange.faults import Fault, faulty, read_faults
+from liqsignals.exchange.server import overlay_file
+from liqsignals.exchange.serving import served
+from liqsignals.replay.clock import MarketClock
+
+#: Extras that no running bot fetches for itself, and that a recorder beside it does not write.
+_WHOLE = ("flows", "venues")
+
+
+def as_of(datadir: Path, at: int, out: Path) -> Path:
+    """Write the data directory as it stood at `at` (ns) to `out`/<name of its exchange>; returns that folder.
+
+    Candles that had closed, open interest and funding that had been published. Extras that no running bot fetches for
+    itself (flows, other venues' funding) are copied whole: a tape hides what is not known yet, and a cut file would only
+    grow old. Raises InputError where candles begin after `at` or a file cannot be read.
+    """
+    freqtrade.check_datadir(datadir)
+    copy = out / venues.exchange_of(datadir)
+    (copy / "futures").mkdir(parents=True, exist_ok=True)
+    for path in sorted((datadir / "futures").glob("*.feather")):
+        timeframe, kind = path.stem.rsplit("-", 2)[-2:]
+        frame = freqtrade.read_table(path, ())
+        length = duration_ns(timeframe) if kind in ("futures", "mark") else 0
+        kept = frame[frame["date"] <= to_dates(np.array([at - length]))[0]]
+        if kind == "futures" and len(kept) == 0:
+            raise InputError(f"{path}: begins after {iso(at)}, where the replay begins. Way out: begin later")
+        staged = copy / path.name
+        kept.reset_index(drop=True).to_feather(staged)
+        staged.replace(copy / "futures" / path.name)
+    for path in (datadir / "liqsignals").glob("*"):
+        if path.name in _WHOLE:
+            shutil.copytree(path, copy / "liqsignals" / path.name, dirs_exist_ok=True)
+    if (datadir / "SIMULATED").exists():
+        shutil.copy2(datadir / "SIMULATED", copy / "SIMULATED")
+    return copy
+
+
+@dataclass
+class Replay:
+    """An exchange that serves, and what its driver asks of it."""
+
+    port: int
+    #: Configuration that sends freqtrade here, for a second `--config`.
+    overlay: Path
+    archive: Archive
+    #: Instants (ms) until which delayed answers wait, and how often each kind of fault was put in.
+    waiting: list[int]
+    faults: Counter[str]
+    _stops: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
+
+    def dwells(self, begin_ms: int, end_ms: int) -> list[int]:
+        """Instants (ms) in [begin, end) at which the price of some market stands at an extreme, or where `stops` asks for.
+
+        Not those at a bar's open, which whoever comes from the bar before has seen, nor at its close, the next one's open.
+        """
+        found: set[int] = set()
+        for symbol in self.archive.markets:
+            minutes = self.archive.finest(symbol, "futures")
+            frame = self.archive.frame(symbol, "futures", minutes) if minutes else None
+            if frame is None or minutes is None:
+                continue
+            for row in range(*np.searchsorted(frame.date, (begin_ms, end_ms)).tolist()):
+                bar = quotes.row(frame, row)
+                shares = [share for share, _ in self._path(symbol).stops(bar)]
+                found |= {bar.date + int(share * minutes * MINUTE) for share in shares[1:-1]}
+        return sorted(found)
+
+    def spread(self, symbol: str, at_ms: int) -> tuple[float, float]:
+        """Spread and tick of a market at an instant, in quote currency."""
+        path, spec = self._path(symbol), self.archive.spec(symbol)
+        market = quotes.look(self.archive, path, symbol, at_ms)
+        assert spec is not None
+        assert market is not None
+        book = quotes.book(market, spec, quotes.quote(market, at_ms))
+        tick = 10.0**-spec.price_decimals
+        return (book.ask - book.bid) * tick, tick
+
+    def _path(self, symbol: str) -> inside.Path:
+        spec = self.archive.spec(symbol)
+        assert spec is not None
+        return inside.Path(spec.price_decimals, self._stops.get(symbol, {}))
+
+
+@contextmanager
+def replayed(
+    datadir: Path,
+    clock: MarketClock,
+    *,
+    stops: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
+    faults: Sequence[Fault] = (),
+    slow_down: Callable[[str], None] | None = None,
+) -> Iterator[Replay]:
+    """Serve a data directory by a market clock, with faults.
+
+    `stops`: more prices to linger at inside bars, by symbol and bar open (ms). `slow_down`: where given, a program that asks
+    for its candles too late halves the clock's speed, and this is told why.
+    """
+    archive = Archive(datadir)
+    exchange = LoopbackExchange(archive, clock.now_ms, stops)
+    waiting: list[int] = []
+    counts: Counter[str] = Counter()
+    app = exchange.app()
+    if faults:
+        app.middlewares.insert(0, faulty(faults, clock.now_ms, waiting, counts))
+    if slow_down is not None:
+        app.middlewares.insert(0, _watched(clock, slow_down))
+    with served(app, "replay", 1.0) as port, overlay_file(port) as overlay, clock.running():
+        yield Replay(port, overlay, archive, waiting, counts, stops or {})
+
+
+def _watched(clock: MarketClock, tell: Callable[[str], None]) -> Middleware:
+    """Halve the clock's speed when candles are asked for later than half a candle after their close, or not at all."""
+    asked: dict[tuple[str, str], int] = {}
+    lock = threading.Lock()
+    slowed = 0
+
+    @web.middleware
+    async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal slowed
+        interval = request.query.get("interval", "")
+        if request.path.endswith("/klines") and interval in INTERVALS and clock.speed > 1:
+            step, now = INTERVALS[interval] * MINUTE, clock.now_ms()
+            key = request.query.get("symbol", ""), interval
+            with lock:
+                candle, last = now // step, asked.get(key)
+                asked[key] = candle
+                # Longer away than an hour of candles, it was not slow but stopped.
+                away = last is None or candle - last > 12
+                late = not away and last != candle and (candle - (last or 0) > 1 or now % step > step / 2)
+                if late and now - slowed > 2 * step:
+                    slowed = now
+                    clock.run(max(1.0, clock.speed / 2))
+                    tell(
+                        f"{key[0]} {interval}: asked {now % step / 1000:.0f} s after the close, "
+                        f"{max(candle - (last or 0) - 1, 0)} candles missed: the bot cannot keep up; on with x{clock.speed:g}"
+                    )
+        return await handler(request)
+
+    return watch
+
+
+def serve(
+    datadir: Path,
+    at: int,
+    speed: float,
+    faults: Path | None,
+    folder: Path,
+    command: Sequence[str],
+    tell: Callable[[str], None],
+) -> int:
+    """Serve a data directory as it went on from `at` (ns) at a speed, and run a command in that time; its exit code.
+
+    `{overlay}`, `{datadir}`, `{stream}` and `{rest}` in the command are replaced. Without a command: until a signal, and a
+    script is named that runs any command in the market's time.
+    """
+    own = as_of(datadir, at, folder / "data")
+    clock = MarketClock(folder / "clock", at // 10**6, speed)
+    environment = clock.environment()
+    parent = os.getppid()
+    with (
+        supervise.caught_signals() as caught,
+        replayed(datadir, clock, faults=read_faults(faults) if faults else (), slow_down=tell) as market,
+    ):
+        names = {
+            "overlay": str(market.overlay),
+            "datadir": str(own),
+            "stream": f"ws://127.0.0.1:{market.port}/market/ws",
+            "rest": f"http://127.0.0.1:{market.port}",
+        }
+        if command:
+            words = [_filled(word, names) for word in command]
+            return supervise.run(words, caught, parent, environment)
+        script = folder / "in-market-time"
+        script.write_text(
+            "#!/bin/sh\nexec env " + " ".join(shlex.quote(f"{k}={v}") for k, v in environment.items()) + ' "$@"\n'
+        )
+        script.chmod(0o755)
+        tell(f"market time {iso(at)}, x{speed:g}; until Ctrl-C")
+        for name, value in names.items():
+            tell(f"  {name:8} {value}")
+        tell(
+            f"  run a bot in its time: {script} freqtrade trade --config config.json --config {names['overlay']} --datadir {own} ..."
+        )
+        supervise.wait(caught, parent)
+    return 0
+
+
+def _filled(word: str, names: Mapping[str, str]) -> str:
+    for name, value in names.items():
+        word = word.replace("{" + name + "}", value)
+    return word

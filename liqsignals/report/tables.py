@@ -1,0 +1,65 @@
+"""Tables that commands end with."""
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from liqsignals.clock import iso
+from liqsignals.liqmap import calibration, parameters
+from liqsignals.report.console import console, two
+
+if TYPE_CHECKING:
+    from liqsignals.collect.download import Report
+
+
+def print_fitted(name: str, fitted: calibration.Fitted) -> None:
+    """Print a calibration's mix with its intervals and its scores out of sample."""
+    p = fitted.parameters
+    table = Table(
+        title=f"{name}: report factor {p.report_factor:.3f}, score {p.score or math.nan:.3f}", title_justify="left"
+    )
+    for column in ("leverage", "pace", "standing, share of open interest", "90 % interval", "evidence"):
+        table.add_column(column)
+    for c, share, told in zip(p.classes, parameters.standing_of(p), fitted.evidence, strict=True):
+        band = "worn margin" if c.worn else f"{c.low:g}x .. {c.high:g}x"
+        pace = "holders" if c.hazard < 1 else "traders"
+        low, high = c.doubt
+        table.add_row(
+            band, pace, f"{share:.2%}", f"{low * share:.2%} .. {high * share:.2%}", "yes" if told else "prior"
+        )
+    console.print(table)
+    scored = dict(fitted.provenance["out_of_sample"])
+    since = scored.pop("from")
+    console.print(
+        f"  fitted on {fitted.provenance['hours']} hours; "
+        + (
+            f"scored on those since {since}, fitted before:"
+            if scored
+            else "not scored: too few hours before the held-out ones"
+        )
+    )
+    for pair, score in scored.items():
+        console.print(f"  {pair}, long / short: " + "; ".join(f"{what} {two(score[key])}" for what, key in _SCORES))
+
+
+_SCORES = (
+    ("all hours", "rank"),
+    ("> 0.5 %", "rank_moved"),
+    ("R2 of log USD", "r2"),
+    ("real / predicted USD", "dollars"),
+)
+
+
+def print_coverage(report: "Report") -> None:
+    """What is on disk, series by series, and every hole by name."""
+    table = Table(title="on disk, within the span asked for", title_justify="left")
+    for column in ("series", "pair", "rows", "from", "to", "holes"):
+        table.add_column(column, justify="right" if column in ("rows", "holes") else "left")
+    for c in report.coverage:
+        ends = [iso(at)[:16] + "Z" if at is not None else "-" for at in (c.first, c.last)]
+        table.add_row(c.series, c.pair, str(c.rows), *ends, str(len(c.holes)))
+    console.print(table)
+    for c in report.coverage:
+        for hole in c.holes:
+            console.print(f"hole: {c.series} {c.pair}: {hole}", markup=False)

@@ -1,1 +1,0 @@
-"""Offline stand-ins for the outside world."""

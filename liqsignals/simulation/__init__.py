@@ -1,0 +1,1 @@
+"""The embedded market: seeded, SIMULATED, with known positions."""

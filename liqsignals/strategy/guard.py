@@ -1,0 +1,57 @@
+"""Whether an entry may be made now: what freqtrade does not ask before it follows a signal (docs/decisions/051)."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from liqsignals.clock import SECOND, decision_time, duration_ns
+
+#: Seconds after the signal's candle. From then on freqtrade may have taken an unfinished candle for it.
+LATE = 15
+#: Shares of the distance to the stop: what price may have run from the signal, and what bid and ask may be apart.
+DRIFT = 0.25
+SPREAD = 0.1
+
+
+def refusal(
+    frame: pd.DataFrame,
+    timeframe: str,
+    side: str,
+    rate: float,
+    now: datetime,
+    distance: float,
+    book: Callable[[], Mapping[str, Any]] | None = None,
+) -> tuple[str, str] | None:
+    """Why an entry must not be made, as (word, explanation), or None where nothing speaks against it.
+
+    `stale`: the last row of `frame` (the analysed candles; `date` is the open, tz-aware UTC) closed LATE seconds or longer
+    before `now`, or its `liq_fresh` is not 1. `drift`: `rate` is worse than that row's close by more than DRIFT of
+    `distance`, the way to the stop as a fraction of price. `spread`: the best bid and ask of `book()` (live and dry-run; as
+    ccxt gives them) are more than SPREAD of it apart, or cannot be had. NaN refuses. Raises nothing: freqtrade would take
+    an exception for consent.
+    """
+    if len(frame) == 0:
+        return "stale", "there are no candles"
+    last = frame.iloc[-1]
+    closed = int(decision_time(np.array([last["date"].value]), duration_ns(timeframe))[0])
+    age = (pd.Timestamp(now).value - closed) / SECOND
+    if not age < LATE:
+        return "stale", f"the newest candle closed {age:.0f} s ago"
+    if last.get("liq_fresh") != 1:
+        return "stale", "its candles or open interest are not fresh (liq_fresh)"
+    against = (rate / last["close"] - 1) * (1 if side == "long" else -1)
+    if not against <= DRIFT * distance:
+        return "drift", f"{rate:.8g} is {against:.3%} worse than the signal's close, the stop {distance:.3%} away"
+    if book is not None:
+        try:
+            told = book()
+            bid, ask = float(told["bids"][0][0]), float(told["asks"][0][0])
+        except Exception as error:
+            return "spread", f"the order book cannot be had ({type(error).__name__}: {error})"
+        apart = ask / bid - 1 if bid > 0 else np.nan
+        if not 0 <= apart <= SPREAD * distance:
+            return "spread", f"bid {bid:.8g} and ask {ask:.8g} are {apart:.3%} apart, the stop {distance:.3%} away"
+    return None

@@ -1,0 +1,99 @@
+"""What must be known of an exchange before its numbers may be used: units of open interest, maintenance brackets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from liqsignals.errors import InputError
+
+
+@dataclass(frozen=True)
+class Venue:
+    """What must be known of an exchange before its open interest may be added up."""
+
+    #: One-sided base units per unit of `open_interest_amount`.
+    base_per_unit: float
+    evidence: str
+
+
+#: Exchanges whose units are known. One that is missing here is refused, not guessed.
+VENUES = {
+    "binance": Venue(1.0, "sumOpenInterest: coins, one-sided (USD-M market data documentation)"),
+    "bybit": Venue(0.5, "openInterest: coins, both sides summed (Bybit v5 docs, market/open-interest)"),
+}
+
+
+def known_exchange(datadir: Path) -> str | None:
+    """Exchange that a data directory is named after (`binance`, `binance-2024`), None where it is not known."""
+    name = datadir.resolve().name
+    for exchange in VENUES:
+        if name == exchange or (name.startswith(exchange) and not name[len(exchange)].isalnum()):
+            return exchange
+    return None
+
+
+def exchange_of(datadir: Path) -> str:
+    """Exchange that a data directory belongs to: its name, or its name's first part (`binance-2024`).
+
+    Raises InputError for one whose units of open interest are not known.
+    """
+    exchange = known_exchange(datadir)
+    if exchange is not None:
+        return exchange
+    raise InputError(
+        f"the data directory {datadir} is named '{datadir.resolve().name}', and liqsignals does not know the open-interest units of "
+        f"such an exchange. It knows: {', '.join(VENUES)}. Way out: point --datadir at freqtrade's folder of one of "
+        "them, for example user_data/data/binance"
+    )
+
+
+def check_exchange(exchange: str) -> None:
+    """Raise InputError for an exchange whose open-interest units are not known."""
+    if exchange not in VENUES:
+        raise InputError(
+            f"liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: {', '.join(VENUES)}"
+        )
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """One row of a venue's table: positions of at least `floor` USD notional."""
+
+    floor: float
+    maintenance: float
+    max_leverage: float
+    #: Deduction (USD) that makes maintenance continuous at the floor.
+    cum: float
+
+
+def _table(*rows: tuple[float, float, float]) -> tuple[Bracket, ...]:
+    """Brackets with the deductions that continuity gives: cum_n = cum_(n-1) + floor_n (m_n - m_(n-1))."""
+    table: list[Bracket] = []
+    for floor, maintenance, leverage in rows:
+        cum = table[-1].cum + floor * (maintenance - table[-1].maintenance) if table else 0.0
+        table.append(Bracket(floor, maintenance, leverage, cum))
+    return tuple(table)
+
+
+#: BTC and ETH, other large coins (SOL's rows), and everything else: floor USD, maintenance rate, maximum leverage.
+MAJORS = _table(
+    (0, 0.004, 150), (300_000, 0.005, 100), (800_000, 0.0065, 75), (3_000_000, 0.01, 50), (12_000_000, 0.02, 25),
+)  # fmt: skip
+
+LARGE = _table(
+    (0, 0.005, 100), (50_000, 0.0065, 75), (400_000, 0.01, 50), (1_000_000, 0.02, 25), (4_000_000, 0.025, 20)
+)
+
+LARGE_COINS = frozenset(("SOL", "XRP", "DOGE", "BNB", "ADA", "LINK", "AVAX", "LTC"))
+
+OTHERS = _table((0, 0.01, 75), (10_000, 0.015, 50), (60_000, 0.02, 25), (300_000, 0.05, 10))
+
+
+def brackets(pair: str) -> tuple[Bracket, ...]:
+    """Maintenance brackets of a pair's coin."""
+    coin = pair.split("/")[0]
+    return MAJORS if coin in ("BTC", "ETH") else LARGE if coin in LARGE_COINS else OTHERS
+
+
+def bracket_at(table: tuple[Bracket, ...], notional: float) -> Bracket:
+    """Bracket that holds a notional (USD)."""
+    return [b for b in table if b.floor <= notional][-1]
