@@ -18,6 +18,7 @@ import pandas as pd
 from benchmarks.report import Table, progress, show
 from liqsignals import liqmap
 from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, to_dates
+from liqsignals.data import flows as flow_files
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.evaluation import peers
@@ -112,7 +113,10 @@ def against_peers(tape: Tape) -> Table:
 def from_disk(datadir: Path, repeats: int = 5) -> Table:
     """Feather files to the attached dataframe through Signals.attach, warm; the split of the fastest run."""
     parts: dict[str, list[tuple[Any, str]]] = {
-        "reading and checking files": [(freqtrade, n) for n in ("read_table", "bars", "funding", "flows")],
+        "reading and checking files": [
+            *((freqtrade, n) for n in ("read_table", "bars", "funding")),
+            (flow_files, "read_flows"),
+        ],
         "label test of open interest": [(freqtrade, "open_interest")],
         "plan, fold and read": [(liqmap, "read")],
         "funding and flow columns": [(funding, "columns"), (flows, "columns")],

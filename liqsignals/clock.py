@@ -62,8 +62,8 @@ def dates_ns(dates: pd.Series, what: str) -> Int64Array:
         naive = pd.api.types.is_datetime64_any_dtype(dates.dtype)
         kind = "naive (without a time zone)" if naive else f"of type {dates.dtype}, not a time"
         raise InputError(
-            f"{what}: column 'date' is {kind}; it must be tz-aware UTC. Way out: download the file again with "
-            "freqtrade, or convert it: df['date'] = df['date'].dt.tz_localize('UTC')"
+            f"{what}: column 'date' is {kind}; it must be tz-aware UTC",
+            "download the file again with freqtrade, or convert it: df['date'] = df['date'].dt.tz_localize('UTC')",
         )
     ns = pd.DatetimeIndex(dates).as_unit("ns").asi8
     missing = np.flatnonzero(ns == pd.NaT.value)

@@ -39,12 +39,15 @@ def read_stable(path: Path, load: Callable[[Path], pd.DataFrame], attempts: int 
         except FileNotFoundError:
             problem = "it vanished while it was read"
         except PermissionError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}. Way out: check its permissions") from error
+            raise InputError(
+                f"{path} cannot be read: {error.strerror}",
+                "check its permissions",
+            ) from error
         except (OSError, ValueError) as error:  # pyarrow's errors are both
             problem = f"it is damaged or incomplete ({str(error).splitlines()[0][:120]})"
     raise InputError(
-        f"{path} cannot be read: {problem}. Way out: wait until the download has ended and try again; if the file "
-        "stays broken, delete it and download it again"
+        f"{path} cannot be read: {problem}",
+        "wait until the download has ended and try again; if the file stays broken, delete it and download it again",
     )
 
 
@@ -74,7 +77,8 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}). Way out: free space, or permissions"
+            f"{path}: cannot be written ({error.strerror or error})",
+            "free space, or permissions",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -86,14 +90,21 @@ def written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     if out.suffix not in suffixes:
         raise InputError(f"--out {out}: unknown ending; use one of {', '.join(suffixes)}")
     if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}. Way out: make it first")
+        raise InputError(
+            f"--out {out}: there is no folder {out.parent}",
+            "make it first",
+        )
     if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"--out {out}: cannot be written. Way out: choose a folder that you may write to")
+        raise InputError(
+            f"--out {out}: cannot be written",
+            "choose a folder that you may write to",
+        )
     try:
         handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=out.suffix)
     except OSError as error:
         raise InputError(
-            f"--out {out}: cannot be written ({error.strerror}). Way out: choose another folder"
+            f"--out {out}: cannot be written ({error.strerror})",
+            "choose another folder",
         ) from error
     os.close(handle)
     temporary = Path(name)

@@ -40,9 +40,9 @@ def exchange_of(datadir: Path) -> str:
     if exchange is not None:
         return exchange
     raise InputError(
-        f"the data directory {datadir} is named '{datadir.resolve().name}', and liqsignals does not know the open-interest units of "
-        f"such an exchange. It knows: {', '.join(VENUES)}. Way out: point --datadir at freqtrade's folder of one of "
-        "them, for example user_data/data/binance"
+        f"the data directory {datadir} is named '{datadir.resolve().name}', and liqsignals does not know the "
+        f"open-interest units of such an exchange. It knows: {', '.join(VENUES)}",
+        "point --datadir at freqtrade's folder of one of them, for example user_data/data/binance",
     )
 
 

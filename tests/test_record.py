@@ -249,7 +249,10 @@ def test_a_full_disk_is_told_and_ends_before_memory_does(tmp_path: Path, monkeyp
     told: list[str] = []
 
     def full(self: rawlog.RawLog) -> None:
-        raise InputError("raw: cannot be written (No space left on device). Way out: make room on the disk")
+        raise InputError(
+            "raw: cannot be written (No space left on device)",
+            "make room on the disk",
+        )
 
     monkeypatch.setattr(rawlog.RawLog, "flush", full)
 
@@ -272,7 +275,10 @@ def test_a_disk_that_refuses_for_a_while_delays_publication_only(
     def refusing(path: Path, rows: records.Records) -> None:
         if failures:
             failures.pop()
-            raise InputError(f"{path}: cannot be written (No space left on device). Way out: free space")
+            raise InputError(
+                f"{path}: cannot be written (No space left on device)",
+                "free space",
+            )
         write(path, rows)
 
     monkeypatch.setattr(store, "write", refusing)

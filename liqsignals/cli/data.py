@@ -65,8 +65,8 @@ def download_command(
     print_coverage(report)
     if report.problems:
         raise InputError(
-            f"{len(report.problems)} problem{'s'[: len(report.problems) > 1]} (told above); all else is on disk. Way out: run the same "
-            "command again, it goes on where it stopped"
+            f"{len(report.problems)} problem{'s'[: len(report.problems) > 1]} (told above); all else is on disk",
+            "run the same command again, it goes on where it stopped",
         )
 
 

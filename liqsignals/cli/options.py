@@ -61,6 +61,9 @@ def kept(folder: Path | None) -> Iterator[Path]:
             yield Path(made)
         return
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"--keep {folder}: is not empty. Way out: name a new folder")
+        raise InputError(
+            f"--keep {folder}: is not empty",
+            "name a new folder",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     yield folder

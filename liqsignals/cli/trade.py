@@ -28,7 +28,8 @@ def simulate(
             write_market(out, seed=seed, days=days, progress=told)
     except OSError as error:
         raise InputError(
-            f"--out {out}: cannot be written ({error.strerror}). Way out: choose another folder"
+            f"--out {out}: cannot be written ({error.strerror})",
+            "choose another folder",
         ) from error
     print(f"SIMULATED market of {days} days, seed {seed}: data directory {out / 'binance'}, truth {out / 'truth'}")
 

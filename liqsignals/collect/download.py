@@ -516,8 +516,9 @@ def _store_vintage(run: _Run, coin: str, target: Path, content: bytes) -> None:
     lost = np.setdiff1d(old["event_time"], new["event_time"])
     if len(lost):
         raise FetchError(
-            f"{target}: Coin Metrics sends {len(lost)} days less than it holds (first {iso(lost[0] - DAY)[:10]}); it was left as "
-            "it is. Way out: delete it if you want the new vintage"
+            f"{target}: Coin Metrics sends {len(lost)} days less than it holds (first "
+            f"{iso(lost[0] - DAY)[:10]}); it was left as it is",
+            "delete it if you want the new vintage",
         )
     if target.exists() and not any(target.read_bytes() == p.read_bytes() for p in kept.glob("*.csv")):
         with files.replaced(kept / f"before-{iso(run.plan.now)[:10]}.csv") as temporary:

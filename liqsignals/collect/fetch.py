@@ -106,8 +106,8 @@ class Fetcher:
                 except httpx.TransportError as error:
                     problem = f"the connection broke ({str(error) or type(error).__name__})"
         raise FetchError(
-            f"{what} failed {limits.attempts} times, last: {problem}. What was fetched before is kept. Way out: run the "
-            "same command again later; it goes on where it stopped"
+            f"{what} failed {limits.attempts} times, last: {problem}. What was fetched before is kept",
+            "run the same command again later; it goes on where it stopped",
         )
 
     async def _wait_turn(self, what: str) -> None:

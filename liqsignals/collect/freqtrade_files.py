@@ -32,7 +32,10 @@ def executable() -> str:
     """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
     path = Path(sysconfig.get_path("scripts")) / "freqtrade"
     if not path.exists():
-        raise InputError("freqtrade is not installed beside liqsignals. Way out: pip install freqtrade==2026.9")
+        raise InputError(
+            "freqtrade is not installed beside liqsignals",
+            "pip install freqtrade==2026.9",
+        )
     return str(path)
 
 
@@ -102,8 +105,9 @@ def download_data(
         said = [line for line in log.splitlines() if " ERROR " in line or "Error" in line]
         if run.returncode != 0 or any("Could not load markets" in line for line in said):
             raise InputError(
-                f"freqtrade download-data failed: {_said(said[-1]) if said else f'exit code {run.returncode}'}. Nothing was "
-                "changed. Way out: run the same command again; behind a proxy, name a configuration with --config"
+                f"freqtrade download-data failed: {_said(said[-1]) if said else f'exit code {run.returncode}'}. "
+                "Nothing was changed",
+                "run the same command again; behind a proxy, name a configuration with --config",
             )
         told += [_said(line) for line in said if "Failed to download" in line]
         for staged in sorted((stage / "futures").glob(f"*.{form}")):
@@ -202,8 +206,9 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
             break
     else:
         raise InputError(
-            f"{final}: merged with the archive, it would not be read as it was measured; nothing was written. Way out: fill "
-            f"the candles of the same time first ({freqtrade.download_command(exchange, pair, timeframe)}), then run again"
+            f"{final}: merged with the archive, it would not be read as it was measured; nothing was written",
+            f"fill the candles of the same time first ({freqtrade.download_command(exchange, pair, timeframe)}), "
+            "then run again",
         )
     with _stage(datadir) as stage:
         source = stage / "rows.feather"

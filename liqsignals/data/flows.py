@@ -20,7 +20,10 @@ def read_flows(path: Path) -> Records:
     frame = read_stable(path, pd.read_csv)
     missing = [c for c in ("time", *names.values()) if c not in frame.columns]
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}. Way out: use Coin Metrics' columns (README)")
+        raise InputError(
+            f"{path} has no column {', '.join(missing)}",
+            "use Coin Metrics' columns (README)",
+        )
     try:
         frame["date"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
     except ValueError as error:
@@ -28,7 +31,10 @@ def read_flows(path: Path) -> Records:
     try:
         frame[list(names.values())] = frame[list(names.values())].astype(np.float64)
     except ValueError as error:
-        raise InputError(f"{path}: a flow is no number ({error}). Way out: download the file again") from error
+        raise InputError(
+            f"{path}: a flow is no number ({error})",
+            "download the file again",
+        ) from error
     frame, day = sorted_rows(frame.dropna(subset=list(names.values())), tuple(names.values()), str(path))
     values = {k: frame[v].to_numpy(np.float64) for k, v in names.items()}
     bad = ~np.isfinite(np.stack(list(values.values()))).all(axis=0)
@@ -36,8 +42,8 @@ def read_flows(path: Path) -> Records:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{path}: row {row} ({iso(day[row])}) is not a whole day with flows >= 0 and supply > 0. Way out: download "
-            "the file again"
+            f"{path}: row {row} ({iso(day[row])}) is not a whole day with flows >= 0 and supply > 0",
+            "download the file again",
         )
     end = day + DAY
     return records.records(records.FLOW, end, end + records.FLOW_LAG, **values)
@@ -49,7 +55,7 @@ def flow_file(extras: Path, pair: str) -> Path | None:
     found = [p for p in sorted((extras / "flows").glob("*.csv")) if coin in re.split(r"[^a-z0-9]+", p.stem.lower())]
     if len(found) > 1:
         raise InputError(
-            f"{extras / 'flows'} holds several files for {coin.upper()}: {', '.join(p.name for p in found)}. Way out: "
-            "keep one (vintages differ, and mixing them invents flows)"
+            f"{extras / 'flows'} holds several files for {coin.upper()}: {', '.join(p.name for p in found)}",
+            "keep one (vintages differ, and mixing them invents flows)",
         )
     return found[0] if found else None

@@ -51,7 +51,10 @@ def check_datadir(datadir: Path) -> None:
     else:
         way = "give the folder that holds futures/, or fill one with: freqtrade download-data --trading-mode futures"
     what = "has no folder 'futures'" if datadir.exists() else "does not exist"
-    raise InputError(f"{datadir} is not a freqtrade futures data directory: it {what}. Way out: {way}")
+    raise InputError(
+        f"{datadir} is not a freqtrade futures data directory: it {what}",
+        f"{way}",
+    )
 
 
 def check_pair(datadir: Path, pair: str) -> None:
@@ -61,7 +64,10 @@ def check_pair(datadir: Path, pair: str) -> None:
     have = pairs_in(datadir)
     close = get_close_matches(pair.upper().replace("_", "/"), have, n=1, cutoff=0.5)
     way = f"did you mean {close[0]}?" if close else f"pairs there: {', '.join(have) or 'none'}"
-    raise InputError(f"'{pair}' is no futures pair; write it as BTC/USDT:USDT. Way out: {way}")
+    raise InputError(
+        f"'{pair}' is no futures pair; write it as BTC/USDT:USDT",
+        f"{way}",
+    )
 
 
 def download_command(exchange: str, pair: str, timeframe: str = "5m") -> str:
@@ -110,8 +116,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     missing = [c for c in ("date", *columns) if c not in frame.columns]
     if missing:
         raise InputError(
-            f"{path} has no column {', '.join(missing)} (it has: {', '.join(map(str, frame.columns))}). Way out: "
-            "delete the file and download it again with freqtrade 2026.9"
+            f"{path} has no column {', '.join(missing)} (it has: {', '.join(map(str, frame.columns))})",
+            "delete the file and download it again with freqtrade 2026.9",
         )
     return frame
 
@@ -136,8 +142,8 @@ def sorted_rows(
             at = once.iloc[clash[0]]["date"]
             row = int(np.flatnonzero(ns == int(pd.Timestamp(at).as_unit("ns").value))[1])
             raise InputError(
-                f"{what}: row {row} contradicts an earlier row of the same date {at.isoformat()}. Way out: delete the "
-                "file and download it again"
+                f"{what}: row {row} contradicts an earlier row of the same date {at.isoformat()}",
+                "delete the file and download it again",
             )
         if len(once) < len(frame):
             logger.warning("%s: %d repeated rows, read once", what, len(frame) - len(once))
@@ -156,7 +162,8 @@ def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
             row = int(np.flatnonzero(bad)[0])
             shown = ", ".join(f"{n} {values[n][row]:g}" for n in names)
             raise InputError(
-                f"{what}: row {row} ({iso(opened[row])}) {why}: {shown}. Way out: delete the file and download it again"
+                f"{what}: row {row} ({iso(opened[row])}) {why}: {shown}",
+                "delete the file and download it again",
             )
 
     refuse(~np.isfinite(np.stack(list(values.values()))).all(axis=0), "has a value that is no number")
@@ -178,8 +185,8 @@ def _numbers(frame: pd.DataFrame, name: str, what: str) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         row = int(np.flatnonzero(pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna())[0])
         raise InputError(
-            f"{what}: row {row}, column '{name}': {frame[name].iloc[row]!r} is no number. Way out: delete the file and "
-            "download it again"
+            f"{what}: row {row}, column '{name}': {frame[name].iloc[row]!r} is no number",
+            "delete the file and download it again",
         ) from None
 
 
@@ -203,8 +210,8 @@ def open_interest(
     if (amount < 0).any() or np.isinf(amount).any():
         row = int(np.flatnonzero((amount < 0) | np.isinf(amount))[0])
         raise InputError(
-            f"{what}: row {row} ({iso(label[row])}) has open interest {amount[row]:g}. Way out: remove the row; "
-            "exchanges keep only 30 days of open interest, so do not delete older files"
+            f"{what}: row {row} ({iso(label[row])}) has open interest {amount[row]:g}",
+            "remove the row; exchanges keep only 30 days of open interest, so do not delete older files",
         )
     missing = ~(amount > 0)
     if missing.any():
@@ -238,7 +245,8 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
         row = int(np.flatnonzero(np.abs(rate) > 0.2)[0])
         raise InputError(
             f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}; rates are fractions per "
-            "interval. Way out: delete the file and download it again"
+            "interval",
+            "delete the file and download it again",
         )
     hours = np.round(np.diff(event, prepend=event[:1]) / HOUR)
     hours[~np.isin(hours, (1, 2, 4, 8))] = np.nan
@@ -277,8 +285,8 @@ def candles(datadir: Path, pair: str, timeframe: str, exchange: str | None) -> p
     frame = read_table(path, ("open", "high", "low", "close", "volume")) if path else None
     if frame is None or len(frame) == 0:
         raise InputError(
-            f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)}). Way out: "
-            f"{download_command(exchange or venues.exchange_of(datadir), pair, timeframe)}"
+            f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)})",
+            f"{download_command(exchange or venues.exchange_of(datadir), pair, timeframe)}",
         )
     return frame
 

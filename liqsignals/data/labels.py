@@ -149,8 +149,9 @@ def snapshot_times(
     if twice.size:
         row = twice[0]
         raise InputError(
-            f"{what}: two different open-interest values for {iso(label[row])} ({amount[row - 1]!r} and {amount[row]!r}). "
-            "Way out: remove the wrong row; exchanges keep only 30 days of open interest, so do not delete older files"
+            f"{what}: two different open-interest values for {iso(label[row])} ({amount[row - 1]!r} and "
+            f"{amount[row]!r})",
+            "remove the wrong row; exchanges keep only 30 days of open interest, so do not delete older files",
         )
     snapshot = label + np.where(kind == START, period_ns, 0)
     order = np.argsort(snapshot, kind="stable")

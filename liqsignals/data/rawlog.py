@@ -97,7 +97,8 @@ class RawLog:
         except OSError as error:
             path, self._path = self._path, None
             raise InputError(
-                f"{path or self.folder}: cannot be written ({error.strerror or error}). Way out: make room on the disk"
+                f"{path or self.folder}: cannot be written ({error.strerror or error})",
+                "make room on the disk",
             ) from error
         self._lines, self._size = [], 0
 

@@ -24,7 +24,10 @@ from liqsignals.records import Records
 def check_extras(extras: Path | None) -> None:
     """Raise InputError for a folder of extras that was named and is not there."""
     if extras is not None and not extras.is_dir():
-        raise InputError(f"there is no extras folder {extras}. Way out: make it, or leave the setting out")
+        raise InputError(
+            f"there is no extras folder {extras}",
+            "make it, or leave the setting out",
+        )
 
 
 def venue_dirs(extras: Path) -> dict[str, Path]:
@@ -52,8 +55,8 @@ def writer(extras: Path, who: str) -> Iterator[None]:
         except OSError:
             file.seek(0)
             raise InputError(
-                f"another liqsignals {who} (process {file.read().strip() or '?'}) writes into {extras}. Way out: wait for it, "
-                "or stop it"
+                f"another liqsignals {who} (process {file.read().strip() or '?'}) writes into {extras}",
+                "wait for it, or stop it",
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -179,7 +182,8 @@ def _read(path: Path, dtype: np.dtype[np.void]) -> Records:
             out[name] = table[name].to_numpy()
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise InputError(
-            f"{path} cannot be read ({str(error).splitlines()[0][:100]}). Way out: delete the file and run the same liqsignals download again"
+            f"{path} cannot be read ({str(error).splitlines()[0][:100]})",
+            "delete the file and run the same liqsignals download again",
         ) from error
     return out
 

@@ -189,7 +189,7 @@ def map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None
     for what, there in (("candles", tape.bars), ("open interest", tape.open_interest)):
         if there is None or len(there) == 0:
             raise InputError(
-                f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)}); a map needs them. Way "
-                f"out: {freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)}"
+                f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)}); a map needs them",
+                f"{freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)}",
             )
     return tape

@@ -421,7 +421,10 @@ def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str
     if config is None:
         return None
     if not config.is_file():
-        raise InputError(f"there is no configuration {config}. Way out: name freqtrade's config.json")
+        raise InputError(
+            f"there is no configuration {config}",
+            "name freqtrade's config.json",
+        )
     try:
         read = json.loads(config.read_text())
         if not isinstance(read, dict):

@@ -202,7 +202,10 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     try:
         import scipy.optimize  # noqa: F401
     except ImportError as error:
-        raise InputError("calibrate needs scipy. Way out: pip install -e '.[truth]'") from error
+        raise InputError(
+            "calibrate needs scipy",
+            "pip install -e '.[truth]'",
+        ) from error
     prior = liqmap.Parameters()
     lacking = _lacks(markets, prior)
     if lacking:

@@ -86,7 +86,10 @@ def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Li
     else:
         found = _hourly(frame, path, unit, tape)
     if len(found.hours) == 0:
-        raise InputError(f"{path} holds no whole hour. Way out: give a longer table")
+        raise InputError(
+            f"{path} holds no whole hour",
+            "give a longer table",
+        )
     if tape is not None:
         _check_sides(found, tape, path)
     for note in found.notes:
@@ -99,12 +102,18 @@ def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Li
 
 def _frame(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise InputError(f"there is no file {path}. Way out: name a table of liquidations")
+        raise InputError(
+            f"there is no file {path}",
+            "name a table of liquidations",
+        )
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path}: unknown ending; use one of {', '.join(_SUFFIXES)}")
     frame = files.read_stable(path, _load)
     if len(frame) == 0:
-        raise InputError(f"{path} holds no rows. Way out: download it again")
+        raise InputError(
+            f"{path} holds no rows",
+            "download it again",
+        )
     return frame
 
 
@@ -129,16 +138,23 @@ def _unwrapped(content: Any, path: Path) -> list[dict[str, Any]]:
     if isinstance(content, dict) and "data" in content:
         if str(content.get("code", "0")) != "0":
             raise InputError(
-                f"{path} is an error of the vendor, not a table: {content.get('msg')}. Way out: download it again"
+                f"{path} is an error of the vendor, not a table: {content.get('msg')}",
+                "download it again",
             )
         content = content["data"]
     if isinstance(content, list) and content and isinstance(content[0], dict) and "history" in content[0]:
         if len(content) != 1:
             names = ", ".join(str(c.get("symbol")) for c in content)
-            raise InputError(f"{path} holds several symbols ({names}). Way out: keep one in a file")
+            raise InputError(
+                f"{path} holds several symbols ({names})",
+                "keep one in a file",
+            )
         content = content[0]["history"]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise InputError(f"{path} is no list of rows. Way out: give the vendor's answer as it came")
+        raise InputError(
+            f"{path} is no list of rows",
+            "give the vendor's answer as it came",
+        )
     return content
 
 
@@ -150,12 +166,16 @@ def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
     name = next((n for n in _TIMES if n in frame.columns), None)
     if name is None:
         raise InputError(
-            f"{path} has no time column ({', '.join(_TIMES)}; it has: {', '.join(map(str, frame.columns))}). Way out: rename it"
+            f"{path} has no time column ({', '.join(_TIMES)}; it has: {', '.join(map(str, frame.columns))})",
+            "rename it",
         )
     column = frame[name]
     missing = np.flatnonzero(column.isna().to_numpy())
     if missing.size:
-        raise InputError(f"{path}: row {missing[0]} has no {name}. Way out: remove the row")
+        raise InputError(
+            f"{path}: row {missing[0]} has no {name}",
+            "remove the row",
+        )
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return np.asarray(column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64"), np.int64), name
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
@@ -172,8 +192,8 @@ def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
     if naive.size:
         row = int(naive[0])
         raise InputError(
-            f"{path}: row {row}, column '{name}': {text.iloc[row]!r} has no time zone. Way out: write it as "
-            "2026-01-31T12:00:00Z, or as an epoch in s, ms or ns"
+            f"{path}: row {row}, column '{name}': {text.iloc[row]!r} has no time zone",
+            "write it as 2026-01-31T12:00:00Z, or as an epoch in s, ms or ns",
         )
     try:
         dates = pd.to_datetime(text, utc=True, format="ISO8601")
@@ -181,7 +201,8 @@ def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
         # pandas goes on for lines about formats.
         told = str(error).splitlines()[0]
         raise InputError(
-            f"{path}: column '{name}' holds something that is no time ({told}). Way out: mend it"
+            f"{path}: column '{name}' holds something that is no time ({told})",
+            "mend it",
         ) from error
     return np.asarray(dates.dt.as_unit("ns").astype("int64"), np.int64), name
 
@@ -194,8 +215,8 @@ def _epochs(values: NDArray[Any], path: Path, name: str) -> Int64Array:
         if ((whole >= low) & (whole < high)).all() and (whole == np.floor(whole)).all():
             return np.asarray(whole.astype(np.int64) * factor, np.int64)
     raise InputError(
-        f"{path}: column '{name}' (first: {whole[0]}) is no epoch in s, ms, us or ns throughout. Way out: write times as "
-        "2026-01-31T12:00:00Z"
+        f"{path}: column '{name}' (first: {whole[0]}) is no epoch in s, ms, us or ns throughout",
+        "write times as 2026-01-31T12:00:00Z",
     )
 
 
@@ -208,15 +229,16 @@ def _amounts(frame: pd.DataFrame, names: tuple[str, str], path: Path) -> Float64
         if text.size:
             row = int(text[0])
             raise InputError(
-                f"{path}: row {row}, column '{name}': {frame[name].iloc[row]!r} is no number. Way out: mend the row"
+                f"{path}: row {row}, column '{name}': {frame[name].iloc[row]!r} is no number",
+                "mend the row",
             )
         out[side] = numbers.to_numpy(np.float64)
         bad = np.flatnonzero((out[side] < 0) | np.isinf(out[side]))
         if bad.size:
             row = int(bad[0])
             raise InputError(
-                f"{path}: row {row}, column '{name}': {out[side, row]:g} must be a number of at least 0. Way out: if the sign "
-                "tells the side, split it into two columns"
+                f"{path}: row {row}, column '{name}': {out[side, row]:g} must be a number of at least 0",
+                "if the sign tells the side, split it into two columns",
             )
     return out
 
@@ -227,16 +249,20 @@ def _hourly(frame: pd.DataFrame, path: Path, unit: str | None, tape: Tape | None
         what = "no columns of long and short liquidations" if not known else "several columns of liquidations"
         have = ", ".join(map(str, frame.columns))
         ways = ", ".join(f"{a}/{b}" for a, b, _ in _COLUMNS)
-        raise InputError(f"{path} has {what} (it has: {have}). Way out: keep one pair of {ways}")
+        raise InputError(
+            f"{path} has {what} (it has: {have})",
+            f"keep one pair of {ways}",
+        )
     long, short, told = known[0]
     if told is None and unit is None:
         raise InputError(
-            f"{path}: the columns {long} and {short} do not say whether they count USD or coins. Way out: --unit usd or "
-            "--unit base (Coinalyze counts coins unless it was asked with convert_to_usd=true)"
+            f"{path}: the columns {long} and {short} do not say whether they count USD or coins",
+            "--unit usd or --unit base (Coinalyze counts coins unless it was asked with convert_to_usd=true)",
         )
     if told is not None and unit is not None and told != unit:
         raise InputError(
-            f"{path}: the columns {long} and {short} count {told}, --unit says {unit}. Way out: leave it out"
+            f"{path}: the columns {long} and {short} count {told}, --unit says {unit}",
+            "leave it out",
         )
     unit = told or unit
     hours, time_name = _times(frame, path)
@@ -263,14 +289,16 @@ def _hourly(frame: pd.DataFrame, path: Path, unit: str | None, tape: Tape | None
     if unit == "base":
         if tape is None:
             raise InputError(
-                f"{path} counts coins, and without candles there is no price for them. Way out: give --datadir"
+                f"{path} counts coins, and without candles there is no price for them",
+                "give --datadir",
             )
         price = _mean_close(tape, hours)
         kept = np.isfinite(price)
         if not kept.any():
             raise InputError(
-                f"{path} counts coins, and none of its hours ({iso(int(hours[0]))} .. {iso(int(hours[-1]))}) has its candles of {tape.pair} "
-                "to value them by. Way out: candles of that span (liqsignals download), or a table in USD"
+                f"{path} counts coins, and none of its hours ({iso(int(hours[0]))} .. {iso(int(hours[-1]))}) has "
+                f"its candles of {tape.pair} to value them by",
+                "candles of that span (liqsignals download), or a table in USD",
             )
         notes.append("coins valued at the mean close of the hour's bars")
         if not kept.all():
@@ -283,20 +311,21 @@ def _check_hours(hours: Int64Array, order: NDArray[np.intp], path: Path) -> None
     off = np.flatnonzero(hours % HOUR != 0)
     if off.size:
         raise InputError(
-            f"{path}: row {off[0]} ({iso(hours[off[0]])}) is not at a full hour; an hourly table is needed. Way out: ask the "
-            "vendor for an interval of 1h, or add the rows up by hour"
+            f"{path}: row {off[0]} ({iso(hours[off[0]])}) is not at a full hour; an hourly table is needed",
+            "ask the vendor for an interval of 1h, or add the rows up by hour",
         )
     steps = np.diff(hours[order])
     twice = np.flatnonzero(steps == 0)
     if twice.size:
         row = int(order[twice[0] + 1])
         raise InputError(
-            f"{path}: row {row} repeats the hour {iso(hours[row])}. Way out: keep one (if they are venues, add them up)"
+            f"{path}: row {row} repeats the hour {iso(hours[row])}",
+            "keep one (if they are venues, add them up)",
         )
     if len(steps) and steps.min() > HOUR:
         raise InputError(
-            f"{path}: its rows are {timeframe_name(int(steps.min()))} apart; an hourly table is needed. Way out: ask the vendor "
-            "for an interval of 1h"
+            f"{path}: its rows are {timeframe_name(int(steps.min()))} apart; an hourly table is needed",
+            "ask the vendor for an interval of 1h",
         )
 
 
@@ -312,7 +341,8 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
     bad = np.flatnonzero(np.isnan(usd))
     if bad.size:
         raise InputError(
-            f"{path}: row {bad[0]} has no usd. Way out: usd = price x base, in coins; remove the row if unknown"
+            f"{path}: row {bad[0]} has no usd",
+            "usd = price x base, in coins; remove the row if unknown",
         )
     hour = at // HOUR
     first, last = int(hour.min()) + 1, int(hour.max())
@@ -340,8 +370,9 @@ def _sides(column: pd.Series, path: Path) -> Int64Array:
     if odd.size:
         row = int(odd[0])
         raise InputError(
-            f"{path}: row {row}: side {column.iloc[row]!r} is not the side of a liquidated position (long or 0, short or 1). "
-            "Way out: of a liquidated long Binance and OKX say SELL, Bybit says Buy; write long or short"
+            f"{path}: row {row}: side {column.iloc[row]!r} is not the side of a liquidated position (long or 0, "
+            "short or 1)",
+            "of a liquidated long Binance and OKX say SELL, Bybit says Buy; write long or short",
         )
     return np.asarray(known.to_numpy(np.int64))
 
@@ -369,6 +400,7 @@ def _check_sides(found: Liquidations, tape: Tape, path: Path) -> None:
     longs, shorts = found.usd
     if longs[fell].sum() < shorts[fell].sum() and longs[rose].sum() > shorts[rose].sum():
         raise InputError(
-            f"{path}: in {int(fell.sum())} hours that fell more than 1 % shorts were liquidated, in {int(rose.sum())} that rose "
-            "longs: the sides are swapped, or the times are not UTC. Way out: swap the two columns, or mend the times"
+            f"{path}: in {int(fell.sum())} hours that fell more than 1 % shorts were liquidated, in "
+            f"{int(rose.sum())} that rose longs: the sides are swapped, or the times are not UTC",
+            "swap the two columns, or mend the times",
         )

@@ -69,14 +69,16 @@ def case(tape: Tape, hours: Int64Array, real: Float64Array, fit_until: int) -> C
     test = hours >= fit_until
     if min(int(test.sum()), int((~test).sum())) < LEAST_HOURS:
         raise InputError(
-            f"validate: {int((~test).sum())} hours before {iso(fit_until)} and {int(test.sum())} from it on; {LEAST_HOURS} are needed on "
-            "either side. Way out: another --fit-until, or a longer table"
+            f"validate: {int((~test).sum())} hours before {iso(fit_until)} and {int(test.sum())} from it on; "
+            f"{LEAST_HOURS} are needed on either side",
+            "another --fit-until, or a longer table",
         )
     moved = fit.moves(tape, hours)
     if not np.isfinite(moved[:, test]).any():
         raise InputError(
             f"validate: no candles of {tape.pair} in the hours to score, {iso(int(hours[test][0]))} .. "
-            f"{iso(int(hours[-1]))}. Way out: candles of that span (liqsignals download)"
+            f"{iso(int(hours[-1]))}",
+            "candles of that span (liqsignals download)",
         )
     return Case(tape, hours, real, moved, _anew(tape, hours), np.asarray(test))
 
@@ -221,7 +223,8 @@ def _trees(c: Case, table: Float64Array, seeds: int = 3) -> Float64Array:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise InputError(
-            "validate's boosted trees need scikit-learn. Way out: pip install -e '.[truth]', or --no-baselines"
+            "validate's boosted trees need scikit-learn",
+            "pip install -e '.[truth]', or --no-baselines",
         ) from error
     out = np.full(c.real.shape, np.nan)
     with threadpool_limits(limits=1):  # threads cost more than they save on some thousand rows
@@ -556,7 +559,8 @@ def true_levels(path: Path, coin: str) -> list[tuple[int, float, list[list[tuple
         lines = path.read_text().splitlines()
     except OSError as error:
         raise InputError(
-            f"--hyperliquid {path}: cannot be read ({error.strerror}). Way out: name an existing file"
+            f"--hyperliquid {path}: cannot be read ({error.strerror})",
+            "name an existing file",
         ) from error
     for n, line in enumerate(lines):
         if not line.strip():
@@ -573,10 +577,14 @@ def true_levels(path: Path, coin: str) -> list[tuple[int, float, list[list[tuple
             out.append((parse_time(row["lastUpdated"]), float(of["currentPrice"]), levels))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"--hyperliquid {path}: row {n} is no snapshot of levels ({error!r}). Way out: remove it"
+                f"--hyperliquid {path}: row {n} is no snapshot of levels ({error!r})",
+                "remove it",
             ) from error
     if not out:
-        raise InputError(f"--hyperliquid {path} holds no levels of {coin}. Way out: leave the option out")
+        raise InputError(
+            f"--hyperliquid {path} holds no levels of {coin}",
+            "leave the option out",
+        )
     return sorted(out, key=lambda s: s[0])
 
 
@@ -673,7 +681,10 @@ def validate(
     `fit_until` (ns): trees learn before it, everything is scored from it on. `found` is JSON-able; NaN is None.
     """
     if len(hours) == 0:
-        raise InputError("validate: no hours of liquidations in the span. Way out: another --from or --to")
+        raise InputError(
+            "validate: no hours of liquidations in the span",
+            "another --from or --to",
+        )
     for size in candles:  # refused before the work, not after it
         coarser(tape, size)
     parameters, seen = fitted.parameters, trained(fitted)

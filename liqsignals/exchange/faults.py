@@ -99,10 +99,14 @@ def read_faults(path: Path) -> tuple[Fault, ...]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}). Way out: docs/replay.md has an example") from error
+        raise InputError(
+            f"{path}: not readable as JSON ({error})",
+            "docs/replay.md has an example",
+        ) from error
     if not isinstance(content, dict) or set(content) != {"faults"} or not isinstance(content["faults"], list):
         raise InputError(
-            f'{path}: must be {{"faults": [...]}} and nothing else. Way out: docs/replay.md has an example'
+            f'{path}: must be {{"faults": [...]}} and nothing else',
+            "docs/replay.md has an example",
         )
     return _sorted(_fault(entry, f"{path}: fault {row}") for row, entry in enumerate(content["faults"], 1))
 

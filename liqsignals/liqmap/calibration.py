@@ -102,7 +102,8 @@ def load(path: Path) -> Calibration:
         content = path.expanduser().read_bytes()
     except OSError as error:
         raise InputError(
-            f"calibration {path}: cannot be read ({error.strerror}). Way out: name an existing file"
+            f"calibration {path}: cannot be read ({error.strerror})",
+            "name an existing file",
         ) from error
     return _parsed(content, str(path), "Way out: make it anew with liqsignals calibrate")
 

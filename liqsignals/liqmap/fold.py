@@ -100,8 +100,9 @@ def plan(tape: Tape) -> Plan:
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
         raise InputError(
-            f"{tape.pair}: the bar that closed at {iso(int(at[row]))} has its open or close outside low .. high, or a price that "
-            "is none. Way out: download its candles again"
+            f"{tape.pair}: the bar that closed at {iso(int(at[row]))} has its open or close outside low .. high, "
+            "or a price that is none",
+            "download its candles again",
         )
     return Plan(
         opening, low, high, close, volume, at, base, measured, change, known, event_from, event_to, starts,

@@ -39,7 +39,10 @@ def run_backtest(run: Run) -> None:
     freqtrade.check_datadir(run.datadir)
     for what, path in (("configuration", run.config), ("user_data folder", run.userdir)):
         if not path.exists():
-            raise InputError(f"there is no {what} {path}. Way out: run from the project's folder, or name it")
+            raise InputError(
+                f"there is no {what} {path}",
+                "run from the project's folder, or name it",
+            )
     simulated = simulated_label(run.datadir)
     _, stop = parse_timerange(run.timerange)
     for pair in run.pairs:

@@ -33,8 +33,8 @@ def faketime_library() -> Path:
             if (folder / _NAME).is_file():
                 return folder / _NAME
     raise InputError(
-        "libfaketime is not installed: without it no bot can live in another time than this machine's. "
-        "Way out: apt install libfaketime (Debian, Ubuntu)"
+        "libfaketime is not installed: without it no bot can live in another time than this machine's",
+        "apt install libfaketime (Debian, Ubuntu)",
     )
 
 

@@ -128,7 +128,10 @@ def strategy_file(folder: Path, name: str) -> Path:
     for path in sorted(folder.glob("*.py")):
         if re.search(rf"^class {re.escape(name)}\b", path.read_text(), re.MULTILINE):
             return path
-    raise InputError(f"no file in {folder} defines the strategy {name}. Way out: check --strategy and --userdir")
+    raise InputError(
+        f"no file in {folder} defines the strategy {name}",
+        "check --strategy and --userdir",
+    )
 
 
 def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.DataFrame], list[Trade]]:
@@ -162,7 +165,10 @@ def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.Data
     for pair in span.pairs:
         path = frames / f"{stem(pair)}.pkl"
         if not path.exists():
-            raise InputError(f"the backtest had no candles of {pair} in the span. Way out: choose another --timerange")
+            raise InputError(
+                f"the backtest had no candles of {pair} in the span",
+                "choose another --timerange",
+            )
         kept[pair] = pd.read_pickle(path).set_index("date")
     return kept, sorted(map(driver.from_backtest, told), key=lambda t: t.opened)
 

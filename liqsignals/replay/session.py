@@ -47,7 +47,10 @@ def as_of(datadir: Path, at: int, out: Path) -> Path:
         length = duration_ns(timeframe) if kind in ("futures", "mark") else 0
         kept = frame[frame["date"] <= to_dates(np.array([at - length]))[0]]
         if kind == "futures" and len(kept) == 0:
-            raise InputError(f"{path}: begins after {iso(at)}, where the replay begins. Way out: begin later")
+            raise InputError(
+                f"{path}: begins after {iso(at)}, where the replay begins",
+                "begin later",
+            )
         staged = copy / path.name
         kept.reset_index(drop=True).to_feather(staged)
         staged.replace(copy / "futures" / path.name)

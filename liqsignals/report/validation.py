@@ -181,7 +181,10 @@ def write_html(v: Validation, out: Path, title: str) -> None:
         from plotly.offline import get_plotlyjs
         from plotly.subplots import make_subplots
     except ImportError as error:
-        raise InputError("validate --report needs plotly. Way out: pip install -e '.[truth]'") from error
+        raise InputError(
+            "validate --report needs plotly",
+            "pip install -e '.[truth]'",
+        ) from error
     c, test = v.case, v.case.test
     figures: list[tuple[str, Any]] = []
 

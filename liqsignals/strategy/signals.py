@@ -193,8 +193,9 @@ class Signals:
         folder = venues.known_exchange(Path(config["datadir"]))
         if exchange is not None and folder is not None and folder != exchange:
             raise InputError(
-                f"config: the exchange is '{exchange}', but the data directory {config['datadir']} belongs to '{folder}', "
-                "and open interest is counted differently. Way out: set exchange.name to the data's exchange"
+                f"config: the exchange is '{exchange}', but the data directory {config['datadir']} belongs to "
+                f"'{folder}', and open interest is counted differently",
+                "set exchange.name to the data's exchange",
             )
         calibrated = calibration.choose(block.get("calibration"))
         return cls(Path(config["datadir"]), extras=extras, finest=finest, exchange=exchange, calibrated=calibrated)
