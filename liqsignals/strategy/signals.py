@@ -22,12 +22,13 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import features, files, liqmap, records, venues
-from liqsignals.clock import DAY, MINUTE, SECOND, duration_ns, iso, open_time, timeframe_name
+from liqsignals.clock import DAY, MINUTE, SECOND, dates_ns, duration_ns, iso, open_time, timeframe_name
 from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
 from liqsignals.records import Records, later
+from liqsignals.strategy import annotations
 from liqsignals.strategy.guard import LATE
 
 logger = logging.getLogger(__name__)
@@ -159,6 +160,8 @@ class Signals:
         #: The prior, unless given: from_config gives the configured one, or the one that ships.
         self.calibration = calibrated or calibration.uncalibrated()
         self._markets: dict[str, _Market | None] = {}
+        #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
+        self._views: dict[tuple[str, int], annotations.View] = {}
         self._hindsight_told = False
 
     @classmethod
@@ -242,11 +245,28 @@ class Signals:
                 tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
             parameters, memo = self.calibration.parameters(pair), market.memos[timeframe]
             columns = features.compute(tape, at, closes, length, parameters, memo)
+            self._views[pair, length] = annotations.View.of(tape, memo, parameters)
             if live:
                 market.settle()
         new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
         old = [c for c in features.NAMES if c in dataframe.columns]
         return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+
+    def annotations(self, pair: str, start: Any, end: Any, dataframe: pd.DataFrame) -> list[dict[str, Any]]:
+        """The map for FreqUI: what a strategy's `plot_annotations` returns. See strategy/annotations.py.
+
+        `start` and `end` are the first and last `date` of `dataframe`, the analysed candles that are shown. Raises nothing: a
+        chart without boxes and one line in the log are better than no chart.
+        """
+        try:
+            if len(dataframe) < 2:
+                return []
+            length = int(np.diff(dates_ns(dataframe["date"], "dataframe")).min())
+            view = self._views.get((pair, length))
+            return [] if view is None else annotations.annotations(view, dataframe, length)
+        except Exception as error:
+            logger.warning("%s: no annotations from %s to %s (%s: %s)", pair, start, end, type(error).__name__, error)
+            return []
 
     def _tell_hindsight(self, pair: str, first: int) -> None:
         """Say once where a backtest uses a calibration on candles that it was fitted on, or before them."""
