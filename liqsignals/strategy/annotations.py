@@ -23,9 +23,10 @@ from liqsignals.records import Float64Array, open_interest_max_age
 COLOURS = {kernels.LONG: (58, 134, 214), kernels.SHORT: (230, 126, 20)}
 WORDS = {kernels.LONG: "longs", kernels.SHORT: "shorts"}
 
-#: Boxes in a chart, and how many of them and of the sweeps have room for a label.
+#: Boxes in a chart, how many sweeps have room for a label, and from how many candles on a box has.
 MOST_BOXES = 40
-MOST_LABELS = 12
+MOST_LABELS = 6
+LABEL_CANDLES = 13
 #: The map is read at this many candles at most: 1,000 candles are read at every fifth.
 MOST_READINGS = 200
 #: A cluster that has lost this share of its USD without being reached is gone.
@@ -193,38 +194,47 @@ def annotations(view: View, dataframe: pd.DataFrame, timeframe_ns: int, most: in
     boxes = found[:most]
     largest = max((one.usd for one in boxes), default=1.0)
     out: list[dict[str, Any]] = []
-    for n, one in enumerate(boxes):
+    for one in boxes:
         share = np.sqrt(one.usd / largest)
         # A cluster that is born and swept within a candle has no width: leave the point alone to tell of it.
         if one.last > one.born:
             out.append({
                 "type": "area", "start": dates[one.born], "end": dates[one.last], "y_start": one.low, "y_end": one.high,
                 "color": _rgba(one.side, 0.08 + 0.37 * share), "z_level": 1,
-                "label": f"{usd_words(one.usd)} {WORDS[one.side]}" if n < MOST_LABELS else "",
+                "label": f"{usd_words(one.usd)} {WORDS[one.side]}" if one.last - one.born >= LABEL_CANDLES else "",
             })  # fmt: skip
     swept = [one for one in boxes if one.swept]
     for n, one in enumerate(swept):
         out.append({
             "type": "point", "x": dates[one.last], "y": one.price, "color": _rgba(one.side, 1.0), "shape": "circle",
             "size": round(5 + 9 * np.sqrt(one.usd / largest)), "z_level": 3,
-            "label": f"swept {usd_words(one.usd)}" if n < MOST_LABELS // 2 else "",
+            "label": f"swept {usd_words(one.usd)}" if n < MOST_LABELS else "",
         })  # fmt: skip
-    return out + _edges(found, dates, high, low, float(close[-1])) + _targets(dataframe, dates)
+    return out + _edges(found, dataframe, dates) + _targets(dataframe, dates)
 
 
-def _edges(found: Sequence[Life], dates: Any, high: Float64Array, low: Float64Array, close: float) -> list[dict[str, Any]]:
-    """The largest standing clusters beyond the candles that FreqUI opens with: it cuts their boxes off, so name them there."""
-    out = []
-    for side, edge, turn in (
-        (kernels.SHORT, float(high[-SHOWN:].max()), 0),
-        (kernels.LONG, float(low[-SHOWN:].min()), 180),
+def _edges(found: Sequence[Life], dataframe: pd.DataFrame, dates: Any) -> list[dict[str, Any]]:
+    """What stands beyond the candles that FreqUI opens with, which cuts its boxes off: the largest clusters, and all within 5 %."""
+    out: list[dict[str, Any]] = []
+    last = dataframe.iloc[-1]
+    top, bottom = float(dataframe["high"].iloc[-SHOWN:].max()), float(dataframe["low"].iloc[-SHOWN:].min())
+    # A label stands above its point: at the upper edge it needs room below the axis of time.
+    for side, edge, at, turn in (
+        (kernels.SHORT, top, top - 0.06 * (top - bottom), 0),
+        (kernels.LONG, bottom, bottom, 180),
     ):
         beyond = [o for o in found if o.side == side and o.standing and (o.low > edge if turn == 0 else o.high < edge)]
-        for n, one in enumerate(beyond[:MOST_EDGE]):
+        told = [
+            f"{usd_words(one.usd)} {WORDS[side]} at {one.price:,.6g} ({one.price / last['close'] - 1.0:+.1%})"
+            for one in beyond[:MOST_EDGE]
+        ]
+        within = last.get(f"liq_{WORDS[side][:-1]}_usd_5pct", np.nan)
+        if np.isfinite(within):
+            told.append(f"{usd_words(within)} {WORDS[side]} within 5 %")
+        for n, label in enumerate(told):
             out.append({
-                "type": "point", "x": dates[-min(len(dates), 1 + SHOWN * (1 + 2 * n) // 8)], "y": edge, "shape": "triangle",
-                "size": 10, "rotate": turn, "color": _rgba(side, 1.0), "z_level": 4,
-                "label": f"{usd_words(one.usd)} {WORDS[side]} at {one.price:,.6g} ({one.price / close - 1.0:+.1%})",
+                "type": "point", "x": dates[-min(len(dates), 1 + SHOWN * (1 + 2 * n) // 8)], "y": at, "shape": "triangle",
+                "size": 10, "rotate": turn, "color": _rgba(side, 1.0), "z_level": 4, "label": label,
             })  # fmt: skip
     return out
 

@@ -77,7 +77,7 @@ class RejectionFade(IStrategy):
     stop_buffer = DecimalParameter(0.001, 0.004, default=0.002, decimals=3, space="sell")
     max_hours = IntParameter(1, 12, default=4, space="sell")
 
-    # Orange: shorts, above price. Blue: longs, below it. The columns' own names stand in the README.
+    # Orange: shorts, above price. Blue: longs, below it. FreqUI has room for ten letters a title.
     plot_config = {
         "main_plot": {
             "ema": {"color": "#888888"},
@@ -85,12 +85,12 @@ class RejectionFade(IStrategy):
             "liq_below_price": {"color": "#3a86d6"},
         },
         "subplots": {
-            "liquidated, USD": {
+            "swept USD": {
                 "liq_swept_short_usd": {"color": "#e67e14", "type": "bar"},
                 "liq_swept_long_usd": {"color": "#3a86d6", "type": "bar"},
             },
-            "open interest, 1 h": {"liq_oi_change_1h": {"color": "#7f7f7f"}},
-            "crowding, z": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#8c564b"}},
+            "OI, 1 h": {"liq_oi_change_1h": {"color": "#7f7f7f"}},
+            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#8c564b"}},
         },
     }
 

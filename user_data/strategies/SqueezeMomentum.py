@@ -76,7 +76,7 @@ class SqueezeMomentum(IStrategy):
     # Only the tag depends on it.
     crowded_shorts_z = -1.0
 
-    # Orange: shorts, above price. Blue: longs, below it. The columns' own names stand in the README.
+    # Orange: shorts, above price. Blue: longs, below it. FreqUI has room for ten letters a title.
     plot_config = {
         "main_plot": {
             "ema": {"color": "#888888"},
@@ -84,14 +84,14 @@ class SqueezeMomentum(IStrategy):
             "liq_below_price": {"color": "#3a86d6"},
         },
         "subplots": {
-            "way to the wall": {"liq_above_distance": {"color": "#e67e14"}},
-            "USD within 2 %": {"liq_short_usd_2pct": {"color": "#e67e14"}, "liq_long_usd_2pct": {"color": "#3a86d6"}},
+            "to wall": {"liq_above_distance": {"color": "#e67e14"}},
+            "USD, 2 %": {"liq_short_usd_2pct": {"color": "#e67e14"}, "liq_long_usd_2pct": {"color": "#3a86d6"}},
             "trend": {
                 "adx": {"color": "#7f7f7f"},
                 "plus_di": {"color": "#2ca02c"},
                 "minus_di": {"color": "#d62728"},
             },
-            "crowding, z": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#8c564b"}},
+            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#8c564b"}},
         },
     }
 
