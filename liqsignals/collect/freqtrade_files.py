@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
-from liqsignals.data import freqtrade, labels
+from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
 from liqsignals.files import stem
 from liqsignals.records import BAR, Records
+from liqsignals.venues import BINANCE_FLIP
 
 _STAGE = ".liqsignals-"
 
@@ -194,7 +195,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     if len(both) == len(old) and np.array_equal(both["base"], old["base"]):
         return 0
     at, base = both["at"].to_numpy(np.int64), both["base"].to_numpy(np.float64)
-    for label in (at - period, at, np.where(at > _FLIP, at - period, at)):
+    for label in (at - period, at, np.where(at > BINANCE_FLIP, at - period, at)):
         frame = pd.DataFrame(
             {
                 "date": to_dates(label),
@@ -221,10 +222,6 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
             )
         _move_in(staged, final)
     return len(both) - len(old)
-
-
-#: Labels later than this instant name starts where nothing tells (labels.documented_convention).
-_FLIP = labels._BINANCE_FLIP
 
 
 def _interest(path: Path, timeframe: str, bars: Records | None, exchange: str) -> pd.DataFrame:

@@ -235,7 +235,7 @@ def open_interest(
 def funding(frame: pd.DataFrame, what: str) -> Records:
     """FUNDING records of a frame of settled rates; the interval is the distance to the settlement before.
 
-    A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it. Rows before the first
+    A distance that is none of venues.FUNDING_INTERVALS_H (a missing row) keeps the interval before it. Rows before the first
     such distance, the file's first row among them, are not taken: nothing tells what they cover.
     """
     missing = frame["funding_rate"].isna().to_numpy()
@@ -248,8 +248,7 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
             "interval",
             "delete the file and download it again",
         )
-    hours = np.round(np.diff(event, prepend=event[:1]) / HOUR)
-    hours[~np.isin(hours, (1, 2, 4, 8))] = np.nan
+    hours = venues.funding_interval(np.round(np.diff(event, prepend=event[:1]) / HOUR))
     # The last whole distance at or before each row; none before the first.
     newest = np.maximum.accumulate(np.where(np.isfinite(hours), np.arange(len(hours)), -1))
     told = newest >= 0

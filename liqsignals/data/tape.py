@@ -45,7 +45,7 @@ class Tape:
     #: Settled funding by venue; the venue traded on comes first.
     funding: dict[str, Records] = field(default_factory=dict)
     flow: Records | None = None
-    #: Label convention that the open-interest file ends with (labels.END or START), None where nothing tells.
+    #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing tells.
     labels: int | None = None
     #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
     since: int = 0

@@ -34,7 +34,7 @@ from liqsignals.strategy.signals import Signals
 #: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
 LIVE_ROWS = 499
 #: Settlements lie at most this far apart; the half hour is for jitter.
-FUNDING_GAP = 8 * HOUR + 30 * MINUTE
+FUNDING_GAP = max(venues.FUNDING_INTERVALS_H) * HOUR + 30 * MINUTE
 #: A candle is downloaded after it closed, so the newest file may lack one.
 LATE_BARS = 2
 #: A bot writes little, but a full disk tears what it writes.
@@ -244,7 +244,7 @@ def _is_folded(path: Path) -> bool:
 
 def _funding_max_age(times: Int64Array) -> int:
     hours = int(np.round(np.diff(times[-2:])[0] / HOUR)) if len(times) > 1 else 8
-    return 2 * HOUR * (hours if hours in (1, 2, 4, 8) else 8)
+    return 2 * HOUR * (hours if hours in venues.FUNDING_INTERVALS_H else 8)
 
 
 def _flow_series(path: Path) -> Series | None:
@@ -316,7 +316,7 @@ def _labels(
             "series": name,
             "from": iso(days[a])[:10],
             "to": iso(days[b] - 1 if b < len(days) else last)[:10],
-            "convention": "start of period" if kinds[a] == labels.START else "end of period",
+            "convention": "start of period" if kinds[a] == venues.LABEL_START else "end of period",
             "evidence": "open interest moves with the volume of the bars"
             if told is not None
             else "vendor's documentation",

@@ -18,6 +18,7 @@ from pyarrow import feather, ipc
 
 from liqsignals.data import labels
 from liqsignals.errors import InputError
+from liqsignals.venues import LABEL_START
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE
@@ -141,7 +142,7 @@ class Archive:
                 stored.date * _NS, stored.columns[0], period * MINUTE * _NS, bars.date * _NS, length * MINUTE * _NS,
                 bars.columns[4], "binance",
             )  # fmt: skip
-            start = kinds[np.searchsorted(days, rows.date * _NS, side="right") - 1] == labels.START
+            start = kinds[np.searchsorted(days, rows.date * _NS, side="right") - 1] == LABEL_START
             self._told[key] = np.maximum.accumulate(rows.date + np.where(start, period * MINUTE, 0))
         return self._told[key]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from liqsignals import records
+from liqsignals import records, venues
 from liqsignals.clock import HOUR, MINUTE, Int64Array
 from liqsignals.records import LONG, SHORT, Float64Array, Records
 from liqsignals.sources import decode
@@ -60,8 +60,8 @@ def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
     settled, rate = settled[new], rate[new]
     if (np.abs(rate) > 0.2).any():
         raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
-    hours = np.diff(settled, prepend=settled[:1]) / HOUR
-    told = np.isin(hours, (1, 2, 4, 6, 8)) & np.isfinite(rate)
+    hours = venues.funding_interval(np.diff(settled, prepend=settled[:1]) / HOUR)
+    told = np.isfinite(hours) & np.isfinite(rate)
     settled, rate, hours = settled[told], rate[told], hours[told]
     return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)
 
