@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from conftest import START, write
 
-from liqsignals import venues
+from liqsignals import records, venues
 from liqsignals.clock import HOUR, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.doctor import examine
-from liqsignals.sources import binance
+from liqsignals.sources import PROVIDERS, binance
 
 SETTLEMENTS = 40
 
@@ -48,3 +48,13 @@ def test_every_reader_knows_an_interval_of_funding(tmp_path: Path, interval: int
 @pytest.mark.parametrize("hours", [0, 3, 5, 7, 12, 16, 24])
 def test_what_no_venue_settles_at_is_no_interval(hours: int) -> None:
     assert np.isnan(venues.funding_interval(np.array([float(hours)]))).all()
+
+
+def test_every_kind_of_record_has_one_name() -> None:
+    declared = [value for value in vars(records).values() if isinstance(value, np.dtype)]
+    assert list(records.KINDS.values()) == declared, "in the order of the file, which orders ties on the tape"
+    assert len(records.STORED) == len(declared) - 1
+    assert records.STORED["open_interest"] == records.OI_VALUE
+    for provider in PROVIDERS:
+        for series in (*provider.series, *provider.streams):
+            assert series.kind in (*records.STORED, "contracts"), f"{provider.name} {series}"

@@ -339,16 +339,6 @@ def _venues(run: _Run) -> None:
             _rest(run, VENUES[venue], ("open_interest", "ratio", "taker", "funding"))
 
 
-_DTYPES = {
-    "open_interest": records.OI_VALUE,
-    "ratio": records.RATIO,
-    "taker": records.TAKER,
-    "funding": records.FUNDING,
-    "liquidated": records.LIQUIDATED,
-    "flow": records.FLOW,
-}
-
-
 def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
     """Bring the extras of one provider up to date through its REST API: what the disk does not have yet."""
     venue = provider.name
@@ -361,7 +351,7 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
             async def job(
                 fetch: Fetcher, series: list[Series] = series, pair: str = pair, kind: str = kind, folder: Path = folder
             ) -> None:
-                rows = store.read(folder, _DTYPES[kind], run.plan.start, run.plan.end + 1)
+                rows = store.read(folder, records.STORED[kind], run.plan.start, run.plan.end + 1)
                 for one in series:
                     # Each ratio has an endpoint of its own (ratio_account): one may be on disk where another is not.
                     column = one.name.partition("_")[2]
@@ -372,7 +362,7 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
                 run.fetch(provider, job)
             except InputError as error:
                 run.problem(str(error))
-            rows = store.read(folder, _DTYPES[kind], run.plan.start, run.plan.end + 1)
+            rows = store.read(folder, records.STORED[kind], run.plan.start, run.plan.end + 1)
             if kind == "funding":
                 _write_funding(run, venue, pair, rows)
             run.cover(f"{venue} {kind}", pair, rows["event_time"], period)

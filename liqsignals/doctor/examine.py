@@ -350,9 +350,9 @@ def _sides(report: dict[str, Any], datadir: Path, pair: str, extras: Path) -> No
     what = ("open", "high", "low", "close", "volume")
     bars = freqtrade.bars(freqtrade.read_table(path, what), timeframe, str(path))
     stem = path.stem.split("-")[0]
-    for kind, dtype in (("liquidation", records.LIQUIDATION), ("liquidated", records.LIQUIDATED)):
+    for kind in ("liquidation", "liquidated"):
         for folder in sorted(extras.glob(f"{kind}/*/{stem}-*")):
-            rows = store.read(folder, dtype)
+            rows = store.read(folder, records.STORED[kind])
             # Sums are stamped with the end of their interval, prints with their time.
             hour = (rows["event_time"] - (1 if kind == "liquidated" else 0)) // HOUR * HOUR
             hours, where = np.unique(hour, return_inverse=True)
