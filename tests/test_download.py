@@ -82,7 +82,7 @@ class Here:
         """The file as the features read it."""
         path = self.datadir / "futures" / INTEREST
         frame = freqtrade.read_table(path, ("open_interest_amount", "open_interest_value"))
-        bars = freqtrade_files.candles(self.datadir, PAIR)
+        bars = freqtrade.candles(self.datadir, PAIR, "5m")
         assert bars is not None
         return freqtrade.open_interest(frame, "5m", bars, FIVE, "binance", str(path))[0]
 
@@ -839,7 +839,7 @@ def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> N
     assert np.array_equal(ns(got["date"]), ns(market.candles["date"])[:-1])
     assert (datadir / "futures" / f"{STEM}-1h-funding_rate.feather").exists()
     assert (datadir / "futures" / f"{STEM}-1h-mark.feather").exists()
-    bars = freqtrade_files.candles(datadir, PAIR)
+    bars = freqtrade.candles(datadir, PAIR, "5m")
     path = datadir / "futures" / INTEREST
     read = freqtrade.open_interest(freqtrade.read_table(path, ()), "5m", bars, FIVE, "binance", str(path))[0]
     assert np.array_equal(read["event_time"], at[:-1]), (

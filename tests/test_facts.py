@@ -1,8 +1,11 @@
 """Facts that several readers share: funding intervals, label conventions, file names, kinds of records, staged files."""
 
+import contextlib
+import errno
 import io
 import json
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,11 @@ import pandas as pd
 import pytest
 from conftest import START, write
 
-from liqsignals import records, venues
+from liqsignals import files, records, venues
 from liqsignals.clock import HOUR, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.doctor import examine
+from liqsignals.errors import InputError
 from liqsignals.sources import PROVIDERS, binance
 
 SETTLEMENTS = 40
@@ -58,3 +62,67 @@ def test_every_kind_of_record_has_one_name() -> None:
     for provider in PROVIDERS:
         for series in (*provider.series, *provider.streams):
             assert series.kind in (*records.STORED, "contracts"), f"{provider.name} {series}"
+
+
+def test_a_file_name_comes_apart_as_it_was_made() -> None:
+    for pair, candle_type, suffix in product(
+        ("BTC/USDT:USDT", "1000SHIB/USDC:USDC", "A-B/USDT:USDT"), files.CANDLE_TYPES, files.SUFFIXES
+    ):
+        name = files.data_name(pair, "15m", candle_type, suffix)
+        file = files.parse_name(name)
+        assert file == (files.stem(pair), "15m", candle_type, suffix)
+        assert file is not None
+        assert file.pair == pair
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["BTC_USDT-5m.feather", "BTC_USDT_USDT-5m-futures.json.gz", ".BTC_USDT_USDT-5m-futures.feather-x.tmp", "notes.txt"],
+)
+def test_other_files_are_none_of_freqtrades(name: str) -> None:
+    assert files.parse_name(name) is None
+
+
+def test_a_staged_file_replaces_the_old_one_or_leaves_it(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "a.json"
+    with files.replaced(path) as temporary:
+        temporary.write_text("old")
+        assert not path.exists()
+    assert path.stat().st_mode & 0o777 == 0o644
+    with contextlib.suppress(RuntimeError), files.replaced(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    with pytest.raises(InputError, match=r"a\.json: cannot be written \(No space left"), files.replaced(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(InputError, match=r"b\.json: cannot be written"), files.replaced(path / "b.json"):
+        pass
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+    assert path.read_text() == "old"
+
+
+def test_a_staged_folder_replaces_the_old_one_or_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "market"
+
+    def make(content: str) -> None:
+        with files.replaced_folder(path) as folder:
+            folder.mkdir()
+            (folder / "a").write_text(content)
+            if content == "half":
+                raise RuntimeError
+
+    make("first")
+    make("second")
+    with pytest.raises(RuntimeError):
+        make("half")
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if ".new-" in self.name:
+            raise OSError
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with contextlib.suppress(OSError):
+        make("third")
+    assert [p.name for p in tmp_path.iterdir()] == ["market"]
+    assert (path / "a").read_text() == "second"

@@ -219,7 +219,7 @@ def _candles(run: _Run) -> None:
     _freqtrade(run, ["futures"], ["5m", "1h"], run.plan.start, "candles")
     _freqtrade(run, ["mark", "funding_rate"], ["1h"], run.plan.start, "mark and funding")
     for pair in run.plan.pairs:
-        bars = freqtrade_files.candles(run.plan.datadir, pair)
+        bars = freqtrade.candles(run.plan.datadir, pair, "5m")
         if bars is None:
             run.problem(
                 f"{pair}: freqtrade brought no candles. Is it listed at {run.plan.exchange}? It is written as BTC/USDT:USDT"
@@ -244,7 +244,7 @@ def _interest(run: _Run) -> None:
         path = freqtrade.data_file(plan.datadir, pair, "5m", "open_interest")
         at = np.empty(0, np.int64)
         if path is not None:
-            bars = freqtrade_files.candles(plan.datadir, pair)
+            bars = freqtrade.candles(plan.datadir, pair, "5m")
             known = bars if bars is not None else np.empty(0, records.BAR)
             frame = freqtrade.read_table(path, ("open_interest_amount",))
             at = freqtrade.open_interest(frame, "5m", known, FIVE, plan.exchange, str(path))[0]["event_time"]
@@ -434,7 +434,7 @@ def _write_funding(run: _Run, venue: str, pair: str, rows: Records) -> None:
     if not len(rows):
         return
     folder = run.plan.extra / "venues" / venue
-    path = folder / "futures" / f"{files.stem(pair)}-1h-funding_rate.feather"
+    path = folder / "futures" / files.data_name(pair, "1h", "funding_rate")
     frame = pd.DataFrame({"date": to_dates(rows["event_time"]), "funding_rate": rows["rate"]})
     if path.exists():
         old = freqtrade.read_table(path, ("funding_rate",))[["date", "funding_rate"]]
@@ -499,22 +499,18 @@ def _store_vintage(run: _Run, coin: str, target: Path, content: bytes) -> None:
         return
     kept = run.plan.extra / "flows" / "vintages" / coin
     old = flows.read_flows(target) if target.exists() else np.empty(0, records.FLOW)
-    with files.replaced(kept / "new.part") as temporary:
-        temporary.write_bytes(content)
-    new = flows.read_flows(kept / "new.part")
-    (kept / "new.part").unlink()
-    lost = np.setdiff1d(old["event_time"], new["event_time"])
-    if len(lost):
-        raise FetchError(
-            f"{target}: Coin Metrics sends {len(lost)} days less than it holds (first "
-            f"{iso(lost[0] - DAY)[:10]}); it was left as it is",
-            "delete it if you want the new vintage",
-        )
-    if target.exists() and not any(target.read_bytes() == p.read_bytes() for p in kept.glob("*.csv")):
-        with files.replaced(kept / f"before-{iso(run.plan.now)[:10]}.csv") as temporary:
-            temporary.write_bytes(target.read_bytes())
-    with files.replaced(kept / f"{iso(run.plan.now)[:10]}.csv") as temporary:
-        temporary.write_bytes(content)
+    with files.replaced(kept / f"{iso(run.plan.now)[:10]}.csv") as vintage:
+        vintage.write_bytes(content)
+        lost = np.setdiff1d(old["event_time"], flows.read_flows(vintage)["event_time"])
+        if len(lost):
+            raise FetchError(
+                f"{target}: Coin Metrics sends {len(lost)} days less than it holds (first "
+                f"{iso(lost[0] - DAY)[:10]}); it was left as it is",
+                "delete it if you want the new vintage",
+            )
+        if target.exists() and not any(target.read_bytes() == p.read_bytes() for p in kept.glob("*.csv")):
+            with files.replaced(kept / f"before-{iso(run.plan.now)[:10]}.csv") as temporary:
+                temporary.write_bytes(target.read_bytes())
     with files.replaced(target) as temporary:
         temporary.write_bytes(content)
 

@@ -22,7 +22,7 @@ import pandas as pd
 from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
-from liqsignals.files import stem
+from liqsignals.files import data_name, parse_name, put
 from liqsignals.records import BAR, Records
 from liqsignals.venues import BINANCE_FLIP
 
@@ -58,9 +58,7 @@ def _move_in(staged: Path, final: Path) -> bool:
     if final.exists() and final.read_bytes() == staged.read_bytes():
         return False
     final.parent.mkdir(parents=True, exist_ok=True)
-    with staged.open("rb") as file:
-        os.fsync(file.fileno())
-    staged.replace(final)
+    put(staged, final)
     return True
 
 
@@ -83,7 +81,8 @@ def download_data(
     with _stage(datadir) as stage:
         form = form_of(datadir)
         for path in (datadir / "futures").glob(f"*.{form}"):
-            if path.stem.rsplit("-", 1)[-1] in candle_types:
+            file = parse_name(path.name)
+            if file is not None and file.candle_type in candle_types:
                 shutil.copy2(path, stage / "futures" / path.name)
         before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
         for name in [name for name, at in before.items() if at is None]:
@@ -167,14 +166,6 @@ def _dates(path: Path) -> Int64Array | None:
         return None
 
 
-def candles(datadir: Path, pair: str, timeframe: str = "5m") -> Records | None:
-    """BAR records of a pair, None without a file."""
-    path = freqtrade.data_file(datadir, pair, timeframe, "futures")
-    if path is None:
-        return None
-    return freqtrade.bars(freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path))
-
-
 def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timeframe: str = "5m") -> int:
     """Merge OI_VALUE records into a pair's open-interest file through freqtrade's data handler; rows that it gained.
 
@@ -184,8 +175,8 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     """
     period = duration_ns(timeframe)
     path = freqtrade.data_file(datadir, pair, timeframe, "open_interest")
-    final = path or datadir / "futures" / f"{stem(pair)}-{timeframe}-open_interest.{form_of(datadir)}"
-    bars = candles(datadir, pair)
+    final = path or datadir / "futures" / data_name(pair, timeframe, "open_interest", f".{form_of(datadir)}")
+    bars = freqtrade.candles(datadir, pair, "5m")
     old = (
         _interest(path, timeframe, bars, exchange) if path is not None else pd.DataFrame(columns=["at", "base", "usd"])
     )

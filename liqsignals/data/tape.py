@@ -136,15 +136,12 @@ def read_tape(
     extras = extras or datadir / "liqsignals"
     bars = interest = told = None
     bar_ns = period_ns = duration_ns("5m")
-    candle_file = freqtrade.candle_file(datadir, pair, finest)
-    if candle_file:
-        timeframe, path = candle_file
+    folded = freqtrade.folded_candles(datadir, pair, finest)
+    if folded:
+        timeframe, bars = folded
         if finest != "5m" and timeframe != finest:
             logger.warning("%s: no %s candles in %s/futures; the map folds %s", pair, finest, datadir, timeframe)
         bar_ns = duration_ns(timeframe)
-        bars = freqtrade.bars(
-            freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path)
-        )
     interest_file = freqtrade.open_interest_file(datadir, pair)
     if interest_file:
         timeframe, path = interest_file
