@@ -154,9 +154,8 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-@contextmanager
-def written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """As `replaced`, of a file that a user names with `--out`: checked before the block begins."""
+def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError unless a file that a user names with `--out` has one of the endings and can be written."""
     if out.suffix not in suffixes:
         raise InputError(f"--out {out}: unknown ending; use one of {', '.join(suffixes)}")
     if not out.parent.is_dir():
@@ -169,5 +168,11 @@ def written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
             f"--out {out}: cannot be written",
             "choose a folder that you may write to",
         )
+
+
+@contextmanager
+def written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """As `replaced`, of a file that a user names with `--out`: checked (`check_out`) before the block begins."""
+    check_out(out, suffixes)
     with replaced(out) as temporary:
         yield temporary

@@ -862,7 +862,7 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pd.concat([earlier, candles.iloc[:-1]], ignore_index=True).to_feather(stage / "futures" / path.name)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(freqtrade_files.subprocess, "run", freqtrade)
+    monkeypatch.setattr(subprocess, "run", freqtrade)
     assert (
         freqtrade_files.download_data(
             datadir, "binance", [PAIR], ["futures"], ["5m"], "20260101-20260103", prepend=True

@@ -18,7 +18,7 @@ from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
 from liqsignals.files import written
 from liqsignals.liqmap import calibration
-from liqsignals.report.console import simulated_label
+from liqsignals.report.console import progress, simulated_label
 from liqsignals.report.headline import headline, print_headline
 from liqsignals.report.levels import write_levels
 
@@ -100,7 +100,14 @@ def map_command(
     parameters = calibration.choose(calibrated).parameters(pair)
     tape = map_tape(datadir, pair, extras, exchange, finest)
     if every is not None and out is not None:
-        write_levels(tape, parameters, duration_ns(every), out, timerange)
+        start, stop = parse_timerange(timerange)
+        with progress("levels") as show:
+            found = write_levels(tape, parameters, duration_ns(every), out, start, stop, show)
+        left_out = f"; left out {found.stale} times at which open interest was stale" if found.stale else ""
+        print(
+            f"{out}: {found.rows} levels at {len(found.instants)} times, {iso(found.instants[0])} to "
+            f"{iso(found.instants[-1])}{left_out}"
+        )
         return
     assert tape.bars is not None
     ends = tape.bars["event_time"]

@@ -30,7 +30,7 @@ import pandas as pd
 from liqsignals import files, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, iso, to_dates
 from liqsignals.collect import archive, freqtrade_files
-from liqsignals.collect.fetch import Fetcher, FetchError, fetcher
+from liqsignals.collect.fetch import Fetcher, FetchError, Refused, fetcher
 from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
@@ -291,8 +291,8 @@ def _bring(run: _Run, files: list[archive.File], what: str) -> list[tuple[archiv
 
     run.fetch(binance.ARCHIVE, job)
     problems = [o.problem for o in outcomes if o.problem]
-    for text in problems[:5]:
-        run.problem(text)
+    for problem in problems[:5]:
+        run.problem(str(problem))
     if len(problems) > 5:
         run.problem(f"archive: {what}: {len(problems) - 5} more files could not be had (first: {problems[5]})")
     absent = [o.file.local.name for o in outcomes if o.missing and o.file.stop > run.plan.start]
@@ -402,11 +402,10 @@ async def _pages(
                     f"{iso(rows['event_time'][0])} to {iso(rows['event_time'][-1])} (the same page again?); not taken"
                 )
             parts.append(inside)
+        except FetchError as error:  # it names the provider
+            run.problem(f"{pair}: {error}")
         except InputError as error:
-            text = str(error)
-            if not text.startswith(fetch.provider.name):
-                text = f"{fetch.provider.name} {series.name}: {text}"
-            run.problem(f"{pair}: {text}" if pair not in text else text)
+            run.problem(f"{pair}: {fetch.provider.name} {series.name}: {error}")
         done += 1
         run.show(f"{fetch.provider.name}: {pair} {series.name}", done, len(wanted))
 
@@ -477,17 +476,11 @@ def _flows(run: _Run) -> None:
 
             run.fetch(provider, job)
             _store_vintage(run, coin, target, coinmetrics.csv_of(pages))
+        except Refused as error:
+            run.note(f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})")
+            continue
         except InputError as error:
-            if (
-                "refused the request" in str(error)
-                or "does not accept" in str(error)
-                or "refuses this machine" in str(error)
-            ):
-                run.note(
-                    f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})"
-                )
-            else:
-                run.problem(str(error))
+            run.problem(str(error))
             continue
         ends = flows.read_flows(target)["event_time"]
         run.cover("flows 1d", coin.upper(), ends, DAY)

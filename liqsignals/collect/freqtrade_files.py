@@ -6,11 +6,9 @@ takes its place in `futures/` in one step. Killed at any instant, the user's fil
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
+from liqsignals.collect import freqtrade_command
 from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
 from liqsignals.files import data_name, parse_name, put
@@ -27,17 +26,6 @@ from liqsignals.records import BAR, Records
 from liqsignals.venues import BINANCE_FLIP
 
 _STAGE = ".liqsignals-"
-
-
-def executable() -> str:
-    """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
-    path = Path(sysconfig.get_path("scripts")) / "freqtrade"
-    if not path.exists():
-        raise InputError(
-            "freqtrade is not installed beside liqsignals",
-            "pip install freqtrade==2026.9",
-        )
-    return str(path)
 
 
 @contextmanager
@@ -72,12 +60,12 @@ def download_data(
     configs: Sequence[Path] = (),
     *,
     prepend: bool = False,
-) -> list[str]:
-    """Run `freqtrade download-data` for a data directory; sentences about what it did not do.
+) -> list[InputError]:
+    """Run `freqtrade download-data` for a data directory; what it did not do.
 
     Raises InputError where freqtrade fails: it names the last error of its log. The user's files are as they were then.
     """
-    told = []
+    told: list[InputError] = []
     with _stage(datadir) as stage:
         form = form_of(datadir)
         for path in (datadir / "futures").glob(f"*.{form}"):
@@ -87,29 +75,27 @@ def download_data(
         before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
         for name in [name for name, at in before.items() if at is None]:
             told.append(
-                f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It is left alone. Way out: "
-                "delete it, and run the same command again"
+                InputError(
+                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It is left alone",
+                    "delete it, and run the same command again",
+                )
             )
         config = stage / "config.json"
         config.write_text(json.dumps(_config(exchange, form)))
         (stage / "user").mkdir()
-        command = [
-            executable(), "download-data", "--config", str(config),
-            *[word for path in configs for word in ("--config", str(path))],
-            "--userdir", str(stage / "user"), "--datadir", str(stage), "--trading-mode", "futures",
-            "--candle-types", *candle_types, "-t", *timeframes, "--timerange", timerange, "-p", *pairs,
-            *(["--prepend"] if prepend else []),
-        ]  # fmt: skip
-        run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
-        log = run.stdout + run.stderr
-        said = [line for line in log.splitlines() if " ERROR " in line or "Error" in line]
-        if run.returncode != 0 or any("Could not load markets" in line for line in said):
+        done = freqtrade_command.run(
+            freqtrade_command.command(
+                "download-data", (config, *configs), stage / "user", stage, "--trading-mode", "futures",
+                "--candle-types", *candle_types, "-t", *timeframes, "--timerange", timerange, "-p", *pairs,
+                *(["--prepend"] if prepend else []),
+            )
+        )  # fmt: skip
+        if done.code != 0 or done.no_markets:
             raise InputError(
-                f"freqtrade download-data failed: {_said(said[-1]) if said else f'exit code {run.returncode}'}. "
-                "Nothing was changed",
+                f"freqtrade download-data failed: {done.failure}. Nothing was changed",
                 "run the same command again; behind a proxy, name a configuration with --config",
             )
-        told += [_said(line) for line in said if "Failed to download" in line]
+        told += map(InputError, done.not_downloaded)
         for staged in sorted((stage / "futures").glob(f"*.{form}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
@@ -140,11 +126,6 @@ def form_of(datadir: Path) -> str:
     """The format of a data directory's files: parquet where it holds nothing else, feather otherwise."""
     folder = datadir / "futures"
     return "parquet" if any(folder.glob("*.parquet")) and not any(folder.glob("*.feather")) else "feather"
-
-
-def _said(line: str) -> str:
-    """The message of a line of freqtrade's log."""
-    return line.rsplit(" - ", 1)[-1].strip().rstrip(".")
 
 
 def _config(exchange: str, form: str) -> dict[str, object]:

@@ -294,10 +294,6 @@ def folded_candles(datadir: Path, pair: str, finest_timeframe: str) -> tuple[str
 def absent(what: str, datadir: Path, pair: str, exchange: str | None, timeframe: str = "5m") -> InputError:
     """The error that names what a data directory has not of a pair, what it has, and the command that fetches it."""
     return InputError(
-        f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)})",
+        f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {', '.join(pairs_in(datadir)) or 'none'})",
         download_command(exchange or venues.exchange_of(datadir), pair, timeframe),
     )
-
-
-def pairs_there(datadir: Path) -> str:
-    return ", ".join(pairs_in(datadir)) or "none"

@@ -18,7 +18,6 @@ from liqsignals.clock import (
     duration_ns,
 )
 from liqsignals.data import flows, freqtrade, store
-from liqsignals.data.freqtrade import pairs_there
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later
 
@@ -185,8 +184,5 @@ def map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None
     tape = checked_tape(datadir, pair, extras, exchange, finest)
     for what, there in (("candles", tape.bars), ("open interest", tape.open_interest)):
         if there is None or len(there) == 0:
-            raise InputError(
-                f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)}); a map needs them",
-                f"{freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)}",
-            )
+            raise freqtrade.absent(what, datadir, pair, exchange)
     return tape
