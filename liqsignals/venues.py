@@ -81,6 +81,10 @@ def funding_interval(hours: Float64Array) -> Float64Array:
     return np.where(np.isin(hours, FUNDING_INTERVALS_H), hours, np.nan)
 
 
+#: No venue settles more per interval, as a fraction: what is above it is a percentage, or wrong.
+FUNDING_RATE_MAX = 0.2
+
+
 @dataclass(frozen=True)
 class Bracket:
     """One row of a venue's table: positions of at least `floor` USD notional."""

@@ -717,11 +717,14 @@ def test_the_users_own_flows_file_is_the_one_that_is_kept_up(here: Here) -> None
     assert (folder / "vintages" / "btc" / "before-2026-01-17.csv").exists()
 
 
-def test_a_coin_without_flows(here: Here) -> None:
-    here.vendor.faults["/v4/timeseries/asset-metrics"] = [400]
+@pytest.mark.parametrize(("status", "refused"), [(400, True), (401, True), (403, True), (404, False), (451, False)])
+def test_a_coin_without_flows(here: Here, status: int, refused: bool) -> None:
+    """The free data refuse a coin that they do not have; what else goes wrong is a problem."""
+    here.vendor.faults["/v4/timeseries/asset-metrics"] = [status]
     report = here.run(steps=("flows",))
-    assert report.problems == []
-    assert any("have none for BTC; flow_* columns stay NaN" in note for note in report.notes)
+    assert len(report.problems) == (not refused)
+    assert all(f"({status})" in problem for problem in report.problems)
+    assert any("have none for BTC; flow_* columns stay NaN" in note for note in report.notes) == refused
 
 
 def test_the_completion_stamp_counts_where_it_is_plausible() -> None:

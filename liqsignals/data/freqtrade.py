@@ -237,8 +237,9 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
     missing = frame["funding_rate"].isna().to_numpy()
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
     rate = _numbers(frame, "funding_rate", what)
-    if (np.abs(rate) > 0.2).any():
-        row = int(np.flatnonzero(np.abs(rate) > 0.2)[0])
+    large = np.abs(rate) > venues.FUNDING_RATE_MAX
+    if large.any():
+        row = int(np.flatnonzero(large)[0])
         raise InputError(
             f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}; rates are fractions per "
             "interval",

@@ -170,8 +170,7 @@ def parse_funding_archive(raw: bytes, received_at: int) -> Records:
     rate = decode.numbers(decode.column(table, 2, what), f"{what}, last_funding_rate")
     if np.isnan(venues.funding_interval(hours)).any():
         raise ParseError(f"{what}: an interval that is not {', '.join(map(str, venues.FUNDING_INTERVALS_H))} h")
-    if (np.abs(rate) > 0.2).any():
-        raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
+    shapes.check_rates(rate, what)
     told = np.isfinite(rate)
     settled = settled[told]
     rows = records.records(
