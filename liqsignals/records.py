@@ -32,6 +32,8 @@ The kinds below the line are not on the tape; the extras hold them (data/store.p
 at which a bot could read a row, if that is later than the rule's.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,17 @@ LIQUIDATED = np.dtype([*_STAMPS, ("long_usd", np.float64), ("short_usd", np.floa
 
 #: Running estimate of the next settlement: `rate` as a fraction per its interval, `next_at` (ns) the settlement.
 PREDICTED = np.dtype([*_STAMPS, ("rate", np.float64), ("next_at", np.int64)])
+
+#: Every kind by its name, in tape order.
+KINDS: Mapping[str, np.dtype[np.void]] = MappingProxyType({
+    "bar": BAR, "open_interest": OPEN_INTEREST, "funding": FUNDING, "liquidation": LIQUIDATION, "flow": FLOW,
+    "event": EVENT, "oi_value": OI_VALUE, "taker": TAKER, "ratio": RATIO, "liquidated": LIQUIDATED,
+    "predicted": PREDICTED,
+})  # fmt: skip
+#: Rows of each of the extras' folders (data/store.py), by the folder's name: `open_interest` holds its worth, too.
+STORED: Mapping[str, np.dtype[np.void]] = MappingProxyType({
+    **{name: dtype for name, dtype in KINDS.items() if dtype is not OI_VALUE}, "open_interest": OI_VALUE,
+})  # fmt: skip
 
 LIQUIDATION_LAG = 1_000_000_000
 TAKER_LAG = MINUTE

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from conftest import FIVE, PAIR, START, as_tape, assert_same_bits, decisions, make_market, ns, write_datadir
 
-from liqsignals import clock, features, records
+from liqsignals import clock, features, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE
-from liqsignals.data import freqtrade, labels
+from liqsignals.data import freqtrade
 from liqsignals.data.tape import Tape, append, asof, read_tape
 from liqsignals.errors import InputError
 from liqsignals.features import flows, funding
@@ -223,9 +223,9 @@ def test_what_is_no_timerange(text: str, message: str) -> None:
 
 def test_the_documented_convention_of_binance_flips_on_its_day() -> None:
     flip = clock.parse_time("2026-06-25T00:00:00Z")
-    assert labels.documented_convention("binance", flip - 1) == labels.END
-    assert labels.documented_convention("binance", flip) == labels.START
-    assert labels.documented_convention("bybit", 0) == labels.START
+    assert venues.documented_convention("binance", flip - 1) == venues.LABEL_END
+    assert venues.documented_convention("binance", flip) == venues.LABEL_START
+    assert venues.documented_convention("bybit", 0) == venues.LABEL_START
 
 
 def test_a_cut_leaves_absent_kinds_absent() -> None:

@@ -18,7 +18,6 @@ from liqsignals.clock import (
     duration_ns,
 )
 from liqsignals.data import flows, freqtrade, store
-from liqsignals.data.freqtrade import pairs_there
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later
 
@@ -45,7 +44,7 @@ class Tape:
     #: Settled funding by venue; the venue traded on comes first.
     funding: dict[str, Records] = field(default_factory=dict)
     flow: Records | None = None
-    #: Label convention that the open-interest file ends with (labels.END or START), None where nothing tells.
+    #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing tells.
     labels: int | None = None
     #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
     since: int = 0
@@ -136,15 +135,12 @@ def read_tape(
     extras = extras or datadir / "liqsignals"
     bars = interest = told = None
     bar_ns = period_ns = duration_ns("5m")
-    candle_file = freqtrade.candle_file(datadir, pair, finest)
-    if candle_file:
-        timeframe, path = candle_file
+    folded = freqtrade.folded_candles(datadir, pair, finest)
+    if folded:
+        timeframe, bars = folded
         if finest != "5m" and timeframe != finest:
             logger.warning("%s: no %s candles in %s/futures; the map folds %s", pair, finest, datadir, timeframe)
         bar_ns = duration_ns(timeframe)
-        bars = freqtrade.bars(
-            freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path)
-        )
     interest_file = freqtrade.open_interest_file(datadir, pair)
     if interest_file:
         timeframe, path = interest_file
@@ -188,8 +184,5 @@ def map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None
     tape = checked_tape(datadir, pair, extras, exchange, finest)
     for what, there in (("candles", tape.bars), ("open interest", tape.open_interest)):
         if there is None or len(there) == 0:
-            raise InputError(
-                f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)}); a map needs them",
-                f"{freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)}",
-            )
+            raise freqtrade.absent(what, datadir, pair, exchange)
     return tape

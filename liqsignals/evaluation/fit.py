@@ -156,20 +156,20 @@ def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
     return _Stack(np.concatenate(rows), np.concatenate(real), np.concatenate(hours), position)
 
 
-def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> str:
-    """What these markets lack to identify a mix; empty where nothing."""
+def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> InputError | None:
+    """What these markets lack to identify a mix; None where nothing."""
     for m in markets:
         there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
         moved = (moves(m.tape, m.hours[there]) > scores.MOVED).sum(axis=1).tolist()
         some = [int((m.usd[side, there] > scores.FLOOR).sum()) for side in range(2)]
         if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
-            return (
+            return InputError(
                 f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map ({LEAST_HOURS} are "
                 f"needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} with long "
-                f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each). Way out: a longer table, or candles "
-                "and open interest that reach back 14 days before it (liqsignals download)"
+                f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each)",
+                "a longer table, or candles and open interest that reach back 14 days before it (liqsignals download)",
             )
-    return ""
+    return None
 
 
 def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Parameters, NDArray[np.bool_], _Stack]:
@@ -208,13 +208,13 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         ) from error
     prior = liqmap.Parameters()
     lacking = _lacks(markets, prior)
-    if lacking:
-        raise InputError(lacking)
+    if lacking is not None:
+        raise lacking
     hours = np.sort(np.concatenate([m.hours for m in markets]))
     cut = holdout_from if holdout_from is not None else int(hours[int(len(hours) * (1.0 - HOLDOUT))])
     before = [Market(m.tape, m.hours[m.hours < cut], m.usd[:, m.hours < cut]) for m in markets]
     held_out = {}
-    if not _lacks(before, prior):
+    if _lacks(before, prior) is None:
         trial, _, _ = _fit(before, prior)
         for m in markets:
             after = m.hours >= cut

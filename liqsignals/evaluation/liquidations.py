@@ -180,8 +180,8 @@ def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
         return np.asarray(column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64"), np.int64), name
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         raise InputError(
-            f"{path}: column '{name}' is naive (without a time zone). Way out, if it is UTC: df['{name}'] = "
-            f"df['{name}'].dt.tz_localize('UTC')"
+            f"{path}: column '{name}' is naive (without a time zone)",
+            f"if it is UTC: df['{name}'] = df['{name}'].dt.tz_localize('UTC')",
         )
     if pd.api.types.is_numeric_dtype(column.dtype):
         return _epochs(column.to_numpy(), path, name), name

@@ -379,7 +379,7 @@ class Signals:
                     market.hear(family, read(frame))
                 except InputError as error:
                     # Its way out is for files; here the next answer is it.
-                    why = str(error).split(" Way out:")[0]
+                    why = error.problem
                     logger.error(
                         "%s: what the exchange sent is not used; the last good data serve until they are too old", why
                     )
