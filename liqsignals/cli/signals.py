@@ -101,7 +101,6 @@ def map_command(
     if every is not None and out is not None:
         write_levels(tape, parameters, duration_ns(every), out, timerange)
         return
-    assert tape.bars is not None
     ends = tape.bars["event_time"]
     when = parse_time(at) if at is not None else int(ends[-1])
     row = int(np.searchsorted(ends, when, side="right")) - 1

@@ -47,7 +47,6 @@ def run_backtest(run: Run) -> None:
     _, stop = parse_timerange(run.timerange)
     for pair in run.pairs:
         tape = map_tape(run.datadir, pair, None, None, "5m")
-        assert tape.bars is not None
         ends = tape.bars["event_time"]
         row = len(ends) - 1 if stop is None else int(np.searchsorted(ends, stop, side="right")) - 1
         if row < 0:

@@ -7,15 +7,14 @@ import pandas as pd
 
 from liqsignals import liqmap
 from liqsignals.clock import MINUTE, parse_timerange, to_dates
-from liqsignals.data.tape import Tape
+from liqsignals.data.tape import MapTape
 from liqsignals.errors import InputError
 from liqsignals.files import written
 from liqsignals.records import open_interest_max_age
 from liqsignals.report.console import progress
 
 
-def write_levels(tape: Tape, parameters: liqmap.Parameters, every: int, out: Path, timerange: str | None) -> None:
-    assert tape.bars is not None
+def write_levels(tape: MapTape, parameters: liqmap.Parameters, every: int, out: Path, timerange: str | None) -> None:
     ends = tape.bars["event_time"]
     if every % tape.bar_ns:
         raise InputError(f"--every must be a multiple of the candles that the map folds ({tape.bar_ns // MINUTE}m)")
