@@ -297,7 +297,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test's market is dated, its candles are heard at their close."""
-    monkeypatch.setattr("liqsignals.strategy.signals._now", lambda: 0)
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: 0)
 
 
 @pytest.fixture(autouse=True)

@@ -56,8 +56,11 @@ def features_command(
             "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
             pair, datadir, freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )  # fmt: skip
-    parameters = calibration.choose(calibrated).parameters(pair)
-    columns = features.compute(tape, at[inside], closes[inside], duration_ns(timeframe), parameters)
+    chosen = calibration.choose(calibrated)
+    markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
+    columns = features.compute(
+        tape, at[inside], closes[inside], duration_ns(timeframe), chosen.parameters(pair), markets=markets
+    )
     table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
     with written(out, (".parquet", ".feather", ".csv")) as path:
         if out.suffix == ".csv":

@@ -10,12 +10,12 @@ from liqsignals.clock import Int64Array
 from liqsignals.data.tape import Tape
 from liqsignals.features import flows, funding, liquidation_map
 from liqsignals.features.column import Column
-from liqsignals.features.context import Context, DiskMarkets, Map, Markets
+from liqsignals.features.context import Context, DiskMarkets, Map, Markets, other_venues
 from liqsignals.records import Float64Array
 
 __all__ = [
     "COLUMNS", "FAMILIES", "NAMES", "Column", "Context", "DiskMarkets", "Family", "Map", "Markets",
-    "compute", "empty", "history", "pairs",
+    "compute", "empty", "history", "other_venues", "pairs",
 ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class Markets:
         """Parameters of a pair's map."""
         return liqmap.Parameters()
 
-    def memo(self, pair: str, venue: str | None) -> liqmap.Memo | None:
+    def memo(self, pair: str, venue: str) -> liqmap.Memo | None:
         """State of a market's map between calls, None where none is kept."""
         return None
 
@@ -207,7 +207,11 @@ class Context:
             row = asof(tape.bars, self.at)
             close = tape.bars["close"][row] if len(tape.bars) else np.full(len(row), np.nan)
             closes = np.where(row >= 0, close, np.nan)
-        return Map(tape, parameters, *liqmap.read(tape, parameters, self.at, closes, memo, self.timeframe_ns))
+        folded, first = tape, int(open_time(self.at[:1], self.timeframe_ns)[0])
+        if tape.since and memo is not None and memo.serves(first, memo.needs):
+            # Rows before those that the memo needs are here for families that read bars themselves.
+            folded = tape.later(memo.needs)
+        return Map(tape, parameters, *liqmap.read(folded, parameters, self.at, closes, memo, self.timeframe_ns))
 
 
 @cache

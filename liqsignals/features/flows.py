@@ -7,7 +7,7 @@ supply, within one vintage.
 
 import numpy as np
 
-from liqsignals.clock import DAY, HOUR, Int64Array
+from liqsignals.clock import DAY, HOUR
 from liqsignals.data.tape import asof
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
