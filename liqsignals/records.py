@@ -92,8 +92,8 @@ class Kind:
     dtype: np.dtype[np.void]
     #: Delay (ns) from `event_time` to `known_at`; None where it depends on the period or is the arrival.
     lag: int | None = None
-    #: Age (ns, since `event_time`) beyond which the newest record is stale; None where it depends on the period or interval,
-    #: or where no rule is fixed.
+    #: Age (ns, since `event_time`) beyond which the newest record is stale; None where it depends on the period or
+    #: interval, or where no rule is fixed.
     max_age: int | None = None
     #: Folder of the extras that holds it, "" where it is no series of the extras.
     folder: str = ""

@@ -127,21 +127,21 @@ class BtcForEth:
     """Another pair's candles and map, and another venue's map."""
 
     PAIRS = (PAIR,)
-    HISTORY = 2 * HOUR
+    HISTORY = 5 * HOUR
     COLUMNS = (
-        Column("toy_btc_move_1h", "fraction", "> -1", "no or stale candles of BTC", "change of BTC's close in an hour"),
-        Column("toy_btc_swept_usd", "position USD", ">= 0", "no or stale map of BTC", "BTC levels within 1 % of its close"),
-        Column("toy_both_usd_5pct", "position USD", ">= 0", "a map of a venue is missing or stale", "shorts on two venues"),
+        Column("toy_btc_move_4h", "fraction", "> -1", "no or stale candles of BTC", "change of BTC's close in 4 hours"),
+        Column("toy_btc_swept_usd", "position USD", ">= 0", "no or stale map of BTC", "BTC levels within 1 %"),
+        Column("toy_both_usd_5pct", "position USD", ">= 0", "a map is missing or stale", "shorts on two venues"),
     )  # fmt: skip
 
     def compute(self, context: Context) -> dict[str, Float64Array]:
         at, out = context.at, {}
         bars = context.market(PAIR).bars
         if bars is not None and len(bars):
-            row, before = asof(bars, at), asof(bars, at - HOUR)
+            row, before = asof(bars, at), asof(bars, at - 4 * HOUR)
             there = (row >= 0) & (before >= 0)
-            there &= (at - bars["event_time"][row] < FIVE) & (at - HOUR - bars["event_time"][before] < FIVE)
-            out["toy_btc_move_1h"] = np.where(there, bars["close"][row] / bars["close"][before] - 1.0, np.nan)
+            there &= (at - bars["event_time"][row] < FIVE) & (at - 4 * HOUR - bars["event_time"][before] < FIVE)
+            out["toy_btc_move_4h"] = np.where(there, bars["close"][row] / bars["close"][before] - 1.0, np.nan)
         btc = context.map(PAIR)
         if btc is not None:
             near = btc.reading.rows[:, [liqmap.fold.kernels.R_SHORT, liqmap.fold.kernels.R_LONG]].sum(axis=1)
@@ -159,9 +159,9 @@ class OnTheMap:
     """The columns of an earlier family, and kinds that only the extras hold."""
 
     COLUMNS = (
-        Column("toy_short_share", "share", "0 .. 1", "no or stale open interest or candles", "shorts within 5 % of all"),
-        Column("toy_taker_share", "share", "0 .. 1", "no or stale taker volume", "share of the newest bar that takers bought"),
-        Column("toy_venue_share", "share", "0 .. 1", "no or stale open interest of Bybit", "share of open interest here"),
+        Column("toy_short_share", "share", "0 .. 1", "no or stale map", "shorts within 5 % of all"),
+        Column("toy_taker_share", "share", "0 .. 1", "no or stale taker volume", "share that takers bought"),
+        Column("toy_venue_share", "share", "0 .. 1", "no or stale open interest", "share here of both"),
         Column("toy_event_h", "hours", ">= 0", "no event announced", "hours to the next event announced"),
     )  # fmt: skip
 

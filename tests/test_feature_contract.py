@@ -1,7 +1,8 @@
-"""The contract that every family of columns must keep: causality, slices, NaN rules, ranges, units (docs/add-a-feature.md).
+"""The contract that every family of columns must keep: causality, slices, NaN rules, ranges, units
+(docs/add-a-feature.md).
 
-A family is checked by being in features.FAMILIES. Two toys stand beside the library's own: one reads BTC for ETH, the other
-the map's columns and kinds of record that only the extras hold.
+A family is checked by being in features.FAMILIES. Two toys stand beside the library's own: one reads BTC for ETH, the
+other the map's columns and kinds of record that only the extras hold.
 """
 
 import re
@@ -35,6 +36,7 @@ from liqsignals.clock import HOUR, MINUTE
 from liqsignals.data import store
 from liqsignals.features import Column, Context
 from liqsignals.records import Float64Array
+from liqsignals.strategy import live
 from liqsignals.strategy.signals import Signals
 
 Columns = dict[str, Float64Array]
@@ -267,8 +269,8 @@ def test_a_family_is_given_tapes_that_end_at_the_last_candle(row: int) -> None:
 
 
 def test_another_pair_must_be_declared() -> None:
-    family = OnTheMap()
-    family.compute = lambda context: {"toy_taker_share": context.market(PAIR).bars["close"]}  # type: ignore[method-assign,index]
+    family = Leak(mean_of_the_view)
+    family.PAIRS, family.leak = (), lambda context: context.market(PAIR)
     with pytest.raises(RuntimeError, match="PAIRS"):
         world().compute(family, *candles(0, FIVE))
 
@@ -298,8 +300,8 @@ class Provider:
     def get_pair_dataframe(self, pair: str, timeframe: str, candle_type: str = "") -> pd.DataFrame:
         seen = self.seen[pair]
         frames = {
-            ("5m", "futures"): seen.candles[-300:],
-            ("5m", "open_interest"): labelled(seen.interest)[-300:],
+            ("5m", "futures"): seen.candles[-90:],
+            ("5m", "open_interest"): labelled(seen.interest)[-90:],
             ("1h", "funding_rate"): seen.funding[-30:],
         }
         return frames[timeframe, candle_type].reset_index(drop=True).copy()
@@ -314,6 +316,24 @@ def two_pairs(root: Path, rows: int | None = None) -> tuple[Path, dict[str, Mark
     return datadir, made
 
 
+def test_a_bot_reads_the_disk_once_whatever_history_families_declare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, read = [], live.read_tape
+    monkeypatch.setattr(live, "read_tape", lambda *a, **k: reads.append(a[1]) or read(*a, **k))
+    datadir, made = two_pairs(tmp_path, 380)
+    bot, kept = Signals(datadir, families=[*features.FAMILIES, *TOYS]), []
+    for end in range(420, 430):
+        for pair in (ETH, PAIR):
+            now = made[pair].candles["date"].iloc[end - 1] + pd.Timedelta("5min")
+            bot.attach(made[pair].candles[end - 60 : end], pair, "5m", dp=Provider(made, now))
+            market = bot.market(pair)
+            assert market is not None
+            kept.append(len(market.disk.bars))  # type: ignore[arg-type]
+    assert sorted(reads) == [PAIR, ETH]
+    assert max(kept[2:]) < 100  # and lets go of what nobody reads
+
+
 @pytest.mark.parametrize("timeframe", ["5m", "15m"])
 def test_a_bot_has_the_bits_of_the_whole_disk_for_families_that_read_other_pairs(
     tmp_path: Path, timeframe: str
@@ -326,16 +346,16 @@ def test_a_bot_has_the_bits_of_the_whole_disk_for_families_that_read_other_pairs
     full = {
         pair: Signals(all_of_it, families=families).attach(frame, pair, timeframe) for pair, frame in frames.items()
     }
-    bot = Signals(two_pairs(tmp_path / "part", 300)[0], families=families)
+    bot = Signals(two_pairs(tmp_path / "part", 380)[0], families=families)
     step = 3 if timeframe == "15m" else 1
-    for n, row in enumerate([420, 423, 429, 360, 432, 441, 570]):
+    for n, row in enumerate([420, 423, 429, 390, 432, 441, 500]):
         end = row // step
         for pair in (ETH, PAIR) if n % 2 else (PAIR, ETH):
             now = frames[pair]["date"].iloc[end - 1] + pd.Timedelta(timeframe.replace("m", "min"))
             length = (60 if pair == ETH else 80) // step
             out = bot.attach(frames[pair][end - length : end], pair, timeframe, dp=Provider(made, now))
             assert_same_bits(out, full[pair][end - length : end], names=names)
-            assert np.isfinite(out["toy_btc_move_1h"].iloc[-1])
+            assert np.isfinite(out["toy_btc_move_4h"].iloc[-1])
             assert np.isfinite(out["toy_btc_swept_usd"].iloc[-1])
 
 

@@ -16,9 +16,9 @@ from liqsignals.records import KINDS, Records, in_order
 class Extras:
     """Series of one pair in a folder of extras (data/store.py). Reads nothing until it is asked.
 
-    What was read is kept, and read again when its files have changed. `on_error` decides what a file that cannot be read
-    means: without it the InputError is raised; with it the error is handed over, and the last good rows serve, or none:
-    the series is there, and stale (docs/laws.md 8).
+    What was read is kept, and read again when its files have changed. `on_error` decides what a file that cannot be
+    read means: without it the InputError is raised; with it the error is handed over, and the last good rows serve, or
+    none: the series is there, and stale (docs/laws.md 8).
     """
 
     def __init__(self, folder: Path, pair: str, on_error: Callable[[InputError], None] | None = None) -> None:

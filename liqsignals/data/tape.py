@@ -36,7 +36,8 @@ def _empty(dtype: np.dtype[np.void]) -> Records:
 class Tape:
     """All that is known of one market, each kind in tape order (`known_at`, then `event_time`).
 
-    A kind that the user has no file for is None, which is not the same as empty: law 8. `kind` gives any of records.KINDS.
+    A kind that the user has no file for is None, which is not the same as empty: law 8. `kind` gives any of
+    records.KINDS.
     """
 
     pair: str
@@ -52,8 +53,8 @@ class Tape:
     labels: int | None = None
     #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
     since: int = 0
-    #: Close (ns) of the first bar that freqtrade may have made up (no volume, and not on disk) or cut short (it came late):
-    #: from it on the view is not complete; 0: none.
+    #: Close (ns) of the first bar that freqtrade may have made up (no volume, and not on disk) or cut short (it came
+    #: late): from it on the view is not complete; 0: none.
     unsure: int = 0
     #: Exchange that bars, open interest and the first funding are of; "" for a tape that was not read from disk.
     venue: str = ""
@@ -66,8 +67,9 @@ class Tape:
     def kind(self, name: str, source: str | None = None) -> Records | None:
         """Records of a kind of records.KINDS, cut as the tape is; None where there is no file of it.
 
-        `source` is the venue or vendor that they come from: the tape's own venue unless given, "macro" for events. Bars, open interest and flow
-        are the market's own: for another venue's bars ask for that venue's market. Raises KeyError for an unknown kind.
+        `source` is the venue or vendor that they come from: the tape's own venue unless given, "macro" for events.
+        Bars, open interest and flow are the market's own: for another venue's bars ask for that venue's market. Raises
+        KeyError for an unknown kind.
         """
         dtype = KINDS[name].dtype
         if name == "funding":
@@ -85,7 +87,7 @@ class Tape:
         return found if found is None or self.known_by is None else known(found, self.known_by)
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """Venues and vendors whose records of a kind are there, in alphabetical order (funding: the own venue first)."""
+        """Venues and vendors that have records of a kind, in alphabetical order (funding: the own venue first)."""
         if name == "funding":
             return tuple(self.funding)
         found = {source for kind, source in self.others if kind == name}
@@ -141,7 +143,7 @@ def asof(kind: Records, at: Int64Array) -> Int64Array:
 
 
 def bars_of(tape: MapTape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
-    """Bars of the hours that open at `hours` (n,) ns: the first one, one past the last, and whether all of them are there."""
+    """Bars of the hours that open at `hours` (n,) ns: the first, one past the last, whether all of them are there."""
     return hour_rows(tape.bars, tape.bar_ns, hours)
 
 

@@ -1,4 +1,4 @@
-"""The columns that a strategy sees, and the one function that makes them from a tape. Adding some: docs/add-a-feature.md."""
+"""The columns that a strategy sees, and the one function that makes them from a tape (docs/add-a-feature.md)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,8 +22,8 @@ __all__ = [
 class Family(Protocol):
     """A file of this folder: its columns, and the function that computes them.
 
-    It may declare two things more. HISTORY: how long (ns) before the first candle it reads bars and open interest, 0 unless
-    given. PAIRS: other pairs that it reads (`context.market(pair)`), none unless given.
+    It may declare two things more. HISTORY: how long (ns) before the first candle it reads bars and open interest, 0
+    unless given. PAIRS: other pairs that it reads (`context.market(pair)`), none unless given.
     """
 
     @property
@@ -75,10 +75,11 @@ def compute(
     """All columns at a strategy's candles, from the tape as it was known at the last of them.
 
     `at` (n,) ascending decision times, `closes` (n,) the candles' closes, `timeframe_ns` their length. The tape is cut
-    here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `parameters` are those
-    of the calibration in use, the prior unless given. `memo` carries map state between calls. `markets` is asked for other
-    pairs and venues, which are cut alike; without it they have no files. Returns COLUMNS of `families` in order, each (n,)
-    float64; NaN rules are in COLUMNS. Raises RuntimeError for a family that gives what it does not declare.
+    here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `parameters` are
+    those of the calibration in use, the prior unless given. `memo` carries map state between calls. `markets` is asked
+    for other pairs and venues, which are cut alike; without it they have no files. Returns COLUMNS of `families` in
+    order, each (n,) float64; NaN rules are in COLUMNS. Raises RuntimeError for a family that gives what it does not
+    declare.
     """
     out = empty(len(at), families)
     if len(at) == 0:

@@ -1,6 +1,7 @@
 """What a family of columns is given: markets already cut, the map, the columns before its own.
 
-A family reads records by `asof` (data/tape.py) at `at`, and has no other way to line them up with candles (docs/laws.md 2).
+A family reads records by `asof` (data/tape.py) at `at`, and has no other way to line them up with candles (docs/laws.md
+2).
 """
 
 from collections.abc import Mapping
@@ -161,9 +162,9 @@ class Context:
     def market(self, pair: str | None = None, venue: str | None = None) -> Tape:
         """The tape of this or another market as it was known at the last candle.
 
-        Its bars and open interest begin the family's HISTORY before the first candle's open, in a backtest as in a bot that
-        keeps no more; every other kind is whole. Kinds without a file are None, and so is all of a market without files.
-        Raises RuntimeError for a pair that the family does not declare: a bot would not ask the exchange for it.
+        Its bars and open interest begin the family's HISTORY before the first candle's open, in a backtest as in a bot
+        that keeps no more; every other kind is whole. Kinds without a file are None, and so is all of a market without
+        files. Raises RuntimeError for a pair that the family does not declare: a bot would not ask the exchange for it.
         """
         first = int(open_time(self.at[:1], self.timeframe_ns)[0])
         return self._tape(pair, venue).later(first - self.history)
@@ -171,8 +172,8 @@ class Context:
     def map(self, pair: str | None = None, venue: str | None = None) -> Map | None:
         """The map of this or another market, None where it has no candle or open-interest file.
 
-        Folded once a call, whichever families ask, over the whole tape. Distances are measured from the candles' closes in
-        this market, and from the newest close known in another one.
+        Folded once a call, whichever families ask, over the whole tape. Distances are measured from the candles' closes
+        in this market, and from the newest close known in another one.
         """
         tape = self._tape(pair, venue)
         key = tape.pair, tape.venue

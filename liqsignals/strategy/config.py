@@ -31,7 +31,8 @@ class Settings:
         unknown = sorted(set(block) - {"extras", "finest", "calibration"})
         if unknown:
             raise InputError(
-                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are: calibration, extras, finest'
+                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; '
+                "known are: calibration, extras, finest"
             )
         if config.get("trading_mode", "spot") != "futures":
             raise InputError(

@@ -79,15 +79,15 @@ class Place:
 class Market:
     """What is kept of one market between calls: the disk's tape, live rows and map state; never an output.
 
-    In dry-run and live the map's checkpoints stand for what is before them, and the disk's rows of that time are let go;
-    a view that goes back has them read again.
+    In dry-run and live the map's checkpoints stand for what is before them, and the disk's rows of that time are let
+    go; a view that goes back has them read again.
     """
 
     place: Place
     notices: Notices
     disk: Tape
-    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first one that the exchange
-    #: showed lately.
+    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first one that the
+    #: exchange showed lately.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     #: Live rows by family; those that the exchange revises before they may be used are replaced.
@@ -140,9 +140,9 @@ class Market:
     def unsure(self) -> int:
         """Close (ns) of the first live bar that is missing or came without volume, 0 where none is.
 
-        Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it joins the
-        two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that restarted then
-        counts as warm.
+        Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it
+        joins the two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that
+        restarted then counts as warm.
         """
         step = self.disk.bar_ns
         stored, live = (
@@ -190,9 +190,9 @@ class Market:
         """The disk's tape with what the exchange has told since, from where a view needs it.
 
         The view's first candle opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
-        market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the disk's
-        row counts; of two live rows the newer one. A family whose live rows cannot be read keeps what it had, until that is
-        too old.
+        market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the
+        disk's row counts; of two live rows the newer one. A family whose live rows cannot be read keeps what it had,
+        until that is too old.
         """
         pair = self.place.pair
         disk = self.disk
@@ -222,8 +222,8 @@ class Market:
         refresh(
             "interest", interest_tf, "open_interest",
             lambda f: freqtrade.open_interest(
-                f, interest_tf, known if known is not None else np.empty(0, records.BAR), disk.bar_ns, self.place.exchange,
-                f"{pair} live open interest", disk.labels,
+                f, interest_tf, known if known is not None else np.empty(0, records.BAR), disk.bar_ns,
+                self.place.exchange, f"{pair} live open interest", disk.labels,
             )[0],
         )  # fmt: skip
         refresh("funding", "1h", "funding_rate", lambda f: freqtrade.funding(f, f"{pair} live funding"))

@@ -26,15 +26,15 @@ class Notices:
             logger.log(level, message, *arguments)
 
     def hindsight(self, calibration: Calibration, pair: str, first: int) -> None:
-        """A backtest uses a calibration on candles (from decision time `first`, ns) that it was fitted on, or before them."""
+        """A calibration is used on candles, from decision time `first` (ns) on, that it was fitted on, or before them."""
         known_at = calibration.parameters(pair).known_at
         if first < known_at:
             self.once(
                 ("hindsight",),
                 logging.WARNING,
-                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of earlier candles "
-                'knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file of liqsignals calibrate '
-                "--until the backtest's start",
+                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of earlier "
+                'candles knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file of '
+                "liqsignals calibrate --until the backtest's start",
                 calibration.origin,
                 iso(known_at),
             )
@@ -81,7 +81,7 @@ class Notices:
             )
 
     def holes(self, tape: Tape, first: int, exchange: str) -> None:
-        """Each hole in the candles, with the command that fills it; `first` (ns) is the close of the file's first candle."""
+        """Each hole in the candles, and the command that fills it; `first` (ns): close of the file's first candle."""
         if tape.bars is None or len(tape.bars) == 0:
             return
         closed = tape.bars["event_time"]
@@ -110,9 +110,9 @@ class Notices:
             self.once(
                 (tape.pair, "unsure", iso(tape.unsure)),
                 logging.WARNING,
-                "%s: the candle that closed at %s is missing or has no volume (the exchange left it out, or did not trade). No "
-                "entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way out: liqsignals download --datadir %s "
-                "--pairs %s --days 2, or liqsignals record beside the bot",
+                "%s: the candle that closed at %s is missing or has no volume (the exchange left it out, or did not "
+                "trade). No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way out: liqsignals "
+                "download --datadir %s --pairs %s --days 2, or liqsignals record beside the bot",
                 tape.pair,
                 iso(tape.unsure),
                 datadir,

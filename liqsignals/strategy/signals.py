@@ -66,8 +66,8 @@ class Signals:
 
         Reads `datadir`, `exchange.name` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
         default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles) and `calibration` (a file of
-        `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings that
-        cannot work, spot mode among them.
+        `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings
+        that cannot work, spot mode among them.
         """
         s = Settings.parse(config)
         return cls(s.datadir, extras=s.extras, finest=s.finest, exchange=s.exchange, calibrated=s.calibrated)
@@ -119,8 +119,8 @@ class Signals:
     def market(self, pair: str, venue: str | None = None, *, live: bool = False) -> Market | None:
         """What is kept of a market between calls, opened where it is not; None where there is no file of it.
 
-        In dry-run and live a market that cannot be read is one whose flags are all 0, and is not kept: the next candle tries
-        again. Raises InputError for it otherwise.
+        In dry-run and live a market that cannot be read is one whose flags are all 0, and is not kept: the next candle
+        tries again. Raises InputError for it otherwise.
         """
         key = pair, venue or self.exchange
         if key not in self._markets:
@@ -148,7 +148,7 @@ class Signals:
 
 
 class _View(features.Markets):
-    """The markets of one call of `attach`: the disk's in a backtest, joined with what the exchange has shown in a bot."""
+    """The markets of one call of `attach`: the disk's, in a bot joined with what the exchange has shown."""
 
     def __init__(self, signals: Signals, dp: Any, timeframe: str, first: int) -> None:
         self.signals, self.dp, self.timeframe, self.first = signals, dp, timeframe, first
