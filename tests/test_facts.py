@@ -56,7 +56,9 @@ def test_what_no_venue_settles_at_is_no_interval(hours: int) -> None:
 
 def test_every_kind_of_record_has_one_name() -> None:
     declared = [value for value in vars(records).values() if isinstance(value, np.dtype)]
-    assert list(records.KINDS.values()) == declared, "in the order of the file, which orders ties on the tape"
+    assert [kind.dtype for kind in records.KINDS.values()] == declared, (
+        "in the order of the file, which orders ties on the tape"
+    )
     assert len(records.STORED) == len(declared) - 1
     assert records.STORED["open_interest"] == records.OI_VALUE
     for provider in PROVIDERS:

@@ -102,7 +102,6 @@ def recorded(whole: Path, datadir: Path, start: int, stop: int, *, every: int) -
 def interest_shift(whole: Path) -> int:
     """What has to be added to a label of the simulated file to get its snapshot, as the reader finds it."""
     tape = read_tape(whole, PAIR)
-    assert tape.open_interest is not None
     return int(tape.open_interest["event_time"][-1] - ns(frame(whole, "5m-open_interest")["date"])[-1])
 
 

@@ -76,10 +76,8 @@ def test_when_each_kind_is_known(tmp_path) -> None:  # type: ignore[no-untyped-d
         long = make_market(8.0, 3) if period == "1h" else made
         tape = read_tape(write_datadir(tmp_path, long, period=period, flip=flip), PAIR)
         wanted = as_tape(long, period)
-        assert tape.bars is not None
         assert (tape.bars["event_time"] == ns(long.candles["date"]) + FIVE).all()
         assert (tape.bars["known_at"] == tape.bars["event_time"]).all()
-        assert tape.open_interest is not None
         length = clock.duration_ns(period)
         assert (tape.open_interest["known_at"] - tape.open_interest["event_time"] == 2 * length).all()
         assert tape.period_ns == length

@@ -57,8 +57,9 @@ def features_command(
             "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
             pair, datadir, freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )  # fmt: skip
-    parameters = calibration.choose(calibrated).parameters(pair)
-    columns = features.compute(tape, at[inside], closes[inside], length, parameters)
+    chosen = calibration.choose(calibrated)
+    markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
+    columns = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
     table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
     with written(out, (".parquet", ".feather", ".csv")) as path:
         if out.suffix == ".csv":
@@ -109,7 +110,6 @@ def map_command(
             f"{iso(found.instants[-1])}{left_out}"
         )
         return
-    assert tape.bars is not None
     ends = tape.bars["event_time"]
     when = parse_time(at) if at is not None else int(ends[-1])
     row = int(np.searchsorted(ends, when, side="right")) - 1

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from liqsignals import liqmap
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
-from liqsignals.data.tape import Tape, bars_of
+from liqsignals.data.tape import MapTape, bars_of
 from liqsignals.errors import InputError
 from liqsignals.evaluation import scores
 from liqsignals.liqmap.calibration import Fitted
@@ -51,13 +51,13 @@ _DRAWS = 200
 class Market:
     """One market to fit: its tape and the real liquidations (2, n) USD of the hours that open at `hours` (n,)."""
 
-    tape: Tape
+    tape: MapTape
     hours: Int64Array
     usd: Float64Array
 
 
 # --- the fit
-def by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Array:
+def by_hour(per_bar: Float64Array, tape: MapTape, hours: Int64Array) -> Float64Array:
     """Sums of (bars, ...) over the bars of each hour: (n, ...); NaN for hours without all their bars."""
     first, last, whole = bars_of(tape, hours)
     total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
@@ -66,7 +66,7 @@ def by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Arra
     return out
 
 
-def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Float64Array:
+def sweeps(tape: MapTape, parameters: liqmap.Parameters, hours: Int64Array) -> Float64Array:
     """USD that the map swept of each class: (n, 2, classes), by the hours that open at `hours` (n,), position USD.
 
     NaN where the map did not run through the whole hour, was not warm, or its open interest was stale.
@@ -85,9 +85,8 @@ def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Floa
     return out
 
 
-def moves(tape: Tape, hours: Int64Array) -> Float64Array:
+def moves(tape: MapTape, hours: Int64Array) -> Float64Array:
     """ln of the furthest move from the hour's open, (2, n): down for longs, up for shorts; NaN without all its bars."""
-    assert tape.bars is not None
     first, last, whole = bars_of(tape, hours)
     out = np.full((2, len(hours)), np.nan)
     for i in np.flatnonzero(whole):
@@ -96,7 +95,7 @@ def moves(tape: Tape, hours: Int64Array) -> Float64Array:
     return out
 
 
-def _interest_usd(tape: Tape, hours: Int64Array) -> Float64Array:
+def _interest_usd(tape: MapTape, hours: Int64Array) -> Float64Array:
     p = liqmap.plan(tape)
     at = np.searchsorted(p.closes_at, hours, side="right") - 1
     return np.where(at >= 0, p.interest[at] * p.close[at], np.nan)
@@ -256,8 +255,6 @@ def _digest(markets: Sequence[Market]) -> str:
     """SHA-256 of all that the fit saw."""
     told = hashlib.sha256()
     for m in markets:
-        assert m.tape.bars is not None
-        assert m.tape.open_interest is not None
         for array in (m.tape.bars, m.tape.open_interest, m.hours, m.usd):
             told.update(np.ascontiguousarray(array).tobytes())
     return told.hexdigest()

@@ -68,7 +68,6 @@ def headlines(datadir: Path, pairs: Sequence[str], stop: int | None) -> list[dic
     found = []
     for pair in pairs:
         tape = map_tape(datadir, pair, None, None, "5m")
-        assert tape.bars is not None
         ends = tape.bars["event_time"]
         row = len(ends) - 1 if stop is None else int(np.searchsorted(ends, stop, side="right")) - 1
         if row < 0:

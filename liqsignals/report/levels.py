@@ -9,7 +9,7 @@ import pandas as pd
 
 from liqsignals import liqmap
 from liqsignals.clock import MINUTE, Int64Array, to_dates
-from liqsignals.data.tape import Tape
+from liqsignals.data.tape import MapTape
 from liqsignals.errors import InputError
 from liqsignals.files import written
 from liqsignals.records import open_interest_max_age
@@ -26,7 +26,7 @@ class Levels:
 
 
 def write_levels(
-    tape: Tape,
+    tape: MapTape,
     parameters: liqmap.Parameters,
     every: int,
     out: Path,
@@ -40,7 +40,6 @@ def write_levels(
     without a candle that closed there, or with stale open interest, are left out. `progress` gets the share done. Raises
     InputError where there is no map at all or the file cannot be written.
     """
-    assert tape.bars is not None
     ends = tape.bars["event_time"]
     if every % tape.bar_ns:
         raise InputError(f"--every must be a multiple of the candles that the map folds ({tape.bar_ns // MINUTE}m)")
