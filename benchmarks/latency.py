@@ -122,7 +122,7 @@ def measure(datadir: Path, counts: tuple[int, ...], frame_rows: int) -> list[tup
     """Rows of the table, in a process of its own: after a restart, CANDLES new candles with each number of pairs in turn."""
     logging.getLogger("liqsignals").setLevel(logging.ERROR)
     # The simulated candles are long over; the bot hears them at their close.
-    vars(sys.modules[Signals.__module__])["_now"] = lambda: 0
+    vars(sys.modules[Signals.__module__])["now_ns"] = lambda: 0
     bot = Bot(datadir)
     last = int(bot.rows[SIMULATED[0], CandleType.FUTURES][0][-1]) - len(counts) * (CANDLES + 1) * 300_000
     # Compiles, or loads what is compiled: a bot pays for it once, not a pair.

@@ -1,11 +1,14 @@
 """Files that other processes read and write meanwhile: replaced in one step, read whole, named as freqtrade names them."""
 
 import os
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -51,6 +54,12 @@ def read_stable(path: Path, load: Callable[[Path], pd.DataFrame], attempts: int 
     )
 
 
+#: What freqtrade keeps of a pair, and the formats of its files that are read here.
+CANDLE_TYPES = ("futures", "mark", "index", "premiumIndex", "funding_rate", "open_interest")
+SUFFIXES = (".feather", ".parquet")
+_DATA_FILE = re.compile(rf"(.+)-(\d+[mhdw])-({'|'.join(CANDLE_TYPES)})({'|'.join(map(re.escape, SUFFIXES))})")
+
+
 def stem(pair: str) -> str:
     """A pair in a file's name, as freqtrade writes it.
 
@@ -62,31 +71,91 @@ def stem(pair: str) -> str:
     return pair
 
 
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A temporary file in `path`'s folder that takes its name when the block succeeds, and is on disk by then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
+class DataFile(NamedTuple):
+    """What the name of one of freqtrade's files says."""
+
+    stem: str
+    timeframe: str
+    candle_type: str
+    suffix: str
+
+    @property
+    def pair(self) -> str:
+        """The pair of futures that has this stem."""
+        return re.sub(r"^(.+)_([^_]+)_([^_]+)$", r"\1/\2:\3", self.stem)
+
+
+def data_name(pair: str, timeframe: str, candle_type: str, suffix: str = SUFFIXES[0]) -> str:
+    """Name of freqtrade's file of a pair, in the folder `futures`.
+
+    >>> data_name("BTC/USDT:USDT", "5m", "open_interest")
+    'BTC_USDT_USDT-5m-open_interest.feather'
+    """
+    return f"{stem(pair)}-{timeframe}-{candle_type}{suffix}"
+
+
+def parse_name(name: str) -> DataFile | None:
+    """What the name of a file in the folder `futures` says; None where it is no name of freqtrade's.
+
+    >>> parse_name("BTC_USDT_USDT-5m-futures.feather").pair
+    'BTC/USDT:USDT'
+    """
+    match = _DATA_FILE.fullmatch(name)
+    return DataFile(*match.groups()) if match else None
+
+
+def put(temporary: Path, path: Path, *, durable: bool = True) -> None:
+    """Let a whole file take a name in one step. It is on disk by then, unless not `durable`."""
+    if durable:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+    temporary.replace(path)
+
+
+@contextmanager
+def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary file in `path`'s folder, made where it is missing, that takes its name when the block succeeds (`put`).
+
+    Raises InputError where it cannot be written; whatever fails, the old file stands and no temporary one stays.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o644)
+        put(temporary, path, durable=durable)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error})",
             "free space, or permissions",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """A temporary file beside `out` that takes its name when the block succeeds: never a torn file."""
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """As `replaced`, of a whole folder: the block makes the one that it gets, which does not exist yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (path.parent / f".{path.name}.{word}-{os.getpid()}" for word in ("new", "old"))
+    try:
+        yield new
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)  # the second rename failed: put back what was there
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError unless a file that a user names with `--out` has one of the endings and can be written."""
     if out.suffix not in suffixes:
         raise InputError(f"--out {out}: unknown ending; use one of {', '.join(suffixes)}")
     if not out.parent.is_dir():
@@ -99,20 +168,11 @@ def written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
             f"--out {out}: cannot be written",
             "choose a folder that you may write to",
         )
-    try:
-        handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=out.suffix)
-    except OSError as error:
-        raise InputError(
-            f"--out {out}: cannot be written ({error.strerror})",
-            "choose another folder",
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+
+
+@contextmanager
+def written(out: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """As `replaced`, of a file that a user names with `--out`: checked (`check_out`) before the block begins."""
+    check_out(out, suffixes)
+    with replaced(out) as temporary:
         yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(out)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

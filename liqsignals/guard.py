@@ -1,5 +1,5 @@
-"""`liqsignals.guard.refusal`, where strategies that users copied look for it."""
+"""What strategies call of strategy/guard.py, where those that users copied look for it."""
 
-from liqsignals.strategy.guard import refusal
+from liqsignals.strategy.guard import entry_confirmed, passes, refusal
 
-__all__ = ["refusal"]
+__all__ = ["entry_confirmed", "passes", "refusal"]

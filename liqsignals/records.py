@@ -28,10 +28,13 @@ Predicted      the exchange's time     its arrival                              
                of the estimate
 =============  ======================  ============================================  ================
 
-The kinds below the line are not on the tape; the extras hold them (data/store.py). A recorder's `known_at` is the instant
-at which a bot could read a row, if that is later than the rule's.
+The kinds below the line are read from the extras (data/extras.py) when a feature asks for them. A recorder's `known_at` is
+the instant at which a bot could read a row, if that is later than the rule's. `KINDS` is this table as data.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -82,6 +85,44 @@ FLOW_LAG = 4 * HOUR
 FLOW_MAX_AGE = 52 * HOUR
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What is fixed of a kind of record."""
+
+    dtype: np.dtype[np.void]
+    #: Delay (ns) from `event_time` to `known_at`; None where it depends on the period or is the arrival.
+    lag: int | None = None
+    #: Age (ns, since `event_time`) beyond which the newest record is stale; None where it depends on the period or
+    #: interval, or where no rule is fixed.
+    max_age: int | None = None
+    #: Folder of the extras that holds it, "" where it is no series of the extras.
+    folder: str = ""
+    #: The one source that it has, "" where each venue or vendor has its own.
+    source: str = ""
+
+
+#: Every kind that a tape can carry, in the order in which ties are broken.
+KINDS: Mapping[str, Kind] = MappingProxyType({
+    "bar": Kind(BAR, 0),
+    "open_interest": Kind(OPEN_INTEREST),
+    "funding": Kind(FUNDING, FUNDING_LAG),
+    "liquidation": Kind(LIQUIDATION, LIQUIDATION_LAG, folder="liquidation"),
+    "flow": Kind(FLOW, FLOW_LAG, FLOW_MAX_AGE),
+    "event": Kind(EVENT, folder="event", source="macro"),
+    # The extras' folder of open interest holds it with its worth.
+    "oi_value": Kind(OI_VALUE, folder="open_interest"),
+    "taker": Kind(TAKER, TAKER_LAG, folder="taker"),
+    "ratio": Kind(RATIO, folder="ratio"),
+    "liquidated": Kind(LIQUIDATED, folder="liquidated"),
+    "predicted": Kind(PREDICTED, folder="predicted"),
+})  # fmt: skip
+
+#: Rows of each of the extras' folders (data/store.py), by the folder's name: `open_interest` holds its worth, too.
+STORED: Mapping[str, np.dtype[np.void]] = MappingProxyType({
+    **{name: kind.dtype for name, kind in KINDS.items() if name != "oi_value"}, "open_interest": OI_VALUE,
+})  # fmt: skip
+
+
 def open_interest_lag(period_ns: int) -> int:
     """Delay between a snapshot of open interest and the first instant at which it may be used."""
     return 2 * period_ns
@@ -101,9 +142,14 @@ def records(dtype: np.dtype[np.void], event_time: Int64Array, known_at: Int64Arr
     early = np.flatnonzero(out["known_at"] < out["event_time"])
     if early.size:
         raise InputError(f"record {early[0]} is known before it happened (law 1)")
-    if (np.diff(out["known_at"]) > 0).all():
-        return out
-    return out[np.lexsort((out["event_time"], out["known_at"]))]
+    return in_order(out)
+
+
+def in_order(rows: Records) -> Records:
+    """Records of one kind in tape order: `known_at`, then `event_time`."""
+    if (np.diff(rows["known_at"]) > 0).all():
+        return rows
+    return rows[np.lexsort((rows["event_time"], rows["known_at"]))]
 
 
 def later(kind: Records, since: int) -> Records:

@@ -1,9 +1,16 @@
-"""What must be known of an exchange before its numbers may be used: units of open interest, maintenance brackets."""
+"""What must be known of an exchange before its numbers may be used.
+
+Units of open interest, what its labels name, hours between settlements of funding, maintenance brackets.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from liqsignals.clock import parse_time
 from liqsignals.errors import InputError
+from liqsignals.records import Float64Array
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,30 @@ def check_exchange(exchange: str) -> None:
         raise InputError(
             f"liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: {', '.join(VENUES)}"
         )
+
+
+#: What a label of open interest or of a ratio names: the end or the start of its period.
+LABEL_END, LABEL_START = 0, 1
+#: From this UTC day on, Binance's labels name the start of a period, before it the end (binance-public-data issue 491).
+BINANCE_FLIP = parse_time("2026-06-25T00:00:00Z")
+
+
+def documented_convention(exchange: str, label: int) -> int:
+    """LABEL_END or LABEL_START, as the vendor documents it for a label (ns)."""
+    return LABEL_END if exchange == "binance" and label < BINANCE_FLIP else LABEL_START
+
+
+#: Hours between two settlements of funding, as the venues set them.
+FUNDING_INTERVALS_H = (1, 2, 4, 6, 8)
+
+
+def funding_interval(hours: Float64Array) -> Float64Array:
+    """`hours` between settlements (n,), NaN where no venue has such an interval: a settlement is missing there."""
+    return np.where(np.isin(hours, FUNDING_INTERVALS_H), hours, np.nan)
+
+
+#: No venue settles more per interval, as a fraction: what is above it is a percentage, or wrong.
+FUNDING_RATE_MAX = 0.2
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, parse_time, to_dates
-from liqsignals.data.tape import Tape
+from liqsignals.data.tape import MapTape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import book, clusters, fold, kernels
 from liqsignals.liqmap.parameters import LeverageClass, Parameters
@@ -152,13 +152,13 @@ def thinned(interest: pd.DataFrame, period: str) -> pd.DataFrame:
     return interest[ns(interest["date"]) % duration_ns(period) == 0]
 
 
-def as_tape(market: Market, period: str = "5m", pair: str = PAIR) -> Tape:
+def as_tape(market: Market, period: str = "5m", pair: str = PAIR) -> MapTape:
     """The market's records, stamped by hand after the rules of records.py: no reader takes part."""
     c, oi = market.candles, thinned(market.interest, period)
     closed, snapshot = ns(c["date"]) + FIVE, ns(oi["date"])
     settled, ended = ns(market.funding["date"]), ns(pd.to_datetime(market.flows["time"], utc=True)) + DAY
     interval = (settled[1] - settled[0]) / HOUR if len(settled) > 1 else 8.0
-    return Tape(
+    return MapTape(
         pair,
         FIVE,
         duration_ns(period),
@@ -297,7 +297,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test's market is dated, its candles are heard at their close."""
-    monkeypatch.setattr("liqsignals.strategy.signals._now", lambda: 0)
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: 0)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,24 +18,21 @@ from conftest import (
     assert_same_bits,
     decisions,
     make_market,
-    resampled,
     thinned,
     write_datadir,
 )
+from contract import CUT, VALUES, perturbed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liqsignals import features, liqmap
-from liqsignals.clock import HOUR, MINUTE, duration_ns
+from liqsignals import features
+from liqsignals.clock import HOUR, duration_ns
 from liqsignals.data.tape import Tape
-from liqsignals.features import NAMES
 from liqsignals.records import Records
 from liqsignals.strategy.signals import Signals
 
 Columns = dict[str, np.ndarray]
 Compute = Callable[[Tape, np.ndarray, np.ndarray, int], Columns]
-
-CUT, VALUES, HOLES, LATE, NEW = "cut", "values", "holes", "late", "new records"
 
 
 def compute(tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: int) -> Columns:
@@ -46,48 +42,6 @@ def compute(tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: int) -
 @cache
 def market(seed: int) -> Market:
     return make_market(2.5, seed, volatility=0.003, funding_h=4)
-
-
-def perturbed_kind(kind: Records, time: int, how: str, rng: np.random.Generator) -> Records:
-    """One kind with every record that is known after `time` changed, and none that is known by then."""
-    first = int(np.searchsorted(kind["known_at"], time, side="right"))
-    head, tail = kind[:first], kind[first:].copy()
-    values = [n for n in kind.dtype.names or () if n not in ("event_time", "known_at", "interval_h")]
-    if how == CUT:
-        return head
-    if how == VALUES:
-        for name in values:
-            tail[name] *= np.exp(rng.normal(0, 3, len(tail)))
-        if "high" in values:
-            prices = np.sort(np.stack([tail[n] for n in ("open", "high", "low", "close")]), axis=0)
-            tail["low"], tail["open"], tail["close"], tail["high"] = prices
-    if how == HOLES:
-        tail = tail[rng.random(len(tail)) < 0.6]
-    if how == LATE and "high" not in values:
-        tail["known_at"] += rng.integers(0, 3 * HOUR)
-    if how == NEW and len(tail):
-        # Known right after `time`, and of any earlier time: late is not the same as recent.
-        tail = np.concatenate([tail[:1], tail])
-        tail["known_at"][0] = time + 1
-        for name in values:
-            tail[name][0] *= 1.5
-        if "high" in values:
-            tail["event_time"][0] = time + 1
-    return np.concatenate([head, tail])
-
-
-def perturbed(tape: Tape, time: int, how: str, seed: int) -> Tape:
-    rng = np.random.default_rng(seed)
-    assert tape.bars is not None
-    assert tape.open_interest is not None
-    assert tape.flow is not None
-    return replace(
-        tape,
-        bars=perturbed_kind(tape.bars, time, how, rng),
-        open_interest=perturbed_kind(tape.open_interest, time, how, rng),
-        funding={venue: perturbed_kind(kind, time, how, rng) for venue, kind in tape.funding.items()},
-        flow=perturbed_kind(tape.flow, time, how, rng),
-    )
 
 
 def check_causal(
@@ -104,26 +58,6 @@ def check_causal(
     assert_same_bits(full, prefix, slice(upto))
 
 
-@given(
-    seed=st.integers(0, 2),
-    part=st.floats(0.05, 0.99),
-    off=st.sampled_from([0, 0, 1, MINUTE, FIVE - 1]),
-    how=st.sampled_from([CUT, VALUES, HOLES, LATE, NEW]),
-    period=st.sampled_from(["5m", "1h"]),
-    timeframe=st.sampled_from(["5m", "5m", "15m", "1h"]),
-    noise=st.integers(0, 1000),
-)
-def test_records_known_after_a_time_change_no_bit_before_it(
-    seed: int, part: float, off: int, how: str, period: str, timeframe: str, noise: int
-) -> None:
-    tape = as_tape(market(seed), period)
-    tape.funding["bybit"] = tape.funding["binance"].copy()
-    tape.funding["bybit"]["rate"] += 1e-4
-    at, closes = decisions(resampled(market(seed).candles, timeframe), timeframe)
-    time = int(at[int(part * (len(at) - 1))]) + off
-    check_causal(compute, tape, at, closes, duration_ns(timeframe), time, how, noise)
-
-
 def known_one_bar_early(kind: Records) -> Records:
     early = kind.copy()
     early["known_at"] = np.maximum(early["known_at"] - FIVE, early["event_time"])
@@ -131,7 +65,6 @@ def known_one_bar_early(kind: Records) -> Records:
 
 
 def leak_open_interest(tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: int) -> Columns:
-    assert tape.open_interest is not None
     return compute(replace(tape, open_interest=known_one_bar_early(tape.open_interest)), at, closes, timeframe_ns)
 
 
@@ -143,7 +76,6 @@ def leak_funding(tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: i
 
 
 def leak_flow(tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: int) -> Columns:
-    assert tape.flow is not None
     early = tape.flow.copy()
     early["known_at"] -= FIVE
     return compute(replace(tape, flow=early), at, closes, timeframe_ns)
@@ -159,7 +91,6 @@ def leak_next_row(tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: 
 def leak_past_the_cut(tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: int) -> Columns:
     """A feature that looks at the uncut tape: shortening the dataframe would not shorten its data (law 3)."""
     out = compute(tape, at, closes, timeframe_ns)
-    assert tape.flow is not None
     out["flow_netflow_pct"] = np.full(len(at), tape.flow["inflow"].mean())
     return out
 
@@ -235,7 +166,6 @@ def test_open_interest_is_first_read_two_periods_after_its_snapshot(seed: int, p
     """One snapshot changed: the rows before snapshot + 2 periods keep their bits, the row at it does not."""
     for period in ("5m", "1h"):
         tape = as_tape(market(seed), period)
-        assert tape.open_interest is not None
         at, closes = decisions(market(seed).candles)
         row = int(part * (len(thinned(market(seed).interest, period)) - 3))
         interest = tape.open_interest.copy()
@@ -259,46 +189,3 @@ def test_a_funding_record_of_an_early_time_that_comes_late_changes_nothing_befor
     full = compute(tape, at, closes, FIVE)
     other = compute(replace(tape, funding={"binance": funding}), at, closes, FIVE)
     assert_same_bits(full, other, slice(301))
-
-
-def test_all_columns_take_part() -> None:
-    """The tapes above must give every column finite values, or the checks would compare NaN with NaN."""
-    made = make_market(2.5, 0, volatility=0.003, funding_h=4)
-    tape = as_tape(made)
-    tape.funding["bybit"] = tape.funding["binance"].copy()
-    at, closes = decisions(made.candles)
-    out = features.compute(tape, at, closes, FIVE, liqmap.Parameters(score=0.9))
-    assert [name for name in NAMES if not np.isfinite(out[name]).any()] == []
-    assert liqmap.BANDS.tolist() == [0.01, 0.02, 0.05, 0.10]
-
-
-def test_features_are_given_a_tape_that_ends_at_the_last_candle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 3: whatever shortens the dataframe shortens the data, before any feature sees them."""
-    tape = as_tape(market(0))
-    at, closes = decisions(market(0).candles)
-    seen: list[Records | None] = []
-    fold, settled, moved = liqmap.read, features.funding.columns, features.flows.columns
-
-    def read(view: Tape, *arguments: Any) -> Any:
-        seen.extend([view.bars, view.open_interest])
-        return fold(view, *arguments)
-
-    def funding_columns(venues: dict[str, Records], at: np.ndarray) -> Columns:
-        seen.extend(venues.values())
-        return settled(venues, at)
-
-    def flow_columns(flow: Records | None, at: np.ndarray) -> Columns:
-        seen.append(flow)
-        return moved(flow, at)
-
-    monkeypatch.setattr(liqmap, "read", read)
-    monkeypatch.setattr(features.funding, "columns", funding_columns)
-    monkeypatch.setattr(features.flows, "columns", flow_columns)
-    for row in (5, 300, 333):
-        seen.clear()
-        compute(tape, at[: row + 1], closes[: row + 1], FIVE)
-        assert len(seen) == 4
-        for kind in seen:
-            assert kind is not None
-            assert len(kind)
-            assert kind["known_at"].max() <= at[row]

@@ -1,22 +1,44 @@
 """The README tells the truth: its table of columns, its commands, its files."""
 
 import re
+import textwrap
+from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer.main
+from conftest import ETH
+from contract import make_world
 
 from liqsignals import COLUMNS
 from liqsignals.cli import app
+from liqsignals.features import Context
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 def test_table_of_columns() -> None:
-    table = README.split("<!-- columns -->")[1].split("<!-- /columns -->")[0].strip().splitlines()
-    rows = [f"| `{c.name}` | {c.unit} | {c.range} | {c.nan} | {c.meaning} |" for c in COLUMNS]
-    assert table[2:] == rows
+    from liqsignals.features.__main__ import table
+
+    assert README.split("<!-- columns -->")[1].split("<!-- /columns -->")[0].strip() == table()
+    assert all(f"| `{c.name}` | {c.unit} | {c.range} | {c.nan} | {c.meaning} |" in table() for c in COLUMNS)
+
+
+def test_the_page_on_adding_a_feature_adds_one() -> None:
+    """Its example is a family that works, and the calls that it names are there."""
+    page = (ROOT / "docs" / "add-a-feature.md").read_text()
+    family = ModuleType("takers")
+    exec(textwrap.dedent(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]), family.__dict__)
+    world = make_world(0, 0.3)
+    bars = world.tapes[ETH, "binance"].bars
+    out = world.compute(family, bars["event_time"].copy(), bars["close"].copy())  # type: ignore[arg-type]
+    assert set(out) == {"taker_buy_share", "taker_fresh"}
+    assert (out["taker_fresh"][2:] == 1).all()
+    assert ((out["taker_buy_share"][2:] > 0.2) & (out["taker_buy_share"][2:] < 0.8)).all()
+    for name in re.findall(r"`(?:context\.)?([a-z_]+)(?:\([a-z]*\))?`", page.split("What a context gives")[1]):
+        assert hasattr(Context, name) or name in {f.name for f in fields(Context)}, name
 
 
 def test_named_files_exist() -> None:

@@ -82,7 +82,7 @@ class Here:
         """The file as the features read it."""
         path = self.datadir / "futures" / INTEREST
         frame = freqtrade.read_table(path, ("open_interest_amount", "open_interest_value"))
-        bars = freqtrade_files.candles(self.datadir, PAIR)
+        bars = freqtrade.candles(self.datadir, PAIR, "5m")
         assert bars is not None
         return freqtrade.open_interest(frame, "5m", bars, FIVE, "binance", str(path))[0]
 
@@ -717,11 +717,14 @@ def test_the_users_own_flows_file_is_the_one_that_is_kept_up(here: Here) -> None
     assert (folder / "vintages" / "btc" / "before-2026-01-17.csv").exists()
 
 
-def test_a_coin_without_flows(here: Here) -> None:
-    here.vendor.faults["/v4/timeseries/asset-metrics"] = [400]
+@pytest.mark.parametrize(("status", "refused"), [(400, True), (401, True), (403, True), (404, False), (451, False)])
+def test_a_coin_without_flows(here: Here, status: int, refused: bool) -> None:
+    """The free data refuse a coin that they do not have; what else goes wrong is a problem."""
+    here.vendor.faults["/v4/timeseries/asset-metrics"] = [status]
     report = here.run(steps=("flows",))
-    assert report.problems == []
-    assert any("have none for BTC; flow_* columns stay NaN" in note for note in report.notes)
+    assert len(report.problems) == (not refused)
+    assert all(f"({status})" in problem for problem in report.problems)
+    assert any("have none for BTC; flow_* columns stay NaN" in note for note in report.notes) == refused
 
 
 def test_the_completion_stamp_counts_where_it_is_plausible() -> None:
@@ -839,7 +842,7 @@ def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> N
     assert np.array_equal(ns(got["date"]), ns(market.candles["date"])[:-1])
     assert (datadir / "futures" / f"{STEM}-1h-funding_rate.feather").exists()
     assert (datadir / "futures" / f"{STEM}-1h-mark.feather").exists()
-    bars = freqtrade_files.candles(datadir, PAIR)
+    bars = freqtrade.candles(datadir, PAIR, "5m")
     path = datadir / "futures" / INTEREST
     read = freqtrade.open_interest(freqtrade.read_table(path, ()), "5m", bars, FIVE, "binance", str(path))[0]
     assert np.array_equal(read["event_time"], at[:-1]), (
@@ -862,7 +865,7 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pd.concat([earlier, candles.iloc[:-1]], ignore_index=True).to_feather(stage / "futures" / path.name)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(freqtrade_files.subprocess, "run", freqtrade)
+    monkeypatch.setattr(subprocess, "run", freqtrade)
     assert (
         freqtrade_files.download_data(
             datadir, "binance", [PAIR], ["futures"], ["5m"], "20260101-20260103", prepend=True

@@ -109,38 +109,13 @@ def test_attach_leaves_the_frame_as_it_was(tmp_path: Path) -> None:
     assert len(empty) == 0
 
 
-RANGES = {
-    "liq_imbalance": (-np.inf, np.inf),
-    "liq_above_distance": (0.0, 0.15),
-    "liq_below_distance": (0.0, 0.15),
-    "liq_remainder_long": (0.0, 1.0 + 1e-9),  # a quotient of sums
-    "liq_remainder_short": (0.0, 1.0 + 1e-9),
-    "liq_oi_change_1h": (-1.0, np.inf),
-    "liq_model_score": (-1.0, 1.0),
-    "fund_rate_8h": (-np.inf, np.inf),
-    "fund_skew_z": (-np.inf, np.inf),
-    "fund_pct": (0.0, 1.0),
-    "flow_inflow_z": (-np.inf, np.inf),
-    "flow_netflow_pct": (-1.0, 1.0),
-    "flow_age_h": (4.0, np.inf),
-}
-
-
 @pytest.mark.parametrize("seed", range(3))
-def test_ranges(seed: int) -> None:
+def test_clusters_lie_where_their_distance_says(seed: int) -> None:
     made = make_market(2, seed, volatility=0.004)
     tape = as_tape(made)
     tape.funding["bybit"] = tape.funding["binance"][3:]
     out = compute(tape, made.candles, parameters=liqmap.Parameters(score=0.9))
     close = made.candles["close"].to_numpy()
-    for name in NAMES:
-        low, high = RANGES.get(name, (0.0, np.inf))
-        finite = out[name][np.isfinite(out[name])]
-        assert len(finite), name
-        assert ((finite >= low) & (finite <= high)).all(), name
-        assert not np.isinf(out[name]).any(), name
-        if name.endswith(("_fresh", "_warm")):
-            assert np.isin(out[name], (0.0, 1.0)).all()
     for where, sign in (("above", 1), ("below", -1)):
         price, distance = out[f"liq_{where}_price"], out[f"liq_{where}_distance"]
         there = np.isfinite(price)
@@ -151,7 +126,6 @@ def test_ranges(seed: int) -> None:
         assert (distance[there] > 0).all()
         np.testing.assert_allclose(distance[there], sign * (price / close - 1)[there], rtol=1e-12)
         # A major cluster holds at least 0.2 % of open interest.
-        assert tape.open_interest is not None
         newest = np.searchsorted(tape.open_interest["known_at"], ns(made.candles["date"]) + FIVE, "right") - 1
         floor = 0.002 * tape.open_interest["base"][newest] * close
         assert (out[f"liq_{where}_usd"][there] >= floor[there]).all()
@@ -176,7 +150,6 @@ def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: p
     parameters = replace(NARROW, report_factor=0.25)
     made = replace(market(), candles=market().candles[:192], interest=market().interest[:192])
     tape = as_tape(made)
-    assert tape.bars is not None
     reach = reach_of(parameters, PAIR)
     frames = {timeframe: resampled(made.candles, timeframe) for timeframe in ("5m", "15m", "1h")}
     columns = {name: compute(tape, frame, name, parameters=parameters) for name, frame in frames.items()}
@@ -225,7 +198,6 @@ def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: p
 
 def test_levels_are_read_after_the_candles_own_bars() -> None:
     tape = as_tape(market())
-    assert tape.bars is not None
     out = compute(tape)
     parameters = liqmap.Parameters()
     fold = Fold(plan(tape), parameters, reach_of(parameters, PAIR))
@@ -262,7 +234,6 @@ def test_the_mix_sums_to_one() -> None:
 
 def test_stale_open_interest_is_nan() -> None:
     tape = as_tape(market())
-    assert tape.open_interest is not None
     out = compute(replace(tape, open_interest=tape.open_interest[:200]))
     # Row 199's snapshot is the close of bar 199, known two bars later. From the bar after that on the next one is missing, and
     # the view is not complete; three hours after the snapshot it is still read, a bar after that it is not.
@@ -277,7 +248,6 @@ def test_stale_open_interest_is_nan() -> None:
 
 def test_stale_candles_are_nan() -> None:
     tape = as_tape(market())
-    assert tape.bars is not None
     out = compute(replace(tape, bars=tape.bars[:500]))
     assert (out["liq_fresh"][2:500] == 1).all()
     assert (out["liq_fresh"][500:] == 0).all()
@@ -682,7 +652,6 @@ def test_a_bar_whose_open_lies_outside_its_range_is_refused() -> None:
     """The walk writes between the range's levels: such a bar must not reach the kernel by any door."""
     for name, factor in (("open", 5.0), ("open", np.nan), ("close", 0.9)):
         tape = as_tape(market())
-        assert tape.bars is not None
         tape.bars[name][7] *= factor
         with pytest.raises(InputError, match="open or close outside"):
             compute(tape)

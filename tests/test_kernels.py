@@ -37,8 +37,6 @@ def small(
     """A tape of `bars` 5m bars: open interest `late` ns later than the rule, holes, `thin` x the usual positions."""
     market = make_market(bars * FIVE / (24 * HOUR), seed, volatility=volatility)
     tape = as_tape(market, period)
-    assert tape.bars is not None
-    assert tape.open_interest is not None
     bar, interest = tape.bars.copy(), tape.open_interest.copy()
     interest["base"] *= thin
     interest["known_at"] += late
@@ -173,8 +171,6 @@ def check_conservation(fold: Fold, tape: Tape) -> int:
 @given(**TAPES)
 def test_long_equals_short_equals_open_interest(**tape: float) -> None:
     made = small(**tape)  # type: ignore[arg-type]
-    assert made.bars is not None
-    assert made.open_interest is not None
     runs = made.open_interest["known_at"][0] <= made.bars["known_at"][-1]
     for parameters in (NARROW, Parameters(theta=0.3)):
         assert (check_conservation(folded(made, parameters), made) > 0) == runs
@@ -236,7 +232,6 @@ def symmetric(reach: Reach) -> Reach:
 def test_mirror_symmetry(seed: int, period: str) -> None:
     """Log price reflected about a bucket's boundary, sides swapped: the same base units (symmetric offsets)."""
     tape = small(seed, 80, period, 0.003, 0, 0, 0, 1.0)
-    assert tape.bars is not None
     boundary = round(float(np.log(tape.bars["open"][0]) / STEP))
     around = np.exp(2 * boundary * STEP)
     bars = tape.bars.copy()
@@ -264,7 +259,6 @@ def test_mirror_symmetry(seed: int, period: str) -> None:
 def test_scale_equivariance(seed: int, cells: int) -> None:
     """All prices times exp(STEP x whole cells): prices and USD scale, shares and distances stay (same Reach)."""
     tape = small(seed, 80, "5m", 0.003, 0, 0, 0, 1.0)
-    assert tape.bars is not None
     factor = float(np.exp(STEP * cells))
     bars = tape.bars.copy()
     for name in ("open", "high", "low", "close"):
@@ -283,7 +277,6 @@ def test_scale_equivariance(seed: int, cells: int) -> None:
 
 def test_width_of_the_grid_changes_no_bit() -> None:
     tape = as_tape(make_market(1.0, 8, volatility=0.004))
-    assert tape.bars is not None
     narrow, wide = folded(tape, NARROW), folded(tape, NARROW)
     for i in range(len(tape.bars)):
         narrow.to(i + 1)
@@ -355,8 +348,6 @@ def test_a_change_during_a_hole_in_open_interest_enters_over_its_bars() -> None:
     """One change, spread over the bars of the hole by volume, known when the later row is known."""
     market: Market = make_market(60 * FIVE / (24 * HOUR), 4, volatility=0.0)
     tape = as_tape(market)
-    assert tape.bars is not None
-    assert tape.open_interest is not None
     interest = np.delete(tape.open_interest, slice(10, 30))
     interest["base"] = 10_000.0
     interest["base"][10:] = 10_500.0

@@ -29,7 +29,7 @@ from conftest import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liqsignals import features
+from liqsignals import features, venues
 from liqsignals.clock import DAY, HOUR, duration_ns, parse_time
 from liqsignals.data import freqtrade, labels
 from liqsignals.data.tape import read_tape
@@ -156,7 +156,7 @@ def test_a_file_that_does_not_decide_takes_the_documented_convention(first: str,
     days, kinds, _ = labels.conventions(label, amount, FIVE, label, FIVE, rng.lognormal(4, 1, len(label)), exchange)
     assert len(days) == 4
     flip = parse_time("2026-06-25T00:00:00Z")
-    wanted = [labels.END if exchange == "binance" and d < flip else labels.START for d in days]
+    wanted = [venues.LABEL_END if exchange == "binance" and d < flip else venues.LABEL_START for d in days]
     assert kinds.tolist() == wanted
 
 
@@ -186,7 +186,7 @@ def test_candles_coarser_than_open_interest_decide_nothing() -> None:
         label, frame["open_interest_amount"].to_numpy(), FIVE, ns(hours["date"]), HOUR,
         hours["volume"].to_numpy(), "binance",
     )  # fmt: skip
-    assert set(kinds.tolist()) == {labels.END}
+    assert set(kinds.tolist()) == {venues.LABEL_END}
 
 
 def test_contradicting_rows_are_refused(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_every_day_of_the_archive_is_end_labelled(coin: str) -> None:
         "binance",
     )
     assert len(days) >= 243
-    assert (kinds == labels.END).all()
+    assert (kinds == venues.LABEL_END).all()
     # The same rows named by their start are told apart on every day, too, so that no day rests on its neighbours.
     for n in range(0, len(days), 1):
         rows = ns(interest["date"]) // DAY * DAY == days[n]
@@ -286,4 +286,4 @@ def test_every_day_of_the_archive_is_end_labelled(coin: str) -> None:
             candles["volume"].to_numpy(),
             "binance",
         )
-        assert one[-1] == labels.START, pd.Timestamp(days[n])
+        assert one[-1] == venues.LABEL_START, pd.Timestamp(days[n])

@@ -108,7 +108,6 @@ def test_what_the_source_left_out_is_said(tmp_path: Path) -> None:
 def test_coins_become_dollars_at_the_hours_mean_close(tmp_path: Path, tape: Tape) -> None:
     base = saved(table(date=to_dates(HOURS), liq_long_base=LONG / 1e4, liq_short_base=SHORT / 1e4), tmp_path / "b.csv")
     found = liquidations.read(base, tape)
-    assert tape.bars is not None
     price = tape.bars["close"][: 12 * N].reshape(N, 12).mean(axis=1)
     np.testing.assert_allclose(found.usd, np.stack([LONG, SHORT]) / 1e4 * price, rtol=1e-12)
     # An hour without all its candles has no price, and is left out.

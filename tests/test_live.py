@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from liqsignals import features, liqmap
 from liqsignals.clock import DAY, duration_ns
 from liqsignals.liqmap import fold
-from liqsignals.strategy import signals
+from liqsignals.strategy import live
 from liqsignals.strategy.signals import Signals
 
 #: Rows of the market, of the disk, and of a bot's first call.
@@ -158,11 +158,11 @@ def test_what_a_checkpoint_stands_for_is_neither_kept_nor_read_again(
     datadir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads, plans = [], []
-    read, plan = signals.read_tape, liqmap.plan
-    monkeypatch.setattr(signals, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
+    read, plan = live.read_tape, liqmap.plan
+    monkeypatch.setattr(live, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
     bot = walk(datadir, steady(3))
     monkeypatch.setattr(fold, "plan", lambda tape: plans.append(len(tape.bars)) or plan(tape))
-    kept = bot._markets[PAIR]
+    kept = bot.market(PAIR)
     assert kept is not None
     held = [kept.disk.bars, kept.disk.open_interest, kept.memos["5m"].bars, kept.memos["5m"].interest]
     assert [k.base is None and len(k) < 250 for k in held if k is not None] == [True] * 4
@@ -173,8 +173,8 @@ def test_what_a_checkpoint_stands_for_is_neither_kept_nor_read_again(
 
 
 def test_a_view_that_goes_back_has_the_disk_read_again(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, read = [], signals.read_tape
-    monkeypatch.setattr(signals, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
+    reads, read = [], live.read_tape
+    monkeypatch.setattr(live, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
     walk(datadir, [*steady(3), *steady(1, step=-150), *steady(2)])
     assert len(reads) == 2
 
@@ -194,9 +194,9 @@ def test_frames_of_two_timeframes_in_turn_have_a_checkpoint_each(
 
 
 def test_live_rows_older_than_the_limit_are_let_go(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "_KEPT", DAY // 4)
+    monkeypatch.setattr(live, "KEPT", DAY // 4)
     bot = walk(datadir, steady(250, length=60, shown=65))
-    kept = bot._markets[PAIR]
+    kept = bot.market(PAIR)
     assert kept is not None
     assert all(len(kept.live[family]) < 100 for family in ("bars", "interest", "funding"))
 
@@ -219,7 +219,7 @@ def test_a_torn_disk_leaves_a_view_that_goes_back_without_a_map_until_it_is_whol
     bot = walk(datadir, steady(3))
     call, frames_of = steady(1)[0], answers
     with monkeypatch.context() as torn:
-        torn.setattr(signals, "read_tape", _refuse)
+        torn.setattr(live, "read_tape", _refuse)
         candles, frames = frames_of(FIRST + 3, call)
         far = bot.attach(candles[-400:], PAIR, "5m", dp=FakeProvider(frames))
         near = bot.attach(candles[-150:], PAIR, "5m", dp=FakeProvider(frames))
@@ -231,7 +231,7 @@ def test_a_torn_disk_leaves_a_view_that_goes_back_without_a_map_until_it_is_whol
 
 
 def _refuse(*args: Any, **options: Any) -> None:
-    raise signals.InputError("torn")
+    raise live.InputError("torn")
 
 
 def test_a_tape_without_its_past_is_not_read(datadir: Path) -> None:

@@ -148,13 +148,13 @@ def test_a_row_that_came_late_is_flagged(tmp_path: Path, monkeypatch: pytest.Mon
     """Freqtrade may have taken an unfinished candle for it; its next look tells."""
     signals, _ = started(tmp_path)
     close = int(ns(MADE.candles["date"])[450]) + FIVE
-    monkeypatch.setattr("liqsignals.strategy.signals._now", lambda: close + 14 * SECOND)
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: close + 14 * SECOND)
     assert attach(signals, 450)["liq_fresh"].iloc[-1] == 1
-    monkeypatch.setattr("liqsignals.strategy.signals._now", lambda: close + 15 * SECOND)
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: close + 15 * SECOND)
     out = attach(signals, 450)
     assert out["liq_fresh"].iloc[-1] == 0
     assert (out["liq_fresh"].iloc[-20:-1] == 1).all()
-    monkeypatch.setattr("liqsignals.strategy.signals._now", lambda: close + FIVE)
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: close + FIVE)
     out = attach(signals, 451)
     assert_same_bits(out, full(451, tmp_path))
 

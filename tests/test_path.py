@@ -172,7 +172,6 @@ def minutes(days: int, seed: int) -> Tape:
 
 def swept_usd(tape: Tape, parameters: Parameters) -> np.ndarray:
     fold = folded(tape, parameters)
-    assert tape.bars is not None
     fold.to(len(tape.bars))
     return np.asarray(fold.flows[:, :, kernels.SWEPT_USD].sum(axis=0))
 
@@ -208,7 +207,6 @@ def test_conservation_in_hourly_bars() -> None:
 
 def by_class(tape: Tape, parameters: Parameters) -> Fold:
     fold = folded(tape, parameters)
-    assert tape.bars is not None
     fold.by_class = np.zeros((len(tape.bars), 2, len(parameters.classes)))
     fold.to(len(tape.bars))
     return fold
@@ -234,7 +232,6 @@ def test_classes_are_swept_as_the_oracle_says() -> None:
 
 
 def columns(tape: Tape, **options: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    assert tape.bars is not None
     return features.compute(tape, tape.bars["known_at"], tape.bars["close"], tape.bar_ns, **options), tape.bars
 
 
@@ -255,7 +252,6 @@ def test_clusters_stay_from_candle_to_candle() -> None:
 
 def test_half_a_bucket_moves_no_cluster_by_more_than_one() -> None:
     tape = as_tape(make_market(6, 9, volatility=0.003))
-    assert tape.bars is not None
     bars = tape.bars.copy()
     for name in ("open", "high", "low", "close"):
         bars[name] *= np.exp(STEP / 2)

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from feed import PAIR, until
 
 from liqsignals import records
-from liqsignals.collect import feeds, fetch, publish
+from liqsignals.collect import feeds, fetch
 from liqsignals.collect.recorder import Recorder, Rhythm
 from liqsignals.data import rawlog, store
 from liqsignals.sources import binance
@@ -112,7 +112,7 @@ def test_each_vintage_of_flows_is_kept_and_none_published(tmp_path: Path) -> Non
 
 
 def rows(extras: Path, kind: str, period: str = "5m") -> records.Records:
-    return store.read(store.series_dir(extras, kind, "binance", PAIR, period), publish.DTYPES[kind])
+    return store.read(store.series_dir(extras, kind, "binance", PAIR, period), records.STORED[kind])
 
 
 def complete(extras: Path, *kinds: str) -> Callable[[Recorder], bool]:

@@ -21,7 +21,6 @@ from feed import until
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, SECOND, iso
 from liqsignals.collect import feeds, fetch, publish, recorder
-from liqsignals.collect.publish import DTYPES
 from liqsignals.collect.recorder import Recorder, Rhythm
 from liqsignals.data import coverage, rawlog, store
 from liqsignals.errors import InputError
@@ -116,7 +115,7 @@ def port(datadir: Path, clock: Clock) -> Iterator[int]:
 
 def recorded(folder: Path, kind: str) -> records.Records:
     period = "events" if kind in ("funding", "predicted") else "5m"
-    return store.read(store.series_dir(folder, kind, "binance", PAIR, period), DTYPES[kind])
+    return store.read(store.series_dir(folder, kind, "binance", PAIR, period), records.STORED[kind])
 
 
 def alive(folder: Path, since: int) -> bool:
@@ -202,7 +201,7 @@ def test_the_recorder_keeps_what_the_archive_has(
     assert 40 < span.sum() < len(there)
     same(feed.prints(folder), there[span])
     for kind in ("ratio", "taker"):
-        kept = store.read(store.series_dir(datadir / "liqsignals", kind, "binance", PAIR, "5m"), DTYPES[kind])
+        kept = store.read(store.series_dir(datadir / "liqsignals", kind, "binance", PAIR, "5m"), records.STORED[kind])
         got = recorded(folder, kind)
         same(got, kept[(kept["event_time"] >= got["event_time"][0]) & (kept["event_time"] <= now)])
 

@@ -19,7 +19,7 @@ from liqsignals.collect.recorder import Recorder
 from liqsignals.data import store
 from liqsignals.data.tape import read_tape
 from liqsignals.simulation.market import write_market
-from liqsignals.sources.binance import FLIP
+from liqsignals.venues import BINANCE_FLIP
 
 PAIR = "BTC/USDT:USDT"
 STEM = "BTC_USDT_USDT"
@@ -89,7 +89,7 @@ def recorded(whole: Path, datadir: Path, start: int, stop: int, *, every: int) -
         batch = {
             ("binance", "bars-BTCUSDT"): [(now + 5 * 10**9, klines(bars))],
             ("binance", "open_interest-BTCUSDT"): [
-                (now + 45 * 10**9, interest_hist(snapshot[seen] - (FIVE if now >= FLIP else 0), interest["open_interest_amount"].to_numpy()[seen]))
+                (now + 45 * 10**9, interest_hist(snapshot[seen] - (FIVE if now >= BINANCE_FLIP else 0), interest["open_interest_amount"].to_numpy()[seen]))
             ],
             ("binance", "funding-BTCUSDT"): [
                 (now + 90 * 10**9, rates(ns(funding["date"])[paid], funding["funding_rate"].to_numpy()[paid]))
@@ -102,7 +102,6 @@ def recorded(whole: Path, datadir: Path, start: int, stop: int, *, every: int) -
 def interest_shift(whole: Path) -> int:
     """What has to be added to a label of the simulated file to get its snapshot, as the reader finds it."""
     tape = read_tape(whole, PAIR)
-    assert tape.open_interest is not None
     return int(tape.open_interest["event_time"][-1] - ns(frame(whole, "5m-open_interest")["date"])[-1])
 
 

@@ -18,6 +18,7 @@ from freqtrade.resolvers import StrategyResolver
 from freqtrade.strategy import IStrategy
 
 from liqsignals import features
+from liqsignals.guard import passes
 
 FOLDER = Path(__file__).resolve().parents[1] / "user_data" / "strategies"
 NAMES = ("RejectionFade", "SqueezeMomentum")
@@ -506,6 +507,25 @@ def test_an_entry_on_an_old_signal_is_refused(
     assert enter() == "stale"
     assert enter.asked == asked  # the exchange is asked last
     assert enter(tag="force_entry") is None
+
+
+@each_signal
+def test_what_fails_refuses_the_entry(
+    name: str, side: str, frame: pd.DataFrame, distance: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """freqtrade enters where confirm_trade_entry raises."""
+    enter = Entry(name, side, frame, caplog)
+    enter.frame = frame.drop(columns=["close", "high", "low"])
+    assert enter() == "error"
+    del enter.strategy.dp.get_analyzed_dataframe
+    now = SIGNAL_CLOSED[name].to_pydatetime()
+    assert not enter.strategy.confirm_trade_entry(PAIR, "limit", 1.0, 100.0, "GTC", now, None, side)
+
+
+def test_a_filter_is_off_without_a_file_and_closed_on_stale_data() -> None:
+    fresh = pd.Series([1.0, 1.0, 0.0, 0.0, np.nan, np.nan])
+    condition = pd.Series([True, False] * 3)
+    assert passes(fresh, condition).tolist() == [True, False, False, False, True, True]
 
 
 @each_signal

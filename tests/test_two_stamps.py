@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from conftest import FIVE, PAIR, START, as_tape, assert_same_bits, decisions, make_market, ns, write_datadir
 
-from liqsignals import clock, features, records
+from liqsignals import clock, features, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE
-from liqsignals.data import freqtrade, labels
+from liqsignals.data import freqtrade
 from liqsignals.data.tape import Tape, append, asof, read_tape
 from liqsignals.errors import InputError
 from liqsignals.features import flows, funding
@@ -76,10 +76,8 @@ def test_when_each_kind_is_known(tmp_path) -> None:  # type: ignore[no-untyped-d
         long = make_market(8.0, 3) if period == "1h" else made
         tape = read_tape(write_datadir(tmp_path, long, period=period, flip=flip), PAIR)
         wanted = as_tape(long, period)
-        assert tape.bars is not None
         assert (tape.bars["event_time"] == ns(long.candles["date"]) + FIVE).all()
         assert (tape.bars["known_at"] == tape.bars["event_time"]).all()
-        assert tape.open_interest is not None
         length = clock.duration_ns(period)
         assert (tape.open_interest["known_at"] - tape.open_interest["event_time"] == 2 * length).all()
         assert tape.period_ns == length
@@ -223,9 +221,9 @@ def test_what_is_no_timerange(text: str, message: str) -> None:
 
 def test_the_documented_convention_of_binance_flips_on_its_day() -> None:
     flip = clock.parse_time("2026-06-25T00:00:00Z")
-    assert labels.documented_convention("binance", flip - 1) == labels.END
-    assert labels.documented_convention("binance", flip) == labels.START
-    assert labels.documented_convention("bybit", 0) == labels.START
+    assert venues.documented_convention("binance", flip - 1) == venues.LABEL_END
+    assert venues.documented_convention("binance", flip) == venues.LABEL_START
+    assert venues.documented_convention("bybit", 0) == venues.LABEL_START
 
 
 def test_a_cut_leaves_absent_kinds_absent() -> None:

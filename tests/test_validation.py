@@ -77,7 +77,6 @@ def test_ages_sum_to_the_map(market: Market, parameters: Parameters, period: str
 
 
 def test_ages_sum_to_the_map_across_a_hole(tape: Tape) -> None:
-    assert tape.bars is not None
     holed = replace(tape, bars=np.delete(tape.bars, slice(800, 800 + 12 * 100)))
     aged, whole = validate.fold_by_age(holed, MIX), swept_of(holed, MIX)
     np.testing.assert_allclose(aged.swept.sum(axis=2), whole, rtol=1e-9, atol=1e-9 * whole.max())
@@ -126,7 +125,6 @@ def test_a_map_scored_against_itself_is_right_and_against_shuffled_hours_is_not(
 
 
 def test_hours_without_a_map_count_as_zero(tape: Tape) -> None:
-    assert tape.bars is not None
     real = planted(tape)
     gone = replace(tape, bars=np.delete(tape.bars, slice(12 * 24 * 9, 12 * 24 * 10)))
     found = validate.validate(gone, HOURS, real, fitted(), START + 6 * DAY, baselines=False).found
@@ -157,7 +155,6 @@ def test_lift_by_hand() -> None:
 
 
 def test_liquidations_are_placed_where_an_hour_is_the_first(tape: Tape) -> None:
-    assert tape.bars is not None
     bars = tape.bars[: 12 * 120].copy()
     for name in ("open", "high", "low", "close"):
         bars[name] = 100.0
@@ -192,7 +189,6 @@ def test_coarser_candles_are_the_resampled_ones(market: Market, tape: Tape, size
     gone = market.candles.drop(index=[100, 101, 102, 700])
     coarse = validate.coarser(as_tape(replace(market, candles=gone)), duration_ns(size))
     expected = resampled(gone, size)
-    assert coarse.bars is not None
     assert coarse.bar_ns == duration_ns(size)
     assert np.array_equal(coarse.bars["event_time"], ns(expected["date"]) + duration_ns(size))
     assert np.array_equal(coarse.bars["known_at"], coarse.bars["event_time"])
@@ -206,7 +202,6 @@ def test_coarser_candles_are_the_resampled_ones(market: Market, tape: Tape, size
 def test_hourly_interest_is_known_as_late_as_hourly_rows(market: Market, tape: Tape) -> None:
     hourly, file = validate.hourly_interest(tape), as_tape(market, "1h")
     assert hourly.period_ns == file.period_ns
-    assert hourly.open_interest is not None
     assert np.array_equal(hourly.open_interest, file.open_interest)
 
 
@@ -216,8 +211,6 @@ def test_baselines_see_nothing_after_the_hour(tape: Tape) -> None:
     cut = START + 8 * DAY
     before = np.less_equal(HOURS + HOUR, cut)
     # The features take open interest at its snapshot: cut by event, not by when it was known.
-    assert tape.bars is not None
-    assert tape.open_interest is not None
     past = replace(
         tape, bars=tape.bars[tape.bars["event_time"] <= cut],
         open_interest=tape.open_interest[tape.open_interest["event_time"] <= cut],
@@ -277,7 +270,6 @@ def test_true_levels_at_the_maps_own_rank_first(tape: Tape, tmp_path: Path) -> N
     """Snapshots made of the map's own mass: rank 1, and lift above uniform."""
     at = [START + d * DAY for d in range(6, 11)]
     books = validate.fold_by_age(tape, MIX, at).books
-    assert tape.bars is not None
     lines = []
     for when in at:
         held, price = books[when]

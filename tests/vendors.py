@@ -19,7 +19,8 @@ from aiohttp import web
 
 from liqsignals.clock import DAY, HOUR, MINUTE, iso
 from liqsignals.exchange.serving import served
-from liqsignals.sources.binance import FLIP, METRICS
+from liqsignals.sources.binance import METRICS
+from liqsignals.venues import BINANCE_FLIP
 
 FIVE = 5 * MINUTE
 
@@ -178,7 +179,7 @@ def add_rest(
     label = at - FIVE
     ms = [int(t) // 1_000_000 for t in label]
 
-    told = np.where(label >= FLIP, label, at)
+    told = np.where(label >= BINANCE_FLIP, label, at)
 
     def binance_ratio(field: str, value: float) -> Callable[[Query], Any]:
         return lambda q: [{field: str(value), "timestamp": int(told[n]) // 1_000_000} for n in _between(q, told)]

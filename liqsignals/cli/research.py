@@ -16,7 +16,7 @@ from liqsignals.data.tape import map_tape
 from liqsignals.errors import InputError
 from liqsignals.evaluation import fit as fits
 from liqsignals.evaluation import liquidations
-from liqsignals.files import written
+from liqsignals.files import check_out, written
 from liqsignals.liqmap import calibration
 from liqsignals.report.console import console, errors, simulated_label
 from liqsignals.report.tables import print_fitted
@@ -53,11 +53,12 @@ def calibrate(
         told = liquidations.read(path, tape, unit=unit)
         kept = told.hours + HOUR <= last if last is not None else np.ones(len(told.hours), bool)
         markets.append(fits.Market(tape, told.hours[kept], told.usd[:, kept]))
-    with written(out, (".json",)) as path, errors.status("fitting"):
+    check_out(out, (".json",))
+    with errors.status("fitting"):
         source = source or ", ".join(p.name for p in table)
         alone = {m.tape.pair: fits.fit([m], source, since) for m in markets}
         pooled = fits.fit(markets, source, since) if len(markets) > 1 else next(iter(alone.values()))
-        calibration.save(calibration.Calibration(pooled, alone, str(out)), path)
+        calibration.save(calibration.Calibration(pooled, alone, str(out)), out)
     for name, fitted in {**alone, **({"pooled": pooled} if len(alone) > 1 else {})}.items():
         print_fitted(name, fitted)
     print(f'{out}: use it with "liqsignals": {{"calibration": "{out}"}} in the config, or --calibration {out}')

@@ -14,12 +14,11 @@ from liqsignals.cli.app import app
 from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, Timerange
 from liqsignals.clock import duration_ns, iso, open_time, parse_time, parse_timerange, to_dates
 from liqsignals.data import freqtrade
-from liqsignals.data.freqtrade import candles
 from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
 from liqsignals.files import written
 from liqsignals.liqmap import calibration
-from liqsignals.report.console import simulated_label
+from liqsignals.report.console import progress, simulated_label
 from liqsignals.report.headline import headline, print_headline
 from liqsignals.report.levels import write_levels
 
@@ -38,12 +37,14 @@ def features_command(
 ) -> None:
     """Write every liqsignals column of a pair: column `date` (candle open, UTC), then the features."""
     freqtrade.check_datadir(datadir)
+    length = duration_ns(timeframe)
     tape = checked_tape(datadir, pair, extras, exchange, finest)
-    frame = candles(datadir, pair, timeframe, exchange)
-    bars = freqtrade.bars(frame, timeframe, f"{pair} {timeframe} candles")
+    bars = freqtrade.candles(datadir, pair, timeframe)
+    if bars is None or len(bars) == 0:
+        raise freqtrade.absent(f"{timeframe} candles", datadir, pair, exchange, timeframe)
     at, closes = bars["event_time"].copy(), bars["close"].copy()
     start, stop = parse_timerange(timerange)
-    opened = open_time(at, duration_ns(timeframe))
+    opened = open_time(at, length)
     inside = (opened >= (start if start is not None else opened[:1].min(initial=0))) & (
         opened < (stop if stop is not None else opened[-1:].max(initial=0) + 1)
     )
@@ -56,8 +57,9 @@ def features_command(
             "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
             pair, datadir, freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )  # fmt: skip
-    parameters = calibration.choose(calibrated).parameters(pair)
-    columns = features.compute(tape, at[inside], closes[inside], duration_ns(timeframe), parameters)
+    chosen = calibration.choose(calibrated)
+    markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
+    columns = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
     table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
     with written(out, (".parquet", ".feather", ".csv")) as path:
         if out.suffix == ".csv":
@@ -99,9 +101,15 @@ def map_command(
     parameters = calibration.choose(calibrated).parameters(pair)
     tape = map_tape(datadir, pair, extras, exchange, finest)
     if every is not None and out is not None:
-        write_levels(tape, parameters, duration_ns(every), out, timerange)
+        start, stop = parse_timerange(timerange)
+        with progress("levels") as show:
+            found = write_levels(tape, parameters, duration_ns(every), out, start, stop, show)
+        left_out = f"; left out {found.stale} times at which open interest was stale" if found.stale else ""
+        print(
+            f"{out}: {found.rows} levels at {len(found.instants)} times, {iso(found.instants[0])} to "
+            f"{iso(found.instants[-1])}{left_out}"
+        )
         return
-    assert tape.bars is not None
     ends = tape.bars["event_time"]
     when = parse_time(at) if at is not None else int(ends[-1])
     row = int(np.searchsorted(ends, when, side="right")) - 1

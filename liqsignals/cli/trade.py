@@ -10,8 +10,9 @@ from liqsignals.cli.app import app
 from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, kept
 from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
 from liqsignals.errors import InputError
-from liqsignals.replay.backtest import Run, run_backtest
-from liqsignals.report.console import console, progress, say, simulated_label
+from liqsignals.replay.backtest import Run, headlines, run_backtest
+from liqsignals.report.console import console, errors, progress, say, simulated_label
+from liqsignals.report.headline import print_headline
 
 
 @app.command()
@@ -50,7 +51,24 @@ def backtest(
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
 ) -> None:
     """Show what the map says, then run `freqtrade backtesting` on your own data."""
-    run_backtest(Run(datadir, timerange, pairs.split(), strategy.split(), timeframe, offline, config, userdir))
+    _backtest(
+        Run(datadir, timerange, tuple(pairs.split()), tuple(strategy.split()), timeframe, config, userdir, offline)
+    )
+
+
+def _backtest(run: Run) -> None:
+    run.check()
+    simulated = simulated_label(run.datadir)
+    for head in headlines(run.datadir, run.pairs, parse_timerange(run.timerange)[1]):
+        print_headline(head, simulated)
+    with errors.status(f"freqtrade backtesting: {', '.join(run.strategies)} (log: {run.log})"):
+        result = run_backtest(run)
+    if run.brief:
+        print(result.report)
+    console.print(
+        f"{simulated}data {run.datadir}\nresult {', '.join(map(str, result.files))}\nlog {result.log}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
 
 
 @app.command()
@@ -64,10 +82,12 @@ def demo(
     console.print(
         "Everything below is SIMULATED: it shows that the path works and says nothing about profit.", style="bold"
     )
-    pairs, strategies = ["BTC/USDT:USDT", "ETH/USDT:USDT"], ["SqueezeMomentum", "RejectionFade"]
-    run_backtest(
-        Run(out / "binance", None, pairs, strategies, "5m", True, Path("config.json"), Path("user_data"), True)
-    )
+    pairs, strategies = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SqueezeMomentum", "RejectionFade")
+    _backtest(
+        Run(
+            out / "binance", None, pairs, strategies, "5m", Path("config.json"), Path("user_data"), offline=True, brief=True,
+        )
+    )  # fmt: skip
 
 
 @app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

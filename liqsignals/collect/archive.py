@@ -41,7 +41,7 @@ class Outcome:
     replaced: bool = False
     #: The archive has no such file, though it should by now.
     missing: bool = False
-    problem: str = ""
+    problem: FetchError | None = None
 
 
 def days(start: int, stop: int) -> list[int]:
@@ -91,13 +91,15 @@ async def _bring(fetcher: Fetcher, file: File, now: int) -> Outcome:
             problem = f"{file.local.name}: its content does not match its checksum (sha256 {found[:12]}, published {wanted[:12]})"
             wanted = _published(await fetcher.get(file.path + ".CHECKSUM", max_bytes=4096), file)
         kept = "; the copy of an earlier run is used" if have is not None else "; not used"
-        return Outcome(file, have is not None, problem=f"{problem}{kept}. Way out: run the same command again later")
+        return Outcome(
+            file, have is not None, problem=FetchError(f"{problem}{kept}", "run the same command again later")
+        )
     except Missing:
         if have is not None or file.stop > now - PUBLISHED_WITHIN:
             return Outcome(file, have is not None)
         return Outcome(file, False, missing=True)
     except FetchError as error:
-        return Outcome(file, have is not None, problem=str(error))
+        return Outcome(file, have is not None, problem=error)
 
 
 def _published(reply: Reply, file: File) -> str:

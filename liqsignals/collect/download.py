@@ -30,7 +30,7 @@ import pandas as pd
 from liqsignals import files, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, iso, to_dates
 from liqsignals.collect import archive, freqtrade_files
-from liqsignals.collect.fetch import Fetcher, FetchError, fetcher
+from liqsignals.collect.fetch import Fetcher, FetchError, Refused, fetcher
 from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
@@ -219,7 +219,7 @@ def _candles(run: _Run) -> None:
     _freqtrade(run, ["futures"], ["5m", "1h"], run.plan.start, "candles")
     _freqtrade(run, ["mark", "funding_rate"], ["1h"], run.plan.start, "mark and funding")
     for pair in run.plan.pairs:
-        bars = freqtrade_files.candles(run.plan.datadir, pair)
+        bars = freqtrade.candles(run.plan.datadir, pair, "5m")
         if bars is None:
             run.problem(
                 f"{pair}: freqtrade brought no candles. Is it listed at {run.plan.exchange}? It is written as BTC/USDT:USDT"
@@ -244,7 +244,7 @@ def _interest(run: _Run) -> None:
         path = freqtrade.data_file(plan.datadir, pair, "5m", "open_interest")
         at = np.empty(0, np.int64)
         if path is not None:
-            bars = freqtrade_files.candles(plan.datadir, pair)
+            bars = freqtrade.candles(plan.datadir, pair, "5m")
             known = bars if bars is not None else np.empty(0, records.BAR)
             frame = freqtrade.read_table(path, ("open_interest_amount",))
             at = freqtrade.open_interest(frame, "5m", known, FIVE, plan.exchange, str(path))[0]["event_time"]
@@ -291,8 +291,8 @@ def _bring(run: _Run, files: list[archive.File], what: str) -> list[tuple[archiv
 
     run.fetch(binance.ARCHIVE, job)
     problems = [o.problem for o in outcomes if o.problem]
-    for text in problems[:5]:
-        run.problem(text)
+    for problem in problems[:5]:
+        run.problem(str(problem))
     if len(problems) > 5:
         run.problem(f"archive: {what}: {len(problems) - 5} more files could not be had (first: {problems[5]})")
     absent = [o.file.local.name for o in outcomes if o.missing and o.file.stop > run.plan.start]
@@ -339,16 +339,6 @@ def _venues(run: _Run) -> None:
             _rest(run, VENUES[venue], ("open_interest", "ratio", "taker", "funding"))
 
 
-_DTYPES = {
-    "open_interest": records.OI_VALUE,
-    "ratio": records.RATIO,
-    "taker": records.TAKER,
-    "funding": records.FUNDING,
-    "liquidated": records.LIQUIDATED,
-    "flow": records.FLOW,
-}
-
-
 def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
     """Bring the extras of one provider up to date through its REST API: what the disk does not have yet."""
     venue = provider.name
@@ -361,7 +351,7 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
             async def job(
                 fetch: Fetcher, series: list[Series] = series, pair: str = pair, kind: str = kind, folder: Path = folder
             ) -> None:
-                rows = store.read(folder, _DTYPES[kind], run.plan.start, run.plan.end + 1)
+                rows = store.read(folder, records.STORED[kind], run.plan.start, run.plan.end + 1)
                 for one in series:
                     # Each ratio has an endpoint of its own (ratio_account): one may be on disk where another is not.
                     column = one.name.partition("_")[2]
@@ -372,7 +362,7 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
                 run.fetch(provider, job)
             except InputError as error:
                 run.problem(str(error))
-            rows = store.read(folder, _DTYPES[kind], run.plan.start, run.plan.end + 1)
+            rows = store.read(folder, records.STORED[kind], run.plan.start, run.plan.end + 1)
             if kind == "funding":
                 _write_funding(run, venue, pair, rows)
             run.cover(f"{venue} {kind}", pair, rows["event_time"], period)
@@ -412,11 +402,10 @@ async def _pages(
                     f"{iso(rows['event_time'][0])} to {iso(rows['event_time'][-1])} (the same page again?); not taken"
                 )
             parts.append(inside)
+        except FetchError as error:  # it names the provider
+            run.problem(f"{pair}: {error}")
         except InputError as error:
-            text = str(error)
-            if not text.startswith(fetch.provider.name):
-                text = f"{fetch.provider.name} {series.name}: {text}"
-            run.problem(f"{pair}: {text}" if pair not in text else text)
+            run.problem(f"{pair}: {fetch.provider.name} {series.name}: {error}")
         done += 1
         run.show(f"{fetch.provider.name}: {pair} {series.name}", done, len(wanted))
 
@@ -444,7 +433,7 @@ def _write_funding(run: _Run, venue: str, pair: str, rows: Records) -> None:
     if not len(rows):
         return
     folder = run.plan.extra / "venues" / venue
-    path = folder / "futures" / f"{files.stem(pair)}-1h-funding_rate.feather"
+    path = folder / "futures" / files.data_name(pair, "1h", "funding_rate")
     frame = pd.DataFrame({"date": to_dates(rows["event_time"]), "funding_rate": rows["rate"]})
     if path.exists():
         old = freqtrade.read_table(path, ("funding_rate",))[["date", "funding_rate"]]
@@ -487,17 +476,11 @@ def _flows(run: _Run) -> None:
 
             run.fetch(provider, job)
             _store_vintage(run, coin, target, coinmetrics.csv_of(pages))
+        except Refused as error:
+            run.note(f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})")
+            continue
         except InputError as error:
-            if (
-                "refused the request" in str(error)
-                or "does not accept" in str(error)
-                or "refuses this machine" in str(error)
-            ):
-                run.note(
-                    f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})"
-                )
-            else:
-                run.problem(str(error))
+            run.problem(str(error))
             continue
         ends = flows.read_flows(target)["event_time"]
         run.cover("flows 1d", coin.upper(), ends, DAY)
@@ -509,22 +492,18 @@ def _store_vintage(run: _Run, coin: str, target: Path, content: bytes) -> None:
         return
     kept = run.plan.extra / "flows" / "vintages" / coin
     old = flows.read_flows(target) if target.exists() else np.empty(0, records.FLOW)
-    with files.replaced(kept / "new.part") as temporary:
-        temporary.write_bytes(content)
-    new = flows.read_flows(kept / "new.part")
-    (kept / "new.part").unlink()
-    lost = np.setdiff1d(old["event_time"], new["event_time"])
-    if len(lost):
-        raise FetchError(
-            f"{target}: Coin Metrics sends {len(lost)} days less than it holds (first "
-            f"{iso(lost[0] - DAY)[:10]}); it was left as it is",
-            "delete it if you want the new vintage",
-        )
-    if target.exists() and not any(target.read_bytes() == p.read_bytes() for p in kept.glob("*.csv")):
-        with files.replaced(kept / f"before-{iso(run.plan.now)[:10]}.csv") as temporary:
-            temporary.write_bytes(target.read_bytes())
-    with files.replaced(kept / f"{iso(run.plan.now)[:10]}.csv") as temporary:
-        temporary.write_bytes(content)
+    with files.replaced(kept / f"{iso(run.plan.now)[:10]}.csv") as vintage:
+        vintage.write_bytes(content)
+        lost = np.setdiff1d(old["event_time"], flows.read_flows(vintage)["event_time"])
+        if len(lost):
+            raise FetchError(
+                f"{target}: Coin Metrics sends {len(lost)} days less than it holds (first "
+                f"{iso(lost[0] - DAY)[:10]}); it was left as it is",
+                "delete it if you want the new vintage",
+            )
+        if target.exists() and not any(target.read_bytes() == p.read_bytes() for p in kept.glob("*.csv")):
+            with files.replaced(kept / f"before-{iso(run.plan.now)[:10]}.csv") as temporary:
+                temporary.write_bytes(target.read_bytes())
     with files.replaced(target) as temporary:
         temporary.write_bytes(content)
 

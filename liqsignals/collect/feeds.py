@@ -102,11 +102,6 @@ _RHYTHM: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("funding",), 3600.0, 90.0),
     (("predicted",), 60.0, 20.0),
 )
-#: Records of each kind that is asked for.
-DTYPES = {
-    "bar": records.BAR, "open_interest": records.OI_VALUE, "ratio": records.RATIO, "taker": records.TAKER,
-    "funding": records.FUNDING, "predicted": records.PREDICTED,
-}  # fmt: skip
 
 
 def polls(pairs: Sequence[str], exchanges: Sequence[str], *, flows: bool = False) -> list[Poll]:
@@ -147,7 +142,7 @@ def _request(series: Series, pair: str, channel: str) -> Request:
     assert series.ask is not None
     return Request(
         channel, partial(series.ask, pair), partial(_by_date, series), series.kind, pair,
-        "5m" if series.period_ns else "events", DTYPES.get(series.kind), series.page_ns, series.reach_ns,
+        "5m" if series.period_ns else "events", records.STORED.get(series.kind), series.page_ns, series.reach_ns,
     )  # fmt: skip
 
 

@@ -39,6 +39,10 @@ class Missing(FetchError):
     """The provider has no such file (404)."""
 
 
+class Refused(FetchError):
+    """The provider answers, and does not take this request, key or address (4xx)."""
+
+
 class _Again(Exception):
     """An attempt failed in a way that may pass."""
 
@@ -65,7 +69,8 @@ class Fetcher:
     skew: float | None = None
     _times: deque[float] = field(default_factory=deque)
     _open_at: float = 0.0
-    _closed: str = ""
+    #: Problem and remedy of a pause that is too long to wait for.
+    _closed: tuple[str, str] | None = None
     _closed_until: float = 0.0
     _slots: asyncio.Semaphore | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -117,7 +122,8 @@ class Fetcher:
             while True:
                 # A recorder outlives a long ban.
                 if self._closed and _clock() < self._closed_until:
-                    raise FetchError(f"{what}: {self._closed}")
+                    problem, remedy = self._closed
+                    raise FetchError(f"{what}: {problem}", remedy)
                 now = _clock()
                 while self._times and self._times[0] <= now - limits.per_seconds:
                     self._times.popleft()
@@ -153,10 +159,12 @@ class Fetcher:
                     )
             body = b"".join(parts)
         said = " ".join(body[:200].decode("utf-8", "replace").split())
-        if status in (401, 403, 451):
-            raise FetchError(f"{what}: {_refused(self.provider, status)} It said: {said or 'nothing'}")
+        if status == 451:
+            raise FetchError(f"{what}: it does not serve this country or cloud (451). It said: {said or 'nothing'}")
+        if status in (401, 403):
+            raise Refused(f"{what}: {_refused(self.provider, status)} It said: {said or 'nothing'}")
         if status >= 400:
-            raise FetchError(f"{what}: it refused the request ({status}): {said or 'no reason given'}")
+            raise Refused(f"{what}: it refused the request ({status}): {said or 'no reason given'}")
         if status >= 300:
             raise FetchError(
                 f"{what}: it sends elsewhere ({status} to {response.headers.get('Location', '?')}); not followed"
@@ -172,12 +180,10 @@ class Fetcher:
         asked = _seconds(response.headers.get("Retry-After"))
         status = response.status_code
         if asked is not None and asked > LONGEST_PAUSE:
-            self._closed = (
-                f"it answered {status} and asks to be left alone for {asked / 60:.0f} min. Way out: run the same command "
-                "again after that; it goes on where it stopped"
-            )
-            self._closed_until = _clock() + asked
-            raise FetchError(f"{what}: {self._closed}")
+            problem = f"it answered {status} and asks to be left alone for {asked / 60:.0f} min"
+            remedy = "run the same command again after that; it goes on where it stopped"
+            self._closed, self._closed_until = (problem, remedy), _clock() + asked
+            raise FetchError(f"{what}: {problem}", remedy)
         pause = asked if asked is not None else (60.0 if status == 418 else 5.0)
         if _clock() + pause > self._open_at:
             self._open_at = _clock() + pause
@@ -201,8 +207,6 @@ class Fetcher:
 
 
 def _refused(provider: Provider, status: int) -> str:
-    if status == 451:
-        return "it does not serve this country or cloud (451)."
     if provider.key_env:
         return f"it does not accept the key in {provider.key_env} ({status}); check the key and its plan."
     return f"it refuses this machine ({status}); it may block its address for some minutes."

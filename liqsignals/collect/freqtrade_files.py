@@ -6,11 +6,9 @@ takes its place in `futures/` in one step. Killed at any instant, the user's fil
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,23 +18,14 @@ import numpy as np
 import pandas as pd
 
 from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
-from liqsignals.data import freqtrade, labels
+from liqsignals.collect import freqtrade_command
+from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
-from liqsignals.files import stem
+from liqsignals.files import data_name, parse_name, put
 from liqsignals.records import BAR, Records
+from liqsignals.venues import BINANCE_FLIP
 
 _STAGE = ".liqsignals-"
-
-
-def executable() -> str:
-    """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
-    path = Path(sysconfig.get_path("scripts")) / "freqtrade"
-    if not path.exists():
-        raise InputError(
-            "freqtrade is not installed beside liqsignals",
-            "pip install freqtrade==2026.9",
-        )
-    return str(path)
 
 
 @contextmanager
@@ -57,9 +46,7 @@ def _move_in(staged: Path, final: Path) -> bool:
     if final.exists() and final.read_bytes() == staged.read_bytes():
         return False
     final.parent.mkdir(parents=True, exist_ok=True)
-    with staged.open("rb") as file:
-        os.fsync(file.fileno())
-    staged.replace(final)
+    put(staged, final)
     return True
 
 
@@ -73,43 +60,42 @@ def download_data(
     configs: Sequence[Path] = (),
     *,
     prepend: bool = False,
-) -> list[str]:
-    """Run `freqtrade download-data` for a data directory; sentences about what it did not do.
+) -> list[InputError]:
+    """Run `freqtrade download-data` for a data directory; what it did not do.
 
     Raises InputError where freqtrade fails: it names the last error of its log. The user's files are as they were then.
     """
-    told = []
+    told: list[InputError] = []
     with _stage(datadir) as stage:
         form = form_of(datadir)
         for path in (datadir / "futures").glob(f"*.{form}"):
-            if path.stem.rsplit("-", 1)[-1] in candle_types:
+            file = parse_name(path.name)
+            if file is not None and file.candle_type in candle_types:
                 shutil.copy2(path, stage / "futures" / path.name)
         before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
         for name in [name for name, at in before.items() if at is None]:
             told.append(
-                f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It is left alone. Way out: "
-                "delete it, and run the same command again"
+                InputError(
+                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It is left alone",
+                    "delete it, and run the same command again",
+                )
             )
         config = stage / "config.json"
         config.write_text(json.dumps(_config(exchange, form)))
         (stage / "user").mkdir()
-        command = [
-            executable(), "download-data", "--config", str(config),
-            *[word for path in configs for word in ("--config", str(path))],
-            "--userdir", str(stage / "user"), "--datadir", str(stage), "--trading-mode", "futures",
-            "--candle-types", *candle_types, "-t", *timeframes, "--timerange", timerange, "-p", *pairs,
-            *(["--prepend"] if prepend else []),
-        ]  # fmt: skip
-        run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
-        log = run.stdout + run.stderr
-        said = [line for line in log.splitlines() if " ERROR " in line or "Error" in line]
-        if run.returncode != 0 or any("Could not load markets" in line for line in said):
+        done = freqtrade_command.run(
+            freqtrade_command.command(
+                "download-data", (config, *configs), stage / "user", stage, "--trading-mode", "futures",
+                "--candle-types", *candle_types, "-t", *timeframes, "--timerange", timerange, "-p", *pairs,
+                *(["--prepend"] if prepend else []),
+            )
+        )  # fmt: skip
+        if done.code != 0 or done.no_markets:
             raise InputError(
-                f"freqtrade download-data failed: {_said(said[-1]) if said else f'exit code {run.returncode}'}. "
-                "Nothing was changed",
+                f"freqtrade download-data failed: {done.failure}. Nothing was changed",
                 "run the same command again; behind a proxy, name a configuration with --config",
             )
-        told += [_said(line) for line in said if "Failed to download" in line]
+        told += map(InputError, done.not_downloaded)
         for staged in sorted((stage / "futures").glob(f"*.{form}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
@@ -142,11 +128,6 @@ def form_of(datadir: Path) -> str:
     return "parquet" if any(folder.glob("*.parquet")) and not any(folder.glob("*.feather")) else "feather"
 
 
-def _said(line: str) -> str:
-    """The message of a line of freqtrade's log."""
-    return line.rsplit(" - ", 1)[-1].strip().rstrip(".")
-
-
 def _config(exchange: str, form: str) -> dict[str, object]:
     return {
         "exchange": {"name": exchange, "pair_whitelist": [], "pair_blacklist": []},
@@ -166,14 +147,6 @@ def _dates(path: Path) -> Int64Array | None:
         return None
 
 
-def candles(datadir: Path, pair: str, timeframe: str = "5m") -> Records | None:
-    """BAR records of a pair, None without a file."""
-    path = freqtrade.data_file(datadir, pair, timeframe, "futures")
-    if path is None:
-        return None
-    return freqtrade.bars(freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path))
-
-
 def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timeframe: str = "5m") -> int:
     """Merge OI_VALUE records into a pair's open-interest file through freqtrade's data handler; rows that it gained.
 
@@ -183,8 +156,8 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     """
     period = duration_ns(timeframe)
     path = freqtrade.data_file(datadir, pair, timeframe, "open_interest")
-    final = path or datadir / "futures" / f"{stem(pair)}-{timeframe}-open_interest.{form_of(datadir)}"
-    bars = candles(datadir, pair)
+    final = path or datadir / "futures" / data_name(pair, timeframe, "open_interest", f".{form_of(datadir)}")
+    bars = freqtrade.candles(datadir, pair, "5m")
     old = (
         _interest(path, timeframe, bars, exchange) if path is not None else pd.DataFrame(columns=["at", "base", "usd"])
     )
@@ -194,7 +167,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     if len(both) == len(old) and np.array_equal(both["base"], old["base"]):
         return 0
     at, base = both["at"].to_numpy(np.int64), both["base"].to_numpy(np.float64)
-    for label in (at - period, at, np.where(at > _FLIP, at - period, at)):
+    for label in (at - period, at, np.where(at > BINANCE_FLIP, at - period, at)):
         frame = pd.DataFrame(
             {
                 "date": to_dates(label),
@@ -221,10 +194,6 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
             )
         _move_in(staged, final)
     return len(both) - len(old)
-
-
-#: Labels later than this instant name starts where nothing tells (labels.documented_convention).
-_FLIP = labels._BINANCE_FLIP
 
 
 def _interest(path: Path, timeframe: str, bars: Records | None, exchange: str) -> pd.DataFrame:

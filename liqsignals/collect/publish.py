@@ -7,7 +7,6 @@ import numpy as np
 
 from liqsignals import records
 from liqsignals.clock import SECOND
-from liqsignals.collect import feeds
 from liqsignals.data import store
 from liqsignals.records import Records
 
@@ -38,7 +37,7 @@ def write_part(folder: Path, rows: Records) -> None:
 def fold_parts(extras: Path, before: int) -> None:
     """Move parts written before an instant (ns) into the months' files. Readers see every row all the time."""
     for folder in sorted({path.parent.parent for path in extras.glob("*/*/*/parts/*.parquet")}):
-        dtype = DTYPES.get(folder.relative_to(extras).parts[0])
+        dtype = records.STORED.get(folder.relative_to(extras).parts[0])
         old = [path for path in sorted((folder / "parts").glob("*.parquet")) if int(path.stem) < before]
         if dtype is None:
             continue
@@ -47,7 +46,3 @@ def fold_parts(extras: Path, before: int) -> None:
             store.append(folder, np.concatenate([store.read_file(path, dtype) for path in group]))
             for path in group:
                 path.unlink()
-
-
-#: Records of each kind that a recorder publishes.
-DTYPES = {**feeds.DTYPES, "liquidation": records.LIQUIDATION}

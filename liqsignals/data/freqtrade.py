@@ -28,17 +28,16 @@ from liqsignals.clock import (
 )
 from liqsignals.data import labels
 from liqsignals.errors import InputError
-from liqsignals.files import read_stable
+from liqsignals.files import SUFFIXES, data_name, parse_name, read_stable
 from liqsignals.records import Records, later
 from liqsignals.venues import VENUES
 
 logger = logging.getLogger(__name__)
 
-_CANDLES = ("5m", "15m", "30m", "1h")
-
-_OPEN_INTEREST = ("5m", "15m", "30m", "1h")
-
-_SUFFIXES = (".feather", ".parquet")
+#: Columns of a candle, after `date`.
+CANDLES = ("open", "high", "low", "close", "volume")
+#: Timeframes of candles that the map folds and of open interest that it reads, the finest first.
+_TIMEFRAMES = ("5m", "15m", "30m", "1h")
 
 
 def check_datadir(datadir: Path) -> None:
@@ -81,11 +80,8 @@ def download_command(exchange: str, pair: str, timeframe: str = "5m") -> str:
 
 def data_file(datadir: Path, pair: str, timeframe: str, candle_type: str) -> Path | None:
     """Path of freqtrade's file for a pair, or None where there is none."""
-    name = pair
-    for char in "/ .@$+:":
-        name = name.replace(char, "_")
-    for suffix in _SUFFIXES:
-        path = datadir / "futures" / f"{name}-{timeframe}-{candle_type}{suffix}"
+    for suffix in SUFFIXES:
+        path = datadir / "futures" / data_name(pair, timeframe, candle_type, suffix)
         if path.exists():
             return path
     return None
@@ -102,8 +98,8 @@ def finest(datadir: Path, pair: str, candle_type: str, choices: tuple[str, ...])
 
 def pairs_in(datadir: Path) -> list[str]:
     """Pairs that have candles in a data directory, as freqtrade writes them."""
-    names = sorted({p.name.split("-")[0] for p in (datadir / "futures").glob("*-futures.*")})
-    return [re.sub(r"^(.+)_([^_]+)_([^_]+)$", r"\1/\2:\3", name) for name in names]
+    found = (parse_name(path.name) for path in (datadir / "futures").glob("*-futures.*"))
+    return sorted({file.pair for file in found if file})
 
 
 def _load(path: Path) -> pd.DataFrame:
@@ -153,7 +149,7 @@ def sorted_rows(
 
 def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
     """BAR records of a frame of candles (`date` is the open). `what` names the file in errors."""
-    names = ("open", "high", "low", "close", "volume")
+    names = CANDLES
     frame, opened = sorted_rows(frame, names, what)
     values = {n: _numbers(frame, n, what) for n in names}
 
@@ -235,21 +231,21 @@ def open_interest(
 def funding(frame: pd.DataFrame, what: str) -> Records:
     """FUNDING records of a frame of settled rates; the interval is the distance to the settlement before.
 
-    A distance that is no whole 1, 2, 4 or 8 h (a missing row) keeps the interval before it. Rows before the first
+    A distance that is none of venues.FUNDING_INTERVALS_H (a missing row) keeps the interval before it. Rows before the first
     such distance, the file's first row among them, are not taken: nothing tells what they cover.
     """
     missing = frame["funding_rate"].isna().to_numpy()
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
     rate = _numbers(frame, "funding_rate", what)
-    if (np.abs(rate) > 0.2).any():
-        row = int(np.flatnonzero(np.abs(rate) > 0.2)[0])
+    large = np.abs(rate) > venues.FUNDING_RATE_MAX
+    if large.any():
+        row = int(np.flatnonzero(large)[0])
         raise InputError(
             f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}; rates are fractions per "
             "interval",
             "delete the file and download it again",
         )
-    hours = np.round(np.diff(event, prepend=event[:1]) / HOUR)
-    hours[~np.isin(hours, (1, 2, 4, 8))] = np.nan
+    hours = venues.funding_interval(np.round(np.diff(event, prepend=event[:1]) / HOUR))
     # The last whole distance at or before each row; none before the first.
     newest = np.maximum.accumulate(np.where(np.isfinite(hours), np.arange(len(hours)), -1))
     told = newest >= 0
@@ -265,13 +261,13 @@ def funding_file(datadir: Path, pair: str) -> Path | None:
 
 def candle_file(datadir: Path, pair: str, finest_timeframe: str) -> tuple[str, Path] | None:
     """The candles that the map folds: the finest on disk, not finer than `finest_timeframe`."""
-    choices = ("1m", "3m", *_CANDLES) if finest_timeframe == "1m" else _CANDLES
+    choices = ("1m", "3m", *_TIMEFRAMES) if finest_timeframe == "1m" else _TIMEFRAMES
     return finest(datadir, pair, "futures", choices)
 
 
 def open_interest_file(datadir: Path, pair: str) -> tuple[str, Path] | None:
     """The open-interest file of a pair: the finest one, not longer than 1 h."""
-    return finest(datadir, pair, "open_interest", _OPEN_INTEREST)
+    return finest(datadir, pair, "open_interest", _TIMEFRAMES)
 
 
 def decisions(frame: pd.DataFrame, timeframe: str, what: str) -> tuple[Int64Array, Any]:
@@ -279,17 +275,26 @@ def decisions(frame: pd.DataFrame, timeframe: str, what: str) -> tuple[Int64Arra
     return decision_time(dates_ns(frame["date"], what), duration_ns(timeframe)), frame["close"].to_numpy(np.float64)
 
 
-def candles(datadir: Path, pair: str, timeframe: str, exchange: str | None) -> pd.DataFrame:
-    duration_ns(timeframe)
+def read_bars(path: Path, timeframe: str) -> Records:
+    """BAR records of a file of candles. Raises InputError (`bars`)."""
+    return bars(read_table(path, CANDLES), timeframe, str(path))
+
+
+def candles(datadir: Path, pair: str, timeframe: str) -> Records | None:
+    """BAR records of a pair's candles of one timeframe; None without a file."""
     path = data_file(datadir, pair, timeframe, "futures")
-    frame = read_table(path, ("open", "high", "low", "close", "volume")) if path else None
-    if frame is None or len(frame) == 0:
-        raise InputError(
-            f"no {timeframe} candles of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)})",
-            f"{download_command(exchange or venues.exchange_of(datadir), pair, timeframe)}",
-        )
-    return frame
+    return None if path is None else read_bars(path, timeframe)
 
 
-def pairs_there(datadir: Path) -> str:
-    return ", ".join(pairs_in(datadir)) or "none"
+def folded_candles(datadir: Path, pair: str, finest_timeframe: str) -> tuple[str, Records] | None:
+    """Timeframe and BAR records of the candles that the map folds (`candle_file`); None without a file."""
+    found = candle_file(datadir, pair, finest_timeframe)
+    return None if found is None else (found[0], read_bars(found[1], found[0]))
+
+
+def absent(what: str, datadir: Path, pair: str, exchange: str | None, timeframe: str = "5m") -> InputError:
+    """The error that names what a data directory has not of a pair, what it has, and the command that fetches it."""
+    return InputError(
+        f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {', '.join(pairs_in(datadir)) or 'none'})",
+        download_command(exchange or venues.exchange_of(datadir), pair, timeframe),
+    )

@@ -12,12 +12,13 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from liqsignals.clock import DAY, Int64Array, iso, parse_time
+from liqsignals.clock import DAY, Int64Array, iso
 from liqsignals.errors import InputError
+from liqsignals.venues import LABEL_END, LABEL_START, documented_convention
 
 logger = logging.getLogger(__name__)
 
-END, START = 0, 1
+#: By convention, LABEL_END and LABEL_START.
 _NAMES = ("end", "start")
 
 #: A block is decided when its best rank correlation reaches PEAK and leads the next by LEAD. On the days named above the
@@ -27,15 +28,6 @@ PEAK = 0.25
 LEAD = 0.08
 #: Rows that decide a block; a coarser file pools as many days as give them.
 BLOCK_ROWS = 144
-
-_BINANCE_FLIP = parse_time("2026-06-25T00:00:00Z")
-
-
-def documented_convention(exchange: str, label: int) -> int:
-    """Convention that the vendor documents, used only where no block of a file decides."""
-    if exchange == "binance":
-        return START if label >= _BINANCE_FLIP else END
-    return START
 
 
 def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,14 +58,14 @@ def conventions(
     twins: Int64Array | None = None,
     before: int | None = None,
 ) -> tuple[Int64Array, NDArray[np.int8], int | None]:
-    """First UTC day of each block of labels, each block's convention (END or START), and what holds after the last.
+    """First UTC day of each block of labels, each block's convention (LABEL_END or LABEL_START), and what holds after the last.
 
     Shapes: `label`, `amount` (n,), sorted; `bar_open`, `volume` (m,). A block is a UTC day, or as many days as
     hold BLOCK_ROWS rows. For each, |change| is rank-correlated with the volume of the period before, at and after the
     label; it tells when the peak is high (PEAK), leads (LEAD) and is not after the label. A block is read by the last
     block before it that tells, so that no row depends on later ones; the first blocks by the first one that tells,
     else by `before` (what an earlier file told), else as documented. `twins` are labels that stand twice with two
-    values: only a change from end to start does that, so a block that begins with one is START at once.
+    values: only a change from end to start does that, so a block that begins with one is LABEL_START at once.
     """
     block_ns = DAY * int(np.ceil(BLOCK_ROWS * period_ns / DAY))
     block = label // block_ns
@@ -103,7 +95,7 @@ def conventions(
     kinds = np.empty(len(blocks), np.int8)
     for i, start in enumerate(starts):
         if twins is not None and start in twins:
-            state = START
+            state = LABEL_START
         kinds[i] = documented_convention(exchange, int(start)) if state is None else state
         if decided[i] >= 0:
             state = int(decided[i])
@@ -142,8 +134,8 @@ def snapshot_times(
     # An end-labelled day ends with the next day's first label.
     first = np.flatnonzero(np.isin(label, days[1:]))
     previous = kinds[np.searchsorted(days, label[first]) - 1]
-    boundary = (previous == END) & (kind[first] == START)
-    kind[first[boundary & ~seen_twice[first]]] = END
+    boundary = (previous == LABEL_END) & (kind[first] == LABEL_START)
+    kind[first[boundary & ~seen_twice[first]]] = LABEL_END
 
     twice = np.flatnonzero(seen_twice & (kind == np.concatenate(([-1], kind[:-1]))))
     if twice.size:
@@ -153,7 +145,7 @@ def snapshot_times(
             f"{amount[row]!r})",
             "remove the wrong row; exchanges keep only 30 days of open interest, so do not delete older files",
         )
-    snapshot = label + np.where(kind == START, period_ns, 0)
+    snapshot = label + np.where(kind == LABEL_START, period_ns, 0)
     order = np.argsort(snapshot, kind="stable")
     snapshot, amount = snapshot[order], amount[order]
     # Where labels go from start to end, an instant stands in both: the earlier row has it.

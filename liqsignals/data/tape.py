@@ -5,8 +5,10 @@ record's `event_time` with a candle, so a feature cannot express a join of its o
 """
 
 import logging
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +20,9 @@ from liqsignals.clock import (
     duration_ns,
 )
 from liqsignals.data import flows, freqtrade, store
-from liqsignals.data.freqtrade import pairs_there
+from liqsignals.data.extras import Extras
 from liqsignals.errors import InputError
-from liqsignals.records import Records, later
+from liqsignals.records import KINDS, Records, later
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ def _empty(dtype: np.dtype[np.void]) -> Records:
 class Tape:
     """All that is known of one market, each kind in tape order (`known_at`, then `event_time`).
 
-    A kind that the user has no file for is None, which is not the same as empty: law 8.
+    A kind that the user has no file for is None, which is not the same as empty: law 8. `kind` gives any of
+    records.KINDS.
     """
 
     pair: str
@@ -45,29 +48,65 @@ class Tape:
     #: Settled funding by venue; the venue traded on comes first.
     funding: dict[str, Records] = field(default_factory=dict)
     flow: Records | None = None
-    #: Label convention that the open-interest file ends with (labels.END or START), None where nothing tells.
+    #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing tells.
     labels: int | None = None
     #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
     since: int = 0
-    #: Close (ns) of the first bar that freqtrade may have made up (no volume, and not on disk) or cut short (it came late):
-    #: from it on the view is not complete; 0: none.
+    #: Close (ns) of the first bar that freqtrade may have made up (no volume, and not on disk) or cut short (it came
+    #: late): from it on the view is not complete; 0: none.
     unsure: int = 0
+    #: Exchange that bars, open interest and the first funding are of; "" for a tape that was not read from disk.
+    venue: str = ""
+    #: Records of other kinds by (kind, source), and the extras that are asked for what is not among them.
+    others: Mapping[tuple[str, str], Records] = field(default_factory=dict)
+    extras: Extras | None = None
+    #: Where the tape was cut (ns), None where it was not.
+    known_by: int | None = None
 
-    def cut(self, known_by: int) -> "Tape":
+    def kind(self, name: str, source: str | None = None) -> Records | None:
+        """Records of a kind of records.KINDS, cut as the tape is; None where there is no file of it.
+
+        `source` is the venue or vendor that they come from: the tape's own venue unless given, "macro" for events.
+        Bars, open interest and flow are the market's own: for another venue's bars ask for that venue's market. Raises
+        KeyError for an unknown kind.
+        """
+        dtype = KINDS[name].dtype
+        if name == "funding":
+            return self.funding.get(source) if source is not None else next(iter(self.funding.values()), None)
+        own = {"bar": self.bars, "open_interest": self.open_interest, "flow": self.flow}
+        if name in own:
+            return own[name] if source in (None, self.venue) else None
+        if source is None:
+            source = KINDS[name].source or self.venue
+        found = self.others.get((name, source))
+        if found is None and self.extras is not None:
+            found = self.extras.read(name, source)
+        if found is not None and found.dtype != dtype:
+            raise TypeError(f"{self.pair}: {name} of {source} has the fields {found.dtype.names}, not {dtype.names}")
+        return found if found is None or self.known_by is None else known(found, self.known_by)
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """Venues and vendors that have records of a kind, in alphabetical order (funding: the own venue first)."""
+        if name == "funding":
+            return tuple(self.funding)
+        found = {source for kind, source in self.others if kind == name}
+        return tuple(sorted(found.union(self.extras.sources(name) if self.extras is not None else ())))
+
+    def cut(self, known_by: int) -> Self:
         """The tape as a bot saw it at `known_by` (ns): every record with `known_at <= known_by`."""
-
-        def upto(kind: Records | None) -> Records | None:
-            return None if kind is None else kind[: np.searchsorted(kind["known_at"], known_by, side="right")]
-
+        if self.known_by is not None:
+            known_by = min(known_by, self.known_by)
         return replace(
             self,
-            bars=upto(self.bars),
-            open_interest=upto(self.open_interest),
-            funding={venue: kind[: np.searchsorted(kind["known_at"], known_by, "right")] for venue, kind in self.funding.items()},
-            flow=upto(self.flow),
-        )  # fmt: skip
+            bars=None if self.bars is None else known(self.bars, known_by),
+            open_interest=None if self.open_interest is None else known(self.open_interest, known_by),
+            funding={venue: known(kind, known_by) for venue, kind in self.funding.items()},
+            flow=None if self.flow is None else known(self.flow, known_by),
+            others={key: known(kind, known_by) for key, kind in self.others.items()},
+            known_by=known_by,
+        )
 
-    def later(self, since: int, *, copy: bool = False) -> "Tape":
+    def later(self, since: int, *, copy: bool = False) -> Self:
         """The tape without bars and open interest of before `since` (ns), which a liqmap.Memo has folded.
 
         Its arrays refer to this tape's, and keep all of it in memory, unless `copy`.
@@ -77,18 +116,41 @@ class Tape:
             bars, interest = (None if kind is None else kind.copy() for kind in (bars, interest))
         return replace(self, bars=bars, open_interest=interest, since=max(since, self.since))
 
+    def for_map(self) -> "MapTape | None":
+        """The same tape as one that carries a map; None where candles or open interest have no file."""
+        if self.bars is None or self.open_interest is None:
+            return None
+        return MapTape(**{f.name: getattr(self, f.name) for f in fields(Tape)})
+
+
+@dataclass(frozen=True)
+class MapTape(Tape):
+    """A tape with candles and open interest, perhaps empty: what a map is folded from. Made by `Tape.for_map`."""
+
+    bars: Records
+    open_interest: Records
+
+
+def known(kind: Records, by: int) -> Records:
+    """The cut: records with `known_at <= by` (ns)."""
+    return kind[: np.searchsorted(kind["known_at"], by, side="right")]
+
 
 def asof(kind: Records, at: Int64Array) -> Int64Array:
     """Row of the newest record known at each instant, -1 where none was. Ties go to the later record."""
     return np.searchsorted(kind["known_at"], at, side="right") - 1
 
 
-def bars_of(tape: Tape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
-    """Bars of the hours that open at `hours` (n,) ns: the first one, one past the last, and whether all of them are there."""
-    assert tape.bars is not None
-    ends = tape.bars["event_time"]
+def bars_of(tape: MapTape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
+    """Bars of the hours that open at `hours` (n,) ns: the first, one past the last, whether all of them are there."""
+    return hour_rows(tape.bars, tape.bar_ns, hours)
+
+
+def hour_rows(bars: Records, bar_ns: int, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
+    """`bars_of` for the bars (`bar_ns` long) of a market that may have no open interest."""
+    ends = bars["event_time"]
     first, last = (np.searchsorted(ends, h, side="right").astype(np.int64) for h in (hours, hours + HOUR))
-    return first, last, last - first == HOUR // tape.bar_ns
+    return first, last, last - first == HOUR // bar_ns
 
 
 def append(old: Records | None, new: Records | None) -> Records | None:
@@ -122,13 +184,20 @@ def _recorded_interest(extras: Path, source: str, pair: str, period_ns: int) -> 
 
 
 def read_tape(
-    datadir: Path, pair: str, *, extras: Path | None = None, finest: str = "5m", exchange: str | None = None
+    datadir: Path,
+    pair: str,
+    *,
+    extras: Path | None = None,
+    finest: str = "5m",
+    exchange: str | None = None,
+    on_error: Callable[[InputError], None] | None = None,
 ) -> Tape:
     """Everything that the disk holds of a market.
 
     `extras` is `<datadir>/liqsignals` unless given; `finest` is the finest candle that the map may fold ("5m", or
     "1m" where configured). Raises InputError for a folder, exchange or file that cannot be read. Missing files are
-    no error: their kinds are None.
+    no error: their kinds are None. Kinds that only the extras hold are read when they are asked for (`Tape.kind`);
+    `on_error` as in Extras.
     """
     freqtrade.check_datadir(datadir)
     exchange = exchange or venues.exchange_of(datadir)
@@ -136,15 +205,12 @@ def read_tape(
     extras = extras or datadir / "liqsignals"
     bars = interest = told = None
     bar_ns = period_ns = duration_ns("5m")
-    candle_file = freqtrade.candle_file(datadir, pair, finest)
-    if candle_file:
-        timeframe, path = candle_file
+    folded = freqtrade.folded_candles(datadir, pair, finest)
+    if folded:
+        timeframe, bars = folded
         if finest != "5m" and timeframe != finest:
             logger.warning("%s: no %s candles in %s/futures; the map folds %s", pair, finest, datadir, timeframe)
         bar_ns = duration_ns(timeframe)
-        bars = freqtrade.bars(
-            freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path)
-        )
     interest_file = freqtrade.open_interest_file(datadir, pair)
     if interest_file:
         timeframe, path = interest_file
@@ -172,7 +238,8 @@ def read_tape(
     funding = {} if own is None else {exchange: own, **funding}
     flow_path = flows.flow_file(extras, pair)
     flow = flows.read_flows(flow_path) if flow_path else None
-    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow, told)
+    others = Extras(extras, pair, on_error)
+    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow, told, venue=exchange, extras=others)
 
 
 def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str = "5m") -> Tape:
@@ -183,13 +250,11 @@ def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | 
     return read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
 
 
-def map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str) -> Tape:
+def map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str) -> MapTape:
     """A tape that can carry a map: candles and open interest, or an error that names what to download."""
     tape = checked_tape(datadir, pair, extras, exchange, finest)
-    for what, there in (("candles", tape.bars), ("open interest", tape.open_interest)):
-        if there is None or len(there) == 0:
-            raise InputError(
-                f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {pairs_there(datadir)}); a map needs them",
-                f"{freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)}",
-            )
-    return tape
+    found = tape.for_map()
+    if found is not None and len(found.bars) and len(found.open_interest):
+        return found
+    what = "candles" if tape.bars is None or len(tape.bars) == 0 else "open interest"
+    raise freqtrade.absent(what, datadir, pair, exchange)

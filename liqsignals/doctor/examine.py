@@ -11,7 +11,6 @@ opens, for open interest the instants of the snapshots, for funding settlements,
 
 import itertools
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,13 +27,14 @@ from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_n
 from liqsignals.data import coverage, flows, freqtrade, labels, rawlog, store
 from liqsignals.data.tape import read_tape
 from liqsignals.errors import InputError
+from liqsignals.files import parse_name, stem
 from liqsignals.liqmap import calibration
 from liqsignals.strategy.signals import Signals
 
 #: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
 LIVE_ROWS = 499
 #: Settlements lie at most this far apart; the half hour is for jitter.
-FUNDING_GAP = 8 * HOUR + 30 * MINUTE
+FUNDING_GAP = max(venues.FUNDING_INTERVALS_H) * HOUR + 30 * MINUTE
 #: A candle is downloaded after it closed, so the newest file may lack one.
 LATE_BARS = 2
 #: A bot writes little, but a full disk tears what it writes.
@@ -122,9 +122,7 @@ def examine(
     for path in sorted((datadir / "futures").iterdir()):
         series = told(_file_series, path)
         if series is not None:
-            pair = next(
-                (p for p in pairs if store.series_dir(extras, "", "", p, "").name[:-1] == path.stem.split("-")[0]), None
-            )
+            pair = next((p for p in pairs if path.name.startswith(f"{stem(p)}-")), None)
             if pair is not None and series.max_age is not None:
                 series = told(_with_recorded, series, datadir, pair, exchange, extras) or series
             _add(report, series, now, since)
@@ -190,10 +188,10 @@ def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
 
 def _file_series(path: Path) -> Series | None:
     """What one of freqtrade's files covers, None for a file that is not one of them or is empty."""
-    match = re.fullmatch(r"(.+)-(\d+[mhdw])-(futures|mark|index|premiumIndex|funding_rate|open_interest)", path.stem)
-    if match is None or path.suffix not in (".feather", ".parquet"):
+    file = parse_name(path.name)
+    if file is None:
         return None
-    timeframe, kind = match[2], match[3]
+    timeframe, kind = file.timeframe, file.candle_type
     column = {"funding_rate": "funding_rate", "open_interest": "open_interest_amount"}.get(kind, "close")
     frame = freqtrade.read_table(path, (column,))
     if kind == "funding_rate":
@@ -212,7 +210,7 @@ def _file_series(path: Path) -> Series | None:
         widest, max_age, newest = step, records.open_interest_max_age(step), int(times[-1])
     else:
         widest, max_age, newest = step, LATE_BARS * step, int(times[-1]) + step
-    used = kind in ("funding_rate", "open_interest") or (kind == "futures" and _is_folded(path))
+    used = kind in ("funding_rate", "open_interest") or (kind == "futures" and _is_folded(path, file.pair))
     return Series(path.stem, path, times, step, widest, newest, max_age if used else None)
 
 
@@ -235,16 +233,15 @@ def _with_recorded(series: Series, datadir: Path, pair: str, exchange: str, extr
     return replace(series, times=times, newest=int(times[-1]) + (series.step if kind == "futures" else 0))
 
 
-def _is_folded(path: Path) -> bool:
-    """Whether a file of candles is the one that the map folds."""
-    pair = path.stem.split("-")[0]
-    choices = [p for p in path.parent.glob(f"{pair}-*-futures.*") if p.stem.split("-")[1] in ("5m", "15m", "30m", "1h")]
-    return path == min(choices, key=lambda p: duration_ns(p.stem.split("-")[1]), default=None)
+def _is_folded(path: Path, pair: str) -> bool:
+    """Whether a file of a pair's candles is the one that the map folds."""
+    found = freqtrade.candle_file(path.parent.parent, pair, "5m")
+    return found is not None and path == found[1]
 
 
 def _funding_max_age(times: Int64Array) -> int:
     hours = int(np.round(np.diff(times[-2:])[0] / HOUR)) if len(times) > 1 else 8
-    return 2 * HOUR * (hours if hours in (1, 2, 4, 8) else 8)
+    return 2 * HOUR * (hours if hours in venues.FUNDING_INTERVALS_H else 8)
 
 
 def _flow_series(path: Path) -> Series | None:
@@ -257,14 +254,8 @@ def _flow_series(path: Path) -> Series | None:
 
 def _pair_checks(report: dict[str, Any], datadir: Path, pair: str, exchange: str, extras: Path) -> None:
     """Label convention by day and jumps of open interest; what the readers refuse becomes a problem."""
-    candles = freqtrade.candle_file(datadir, pair, "5m")
-    bars, bar_ns = np.empty(0, records.BAR), 5 * MINUTE
-    if candles:
-        timeframe, path = candles
-        bar_ns = duration_ns(timeframe)
-        bars = freqtrade.bars(
-            freqtrade.read_table(path, ("open", "high", "low", "close", "volume")), timeframe, str(path)
-        )
+    timeframe, bars = freqtrade.folded_candles(datadir, pair, "5m") or ("5m", np.empty(0, records.BAR))
+    bar_ns = duration_ns(timeframe)
     funding = freqtrade.funding_file(datadir, pair)
     if funding is not None:
         freqtrade.funding(freqtrade.read_table(funding, ("funding_rate",)), str(funding))
@@ -316,7 +307,7 @@ def _labels(
             "series": name,
             "from": iso(days[a])[:10],
             "to": iso(days[b] - 1 if b < len(days) else last)[:10],
-            "convention": "start of period" if kinds[a] == labels.START else "end of period",
+            "convention": "start of period" if kinds[a] == venues.LABEL_START else "end of period",
             "evidence": "open interest moves with the volume of the bars"
             if told is not None
             else "vendor's documentation",
@@ -343,16 +334,13 @@ def side_check(bars: records.Records, bar_ns: int, hour: Int64Array, long_usd: A
 
 def _sides(report: dict[str, Any], datadir: Path, pair: str, extras: Path) -> None:
     """Each venue's liquidations against the price: falls liquidate longs."""
-    candles = freqtrade.candle_file(datadir, pair, "5m")
-    if candles is None:
+    folded = freqtrade.folded_candles(datadir, pair, "5m")
+    if folded is None:
         return
-    timeframe, path = candles
-    what = ("open", "high", "low", "close", "volume")
-    bars = freqtrade.bars(freqtrade.read_table(path, what), timeframe, str(path))
-    stem = path.stem.split("-")[0]
-    for kind, dtype in (("liquidation", records.LIQUIDATION), ("liquidated", records.LIQUIDATED)):
-        for folder in sorted(extras.glob(f"{kind}/*/{stem}-*")):
-            rows = store.read(folder, dtype)
+    timeframe, bars = folded
+    for kind in ("liquidation", "liquidated"):
+        for folder in sorted(extras.glob(f"{kind}/*/{stem(pair)}-*")):
+            rows = store.read(folder, records.STORED[kind])
             # Sums are stamped with the end of their interval, prints with their time.
             hour = (rows["event_time"] - (1 if kind == "liquidated" else 0)) // HOUR * HOUR
             hours, where = np.unique(hour, return_inverse=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from liqsignals import liqmap
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
-from liqsignals.data.tape import Tape, bars_of
+from liqsignals.data.tape import MapTape, bars_of
 from liqsignals.errors import InputError
 from liqsignals.evaluation import scores
 from liqsignals.liqmap.calibration import Fitted
@@ -51,13 +51,13 @@ _DRAWS = 200
 class Market:
     """One market to fit: its tape and the real liquidations (2, n) USD of the hours that open at `hours` (n,)."""
 
-    tape: Tape
+    tape: MapTape
     hours: Int64Array
     usd: Float64Array
 
 
 # --- the fit
-def by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Array:
+def by_hour(per_bar: Float64Array, tape: MapTape, hours: Int64Array) -> Float64Array:
     """Sums of (bars, ...) over the bars of each hour: (n, ...); NaN for hours without all their bars."""
     first, last, whole = bars_of(tape, hours)
     total = np.concatenate([np.zeros((1, *per_bar.shape[1:])), np.cumsum(per_bar, axis=0)])
@@ -66,7 +66,7 @@ def by_hour(per_bar: Float64Array, tape: Tape, hours: Int64Array) -> Float64Arra
     return out
 
 
-def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Float64Array:
+def sweeps(tape: MapTape, parameters: liqmap.Parameters, hours: Int64Array) -> Float64Array:
     """USD that the map swept of each class: (n, 2, classes), by the hours that open at `hours` (n,), position USD.
 
     NaN where the map did not run through the whole hour, was not warm, or its open interest was stale.
@@ -85,9 +85,8 @@ def sweeps(tape: Tape, parameters: liqmap.Parameters, hours: Int64Array) -> Floa
     return out
 
 
-def moves(tape: Tape, hours: Int64Array) -> Float64Array:
+def moves(tape: MapTape, hours: Int64Array) -> Float64Array:
     """ln of the furthest move from the hour's open, (2, n): down for longs, up for shorts; NaN without all its bars."""
-    assert tape.bars is not None
     first, last, whole = bars_of(tape, hours)
     out = np.full((2, len(hours)), np.nan)
     for i in np.flatnonzero(whole):
@@ -96,7 +95,7 @@ def moves(tape: Tape, hours: Int64Array) -> Float64Array:
     return out
 
 
-def _interest_usd(tape: Tape, hours: Int64Array) -> Float64Array:
+def _interest_usd(tape: MapTape, hours: Int64Array) -> Float64Array:
     p = liqmap.plan(tape)
     at = np.searchsorted(p.closes_at, hours, side="right") - 1
     return np.where(at >= 0, p.interest[at] * p.close[at], np.nan)
@@ -156,20 +155,20 @@ def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
     return _Stack(np.concatenate(rows), np.concatenate(real), np.concatenate(hours), position)
 
 
-def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> str:
-    """What these markets lack to identify a mix; empty where nothing."""
+def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> InputError | None:
+    """What these markets lack to identify a mix; None where nothing."""
     for m in markets:
         there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
         moved = (moves(m.tape, m.hours[there]) > scores.MOVED).sum(axis=1).tolist()
         some = [int((m.usd[side, there] > scores.FLOOR).sum()) for side in range(2)]
         if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
-            return (
+            return InputError(
                 f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map ({LEAST_HOURS} are "
                 f"needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} with long "
-                f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each). Way out: a longer table, or candles "
-                "and open interest that reach back 14 days before it (liqsignals download)"
+                f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each)",
+                "a longer table, or candles and open interest that reach back 14 days before it (liqsignals download)",
             )
-    return ""
+    return None
 
 
 def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Parameters, NDArray[np.bool_], _Stack]:
@@ -208,13 +207,13 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         ) from error
     prior = liqmap.Parameters()
     lacking = _lacks(markets, prior)
-    if lacking:
-        raise InputError(lacking)
+    if lacking is not None:
+        raise lacking
     hours = np.sort(np.concatenate([m.hours for m in markets]))
     cut = holdout_from if holdout_from is not None else int(hours[int(len(hours) * (1.0 - HOLDOUT))])
     before = [Market(m.tape, m.hours[m.hours < cut], m.usd[:, m.hours < cut]) for m in markets]
     held_out = {}
-    if not _lacks(before, prior):
+    if _lacks(before, prior) is None:
         trial, _, _ = _fit(before, prior)
         for m in markets:
             after = m.hours >= cut
@@ -256,8 +255,6 @@ def _digest(markets: Sequence[Market]) -> str:
     """SHA-256 of all that the fit saw."""
     told = hashlib.sha256()
     for m in markets:
-        assert m.tape.bars is not None
-        assert m.tape.open_interest is not None
         for array in (m.tape.bars, m.tape.open_interest, m.hours, m.usd):
             told.update(np.ascontiguousarray(array).tobytes())
     return told.hexdigest()

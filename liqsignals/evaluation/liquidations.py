@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from liqsignals import files
 from liqsignals.clock import HOUR, SECOND, Int64Array, iso, timeframe_name
-from liqsignals.data.tape import Tape, bars_of
+from liqsignals.data.tape import Tape, hour_rows
 from liqsignals.errors import InputError
-from liqsignals.records import Float64Array
+from liqsignals.records import Float64Array, Records
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Li
             f"{path} holds no whole hour",
             "give a longer table",
         )
-    if tape is not None:
-        _check_sides(found, tape, path)
+    if tape is not None and tape.bars is not None:
+        _check_sides(found, tape.bars, tape.bar_ns, path)
     for note in found.notes:
         logger.info("%s: %s", path, note)
     return found
@@ -180,8 +180,8 @@ def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
         return np.asarray(column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64"), np.int64), name
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         raise InputError(
-            f"{path}: column '{name}' is naive (without a time zone). Way out, if it is UTC: df['{name}'] = "
-            f"df['{name}'].dt.tz_localize('UTC')"
+            f"{path}: column '{name}' is naive (without a time zone)",
+            f"if it is UTC: df['{name}'] = df['{name}'].dt.tz_localize('UTC')",
         )
     if pd.api.types.is_numeric_dtype(column.dtype):
         return _epochs(column.to_numpy(), path, name), name
@@ -287,12 +287,12 @@ def _hourly(frame: pd.DataFrame, path: Path, unit: str | None, tape: Tape | None
         gap = int((hours[-1] - hours[0]) // HOUR + 1 - len(hours))
         notes.append(f"{gap} hours between the first and the last are missing: unknown, not zero")
     if unit == "base":
-        if tape is None:
+        if tape is None or tape.bars is None:
             raise InputError(
                 f"{path} counts coins, and without candles there is no price for them",
                 "give --datadir",
             )
-        price = _mean_close(tape, hours)
+        price = _mean_close(tape.bars, tape.bar_ns, hours)
         kept = np.isfinite(price)
         if not kept.any():
             raise InputError(
@@ -380,20 +380,18 @@ def _sides(column: pd.Series, path: Path) -> Int64Array:
 # --- what the market says
 
 
-def _mean_close(tape: Tape, hours: Int64Array) -> Float64Array:
-    first, last, whole = bars_of(tape, hours)
-    assert tape.bars is not None
-    total = np.concatenate(([0.0], np.cumsum(tape.bars["close"])))
-    return np.where(whole, (total[last] - total[first]) * tape.bar_ns / HOUR, np.nan)
+def _mean_close(bars: Records, bar_ns: int, hours: Int64Array) -> Float64Array:
+    first, last, whole = hour_rows(bars, bar_ns, hours)
+    total = np.concatenate(([0.0], np.cumsum(bars["close"])))
+    return np.where(whole, (total[last] - total[first]) * bar_ns / HOUR, np.nan)
 
 
-def _check_sides(found: Liquidations, tape: Tape, path: Path) -> None:
+def _check_sides(found: Liquidations, bars: Records, bar_ns: int, path: Path) -> None:
     """Falls liquidate longs. Refuse a table that says otherwise both ways, in hours that closed 1 % or more away."""
-    assert tape.bars is not None
-    first, last, whole = bars_of(tape, found.hours)
+    first, last, whole = hour_rows(bars, bar_ns, found.hours)
     change = np.zeros(len(found.hours))
     rows = np.flatnonzero(whole)
-    change[rows] = np.log(tape.bars["close"][last[rows] - 1] / tape.bars["open"][first[rows]])
+    change[rows] = np.log(bars["close"][last[rows] - 1] / bars["open"][first[rows]])
     fell, rose = change < -_TOLD, change > _TOLD
     if min(int(fell.sum()), int(rose.sum())) < _ENOUGH:
         return

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from liqsignals.data.tape import Tape
+from liqsignals.data.tape import MapTape
 from liqsignals.liqmap.book import STEP
 
 F8 = NDArray[np.float64]
@@ -36,14 +36,13 @@ class Seeds:
     smooth: F8
 
 
-def interest_at(tape: Tape, at: I8) -> F8:
+def interest_at(tape: MapTape, at: I8) -> F8:
     """Open interest (base) as it stood at instants, whenever it became known; NaN before the first."""
-    assert tape.open_interest is not None
     row = np.searchsorted(tape.open_interest["event_time"], at, side="right") - 1
     return np.where(row >= 0, tape.open_interest["base"][np.maximum(row, 0)], np.nan)
 
 
-def pcdogyu(tape: Tape, buy_share: F8 | float = 0.5, funding: F8 | float = 0.0) -> Seeds:
+def pcdogyu(tape: MapTape, buy_share: F8 | float = 0.5, funding: F8 | float = 0.0) -> Seeds:
     """pcdogyu/Price-Prediction-Using-Liquidation-Levels, v2: increases of open interest in USD become positions.
 
     Long share = `buy_share` +- .05 by the close's change - 20 x funding, within .1 .. .9; `buy_share` is
@@ -51,7 +50,6 @@ def pcdogyu(tape: Tape, buy_share: F8 | float = 0.5, funding: F8 | float = 0.0) 
     liquidation at 1 -+ (1/L - .5 %), the map smoothed by .274/.452/.274.
     """
     b = tape.bars
-    assert b is not None
     opened = np.nan_to_num(np.maximum(np.diff(interest_at(tape, b["event_time"]) * b["close"], prepend=np.nan), 0.0))
     sign = np.sign(np.diff(b["close"], prepend=b["close"][:1]))
     share = np.clip(buy_share + 0.05 * sign - 20.0 * funding, 0.1, 0.9)
@@ -63,14 +61,13 @@ def pcdogyu(tape: Tape, buy_share: F8 | float = 0.5, funding: F8 | float = 0.0) 
     )  # fmt: skip
 
 
-def liqmap_ts(tape: Tape) -> Seeds:
+def liqmap_ts(tape: MapTape) -> Seeds:
     """bendizziesmith/liqmap: turnover x clamp(1 + 8 max(dOI / OI, 0), 1, 3) becomes positions, half on each side.
 
     Anchors close .45, high .275, low .275; liquidation at 1 -+ 1/L; its tiers for candles up to 1 h. Shares are its
     standing split 'current' over the half-lives (its 'highLeverage' scores lower in the peers' study).
     """
     b = tape.bars
-    assert b is not None
     base = interest_at(tape, b["event_time"])
     growth = np.maximum(np.nan_to_num(np.diff(base, prepend=np.nan) / base), 0.0)
     usd = 0.5 * b["volume"] * b["close"] * np.clip(1.0 + 8.0 * growth, 1.0, 3.0)
@@ -83,11 +80,10 @@ def liqmap_ts(tape: Tape) -> Seeds:
     )  # fmt: skip
 
 
-def fold(tape: Tape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
+def fold(tape: MapTape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
     """Run a rule over a tape: USD swept by each (bar, side); of (snapshot, side, bucket) after the bars that `at`
     (ascending) names, and its first bucket; and, read at every bar, what stands within 5 % (bar, side)."""
     b = tape.bars
-    assert b is not None
     low, high, close = (np.ascontiguousarray(b[n]) for n in ("low", "high", "close"))
     first = int((np.log(low.min()) + seeds.distance.min()) / STEP) - 4
     size = int((np.log(high.max()) + seeds.distance.max()) / STEP) + 4 - first

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from liqsignals import liqmap
 from liqsignals.clock import DAY, HOUR, Int64Array, iso, parse_time, timeframe_name
-from liqsignals.data.tape import Tape, bars_of
+from liqsignals.data.tape import MapTape, bars_of
 from liqsignals.errors import InputError
 from liqsignals.evaluation import fit, peers, scores
 from liqsignals.liqmap import calibration
@@ -54,7 +54,7 @@ _DRAWS = 300
 class Case:
     """One market's hours and what happened in them. Side 0 long, 1 short; USD."""
 
-    tape: Tape
+    tape: MapTape
     hours: Int64Array
     real: Float64Array
     #: ln moves toward each side's levels (NaN without all the hour's candles), and hours that reach prices anew.
@@ -64,7 +64,7 @@ class Case:
     test: Mask
 
 
-def case(tape: Tape, hours: Int64Array, real: Float64Array, fit_until: int) -> Case:
+def case(tape: MapTape, hours: Int64Array, real: Float64Array, fit_until: int) -> Case:
     """Line up hours, real liquidations (2, n) and candles; score from `fit_until` (ns) on."""
     test = hours >= fit_until
     if min(int(test.sum()), int((~test).sum())) < LEAST_HOURS:
@@ -83,15 +83,14 @@ def case(tape: Tape, hours: Int64Array, real: Float64Array, fit_until: int) -> C
     return Case(tape, hours, real, moved, _anew(tape, hours), np.asarray(test))
 
 
-def _before(column: Float64Array, tape: Tape, first: Int64Array, hours: int, how: str) -> Float64Array:
+def _before(column: Float64Array, tape: MapTape, first: Int64Array, hours: int, how: str) -> Float64Array:
     """Rolling minimum, maximum or sum over the `hours` that end where each hour begins; NaN where they are not all there."""
     rolled = pd.Series(column).rolling(hours * (HOUR // tape.bar_ns)).agg(how).to_numpy()
     return np.asarray(np.where(first > 0, rolled[np.maximum(first - 1, 0)], np.nan))
 
 
-def _anew(tape: Tape, hours: Int64Array) -> Mask:
+def _anew(tape: MapTape, hours: Int64Array) -> Mask:
     """Hours (2, n) whose low (longs) or high (shorts) lies beyond all prices of the ANEW hours before them."""
-    assert tape.bars is not None
     first, last, whole = bars_of(tape, hours)
     out = np.zeros((2, len(hours)), bool)
     low, high = tape.bars["low"], tape.bars["high"]
@@ -109,14 +108,14 @@ def _anew(tape: Tape, hours: Int64Array) -> Mask:
 class Aged:
     """A fold whose mass is kept apart by age (AGE_NAMES)."""
 
-    tape: Tape
+    tape: MapTape
     #: Swept USD, (bars, 2, ages).
     swept: Float64Array
     #: Book at some instants: base units (2, ages, buckets) and the buckets' prices.
     books: dict[int, tuple[Float64Array, Float64Array]]
 
 
-def fold_by_age(tape: Tape, parameters: liqmap.Parameters, at: Sequence[int] = ()) -> Aged:
+def fold_by_age(tape: MapTape, parameters: liqmap.Parameters, at: Sequence[int] = ()) -> Aged:
     """The map's fold with every class split into cohorts of _COHORT by the time of entry; their sum is the map.
 
     `at`: instants (ns, multiples of _COHORT) at which to keep the book. Ages are taken by the cohort's start: mass of the running
@@ -180,9 +179,8 @@ def _retire(book: liqmap.Book, old: int, pool: int, kinds: int) -> None:
 # --- baselines
 
 
-def features(tape: Tape, hours: Int64Array) -> tuple[list[str], Float64Array]:
+def features(tape: MapTape, hours: Int64Array) -> tuple[list[str], Float64Array]:
     """What trees see of an hour: 25 features of price, volume and open interest, all of the hour itself and before; (n, 25)."""
-    assert tape.bars is not None
     first, _, whole = bars_of(tape, hours)
     n = HOUR // tape.bar_ns
     rows = np.minimum(first[:, None] + np.arange(n), len(tape.bars) - 1)
@@ -249,7 +247,7 @@ def _scaled(c: Case, predicted: Float64Array) -> Float64Array:
     return predicted * (factor if np.isfinite(factor) else 1.0)
 
 
-def _peer(c: Case, rule: Callable[[Tape], peers.Seeds]) -> Float64Array:
+def _peer(c: Case, rule: Callable[[MapTape], peers.Seeds]) -> Float64Array:
     swept = peers.fold(c.tape, rule(c.tape), np.empty(0, np.int64))[0]
     return _scaled(c, fit.by_hour(swept, c.tape, c.hours).T)
 
@@ -264,7 +262,6 @@ def predictions(c: Case, parameters: liqmap.Parameters, aged: Aged, baselines: b
     out["map, 3 h memory"] = _scaled(c, by_age[:, :, 0])
     if not baselines:
         return out
-    assert c.tape.bars is not None
     first, _, whole = bars_of(c.tape, c.hours)
     names, table = features(c.tape, c.hours)
     usd = peers.interest_at(c.tape, c.hours) * c.tape.bars["open"][np.minimum(first, len(c.tape.bars) - 1)]
@@ -401,7 +398,6 @@ def level_lift(c: Case, aged: Aged) -> dict[str, Any]:
     reaches such a level than any; `liquidated`: USD placed there over an even spread; `among_swept`: the same among only
     the levels that price did reach (nearness, which tells whether price comes, is then of no use).
     """
-    assert c.tape.bars is not None
     ends = c.tape.bars["event_time"]
     at, rows = [], []
     for instant in instants(c):
@@ -464,7 +460,6 @@ def _mean_lifts(at: Int64Array, table: Float64Array, kinds: Sequence[str], ranki
 
 
 def _reached(c: Case, side: int, first: int, last: int, levels: Float64Array) -> Mask:
-    assert c.tape.bars is not None
     bars = c.tape.bars[first:last]
     if len(bars) == 0:
         return np.zeros(len(levels), bool)
@@ -476,7 +471,6 @@ def _placed(c: Case, side: int, inside: NDArray[np.intp], levels: Float64Array) 
 
     An hour that reaches no level anew is not placed: what it liquidates was opened after the snapshot.
     """
-    assert c.tape.bars is not None
     first, last, whole = bars_of(c.tape, c.hours[inside])
     out, stands = np.zeros(len(levels)), np.ones(len(levels), bool)
     for h, a, z, there in zip(inside, first, last, whole, strict=True):
@@ -493,9 +487,8 @@ def _placed(c: Case, side: int, inside: NDArray[np.intp], levels: Float64Array) 
 # --- candle sizes
 
 
-def coarser(tape: Tape, bar_ns: int) -> Tape:
+def coarser(tape: MapTape, bar_ns: int) -> MapTape:
     """The same market in longer candles, complete ones only."""
-    assert tape.bars is not None
     b, k = tape.bars, bar_ns // tape.bar_ns
     if bar_ns % tape.bar_ns or HOUR % bar_ns:
         raise InputError(
@@ -514,9 +507,8 @@ def coarser(tape: Tape, bar_ns: int) -> Tape:
     return replace(tape, bars=out[stop - start == k], bar_ns=bar_ns)
 
 
-def hourly_interest(tape: Tape) -> Tape:
+def hourly_interest(tape: MapTape) -> MapTape:
     """The same market with one value of open interest an hour, known as late as hourly values are."""
-    assert tape.open_interest is not None
     kept = tape.open_interest[tape.open_interest["event_time"] % HOUR == 0].copy()
     kept["known_at"] = kept["event_time"] + open_interest_lag(HOUR)
     return replace(tape, open_interest=kept, period_ns=HOUR)
@@ -665,7 +657,7 @@ def split(hours: Int64Array, seen_until: int | None) -> int:
 
 
 def validate(
-    tape: Tape,
+    tape: MapTape,
     hours: Int64Array,
     real: Float64Array,
     fitted: calibration.Fitted,
@@ -690,8 +682,6 @@ def validate(
     parameters, seen = fitted.parameters, trained(fitted)
     c = case(tape, hours, real, split(hours, seen[1] if seen else None) if fit_until is None else fit_until)
     truth = true_levels(hyperliquid, tape.pair.split("/")[0]) if hyperliquid is not None else []
-    assert tape.bars is not None
-    assert tape.open_interest is not None
     since = int(hours[0]) - _BACK
     recent = replace(
         tape, bars=tape.bars[tape.bars["event_time"] > since],

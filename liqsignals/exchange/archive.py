@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from pyarrow import feather, ipc
 
 from liqsignals.data import labels
+from liqsignals.data.freqtrade import CANDLES
 from liqsignals.errors import InputError
+from liqsignals.files import parse_name
+from liqsignals.venues import LABEL_START
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE
@@ -30,14 +33,10 @@ PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")  # of open i
 # Binance's weeks begin on Mondays, the epoch on a Thursday.
 _WEEK_ORIGIN = 4 * DAY
 
-_FILE = re.compile(
-    r"(?P<base>[^-]+)_(?P<quote>[^-_]+)_(?P=quote)-(?P<timeframe>\d+[mhdw])"
-    r"-(?P<kind>futures|mark|funding_rate|open_interest)\.feather"
-)
 _PER_SECOND = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}
 _COLUMNS = {
-    "futures": ("open", "high", "low", "close", "volume"),
-    "mark": ("open", "high", "low", "close", "volume"),
+    "futures": CANDLES,
+    "mark": CANDLES,
     "funding_rate": ("funding_rate",),
     "open_interest": ("open_interest_amount", "open_interest_value"),
 }
@@ -91,10 +90,15 @@ class Archive:
             raise InputError(f"{datadir}: no folder `futures` in it; give its parent, or {fill}")
         found: dict[str, Market] = {}
         for path in sorted(folder.iterdir()):
-            if (match := _FILE.fullmatch(path.name)) and match["timeframe"] in INTERVALS:
-                market = Market(match["base"], match["quote"])
+            file = parse_name(path.name)
+            if file is None or file.suffix != ".feather" or file.candle_type not in _COLUMNS:
+                continue
+            base, quote, settle = re.split("[/:]", file.pair) if "/" in file.pair else ("", "", "")
+            # What settles in another coin is no USD-M market.
+            if base and quote == settle and file.timeframe in INTERVALS:
+                market = Market(base, quote)
                 files = found.setdefault(market.symbol, market).files
-                files.setdefault(match["kind"], {})[INTERVALS[match["timeframe"]]] = path
+                files.setdefault(file.candle_type, {})[INTERVALS[file.timeframe]] = path
         self.markets = {symbol: market for symbol, market in found.items() if "futures" in market.files}
         if not self.markets:
             raise InputError(f"{folder}: no candle file such as BTC_USDT_USDT-5m-futures.feather; {fill}")
@@ -141,7 +145,7 @@ class Archive:
                 stored.date * _NS, stored.columns[0], period * MINUTE * _NS, bars.date * _NS, length * MINUTE * _NS,
                 bars.columns[4], "binance",
             )  # fmt: skip
-            start = kinds[np.searchsorted(days, rows.date * _NS, side="right") - 1] == labels.START
+            start = kinds[np.searchsorted(days, rows.date * _NS, side="right") - 1] == LABEL_START
             self._told[key] = np.maximum.accumulate(rows.date + np.where(start, period * MINUTE, 0))
         return self._told[key]
 

@@ -17,7 +17,7 @@ from liqsignals.exchange import quotes, stream
 from liqsignals.exchange.archive import DAY, INTERVALS, MINUTE, PERIODS, Archive, Frame, Spec, text
 from liqsignals.exchange.extras import Extras
 from liqsignals.exchange.faults import seen
-from liqsignals.sources.binance import FLIP
+from liqsignals.venues import LABEL_START, documented_convention
 
 Clock = Callable[[], int]
 
@@ -285,7 +285,7 @@ class LoopbackExchange:
         now = self.now_ms()
         minutes, start, end, limit = _span(query, now)
         # What is labelled by its start is told at its end all the same.
-        ahead = _PERIOD if now * 1_000_000 >= FLIP else 0
+        ahead = _PERIOD if documented_convention("binance", now * 1_000_000) == LABEL_START else 0
         frame = self.extras.ratios(symbol, column)
         if minutes * MINUTE != _PERIOD:
             keep = (frame.date - ahead) % (minutes * MINUTE) == 0

@@ -7,19 +7,32 @@ supply, within one vintage.
 
 import numpy as np
 
-from liqsignals.clock import DAY, HOUR, Int64Array
+from liqsignals.clock import DAY, HOUR
 from liqsignals.data.tape import asof
-from liqsignals.features.funding import against_past
-from liqsignals.records import FLOW_MAX_AGE, Float64Array, Records
+from liqsignals.features.column import Column
+from liqsignals.features.context import Context
+from liqsignals.features.past import against_past
+from liqsignals.records import FLOW_MAX_AGE, Float64Array
 
 #: The past that a day is compared with, and how many of its days must be known.
 WINDOW = 90 * DAY
 MIN_RECORDS = 30
 
 
-def columns(flow: Records | None, at: Int64Array) -> dict[str, Float64Array]:
-    """`flow_*` columns at the instants `at`; all NaN without a file, age only once a day is known."""
-    out = {n: np.full(len(at), np.nan) for n in ("flow_inflow_z", "flow_netflow_pct", "flow_age_h", "flow_fresh")}
+_STALE = "no or stale flows"
+
+COLUMNS = (
+    Column("flow_inflow_z", "z-score", "real", f"{_STALE}; fewer than 30 days in 90", "log exchange inflow of the newest known day against its last 90"),
+    Column("flow_netflow_pct", "share of supply (0.01 = 1 %)", "-1 .. 1", _STALE, "(inflow - outflow) / coins on exchanges"),
+    Column("flow_age_h", "hours", ">= 4", "no flows known yet", "age of the newest known day, from its end"),
+    Column("flow_fresh", "flag", "0, 1", "no flows file", "1 where that age is at most 52 h"),
+)  # fmt: skip
+
+
+def compute(context: Context) -> dict[str, Float64Array]:
+    """`flow_*` columns; all NaN without a file, age only once a day is known."""
+    at, flow = context.at, context.market().flow
+    out = {column.name: np.full(len(at), np.nan) for column in COLUMNS}
     if flow is None:
         return out
     row = asof(flow, at)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
 from liqsignals.data.tape import asof
+from liqsignals.features.column import Column
+from liqsignals.features.context import Context
+from liqsignals.features.past import against_past
 from liqsignals.records import FUNDING_LAG, Float64Array, Records
 
 #: The past that a settled rate is compared with, and how many settlements of it must be known.
@@ -21,29 +24,6 @@ MAX_INTERVALS = 2
 def rate_8h(settled: Records) -> Float64Array:
     """Settled rates as fractions per 8 h: rate x 8 / interval."""
     return np.asarray(settled["rate"] * (8.0 / settled["interval_h"]))
-
-
-def against_past(
-    value: Float64Array, event: Int64Array, rows: Int64Array, window: int, least: int
-) -> tuple[Float64Array, Float64Array]:
-    """z-score and percentile of each of `rows` against the records of the `window` (ns) before it, itself excluded.
-
-    z = (x - mean) / std (population); percentile = (share below + half the share equal), 0..1. NaN where fewer than
-    `least` records are known. A past that does not vary has no scale: z is 0 for its own value and NaN for another.
-    """
-    event = np.ascontiguousarray(event)
-    z = np.full(len(rows), np.nan)
-    percentile = np.full(len(rows), np.nan)
-    for i, row in enumerate(rows):
-        past = value[np.searchsorted(event, event[row] - window) : row]
-        if len(past) < least:
-            continue
-        percentile[i] = ((past < value[row]).sum() + 0.5 * (past == value[row]).sum()) / len(past)
-        if past.min() < past.max():
-            z[i] = (value[row] - past.mean()) / past.std()
-        elif value[row] == past[0]:
-            z[i] = 0.0
-    return z, percentile
 
 
 def _due(settled: Records, row: Int64Array, at: Int64Array) -> NDArray[np.bool_]:
@@ -64,10 +44,21 @@ def _usable(settled: Records, at: Int64Array) -> tuple[Int64Array, NDArray[np.bo
     return row, known & (age <= MAX_INTERVALS * newest["interval_h"] * HOUR)
 
 
-def columns(venues: dict[str, Records], at: Int64Array) -> dict[str, Float64Array]:
-    """`fund_*` columns at the instants `at`. The first venue is the one traded on; without any, all NaN."""
-    names = ("fund_rate_8h", "fund_skew_z", "fund_pct", "fund_dispersion", "fund_fresh")
-    out = {name: np.full(len(at), np.nan) for name in names}
+_STALE = "no or stale funding"
+
+COLUMNS = (
+    Column("fund_rate_8h", "fraction per 8 h", "real", _STALE, "newest settled funding rate; > 0: longs pay"),
+    Column("fund_skew_z", "z-score", "real", f"{_STALE}; fewer than 30 settlements in 30 days, or all of them equal and this one not", "its distance from the mean of its last 30 days"),
+    Column("fund_pct", "share", "0 .. 1", f"{_STALE}; fewer than 30 settlements in 30 days", "its rank among its last 30 days"),
+    Column("fund_dispersion", "fraction per 8 h", ">= 0", f"{_STALE}; fewer than two venues", "highest less lowest rate over venues"),
+    Column("fund_fresh", "flag", "0, 1", "no funding file", "1 where the newest settlement that should be known is"),
+)  # fmt: skip
+
+
+def compute(context: Context) -> dict[str, Float64Array]:
+    """`fund_*` columns. The first venue is the one traded on; without any, all NaN."""
+    at, venues = context.at, context.market().funding
+    out = {column.name: np.full(len(at), np.nan) for column in COLUMNS}
     if not venues:
         return out
     main = next(iter(venues.values()))

@@ -4,17 +4,18 @@ import numpy as np
 
 from liqsignals import liqmap
 from liqsignals.clock import HOUR, Int64Array, open_time
-from liqsignals.data.tape import Tape, asof
+from liqsignals.data.tape import asof
 from liqsignals.features.column import Column
+from liqsignals.features.context import Context
 from liqsignals.liqmap import kernels
-from liqsignals.records import Float64Array, Records, open_interest_lag, open_interest_max_age
+from liqsignals.records import Float64Array, Records, open_interest_lag
 
 STALE_MAP = "no or stale open interest or candles"
 
 NO_CLUSTER = f"no such cluster; {STALE_MAP}"
 
 
-def band_columns() -> list[Column]:
+def _band_columns() -> list[Column]:
     return [
         Column(
             f"liq_{side}_usd_{band}pct", "position USD", ">= 0", STALE_MAP,
@@ -25,7 +26,7 @@ def band_columns() -> list[Column]:
     ]  # fmt: skip
 
 
-def cluster_columns() -> list[Column]:
+def _cluster_columns() -> list[Column]:
     return [
         column
         for where, side in (("above", "short"), ("below", "long"))
@@ -39,26 +40,37 @@ def cluster_columns() -> list[Column]:
     ]  # fmt: skip
 
 
-def columns(
-    view: Tape, at: Int64Array, closes: Float64Array, timeframe_ns: int, parameters: liqmap.Parameters, memo: liqmap.Memo | None
-) -> dict[str, Float64Array]:  # fmt: skip
-    if view.bars is None or view.open_interest is None:
+#: Every column of the family, in order.
+COLUMNS = (
+    Column("liq_swept_long_usd", "feed USD", ">= 0", STALE_MAP, "long levels that this candle's path swept: a nowcast given the path"),
+    Column("liq_swept_short_usd", "feed USD", ">= 0", STALE_MAP, "short levels that this candle's path swept"),
+    *_cluster_columns(),
+    *_band_columns(),
+    Column("liq_imbalance", "log ratio", "real", STALE_MAP, "ln((short + e) / (long + e)) within 5 %, e = 0.1 % of open interest; > 0: more fuel above"),
+    Column("liq_oi_change_1h", "fraction", "> -1", f"{STALE_MAP}; no snapshot an hour before", "change of the newest known open interest (base units) over the hour before it"),
+    Column("liq_remainder_long", "share", "0 .. 1", STALE_MAP, "long open interest without a level on the map"),
+    Column("liq_remainder_short", "share", "0 .. 1", STALE_MAP, "short open interest without a level on the map"),
+    Column("liq_model_score", "rank correlation", "-1 .. 1", "uncalibrated; before the end of what the calibration was fitted on; no open-interest or candle file", "how well the calibration in use ranked hours of real liquidations that it was not fitted on (of the pairs that it was fitted on)"),
+    Column("liq_fresh", "flag", "0, 1", "no open-interest or candle file", "1 where every candle is there, and the newest open interest that should be known is"),
+    Column("liq_warm", "flag", "0, 1", "no open-interest or candle file", "1 where the map has run for 14 days without a hole in the candles"),
+)  # fmt: skip
+
+
+def compute(context: Context) -> dict[str, Float64Array]:
+    """`liq_*` columns; none without a candle and an open-interest file."""
+    found = context.map()
+    if found is None:
         return {}
-    reading, fold = liqmap.read(view, parameters, at, closes, memo, timeframe_ns)
-    p = fold.plan
-    running = reading.started >= 0
-    bar = np.maximum(reading.bar, 0)
-    fresh = running.copy()
-    if len(p.closes_at):
-        fresh &= (closes > 0) & np.isfinite(closes)
-        fresh &= at - p.closes_at[bar] < view.bar_ns
-        fresh &= at - p.measured_at[bar] <= open_interest_max_age(view.period_ns)
+    at, closes, tape, parameters = context.at, context.closes, found.tape, found.parameters
+    reading, p = found.reading, found.fold.plan
+    running, fresh = reading.started >= 0, found.usable(at)
     complete = fresh.copy()
     if len(p.closes_at):
         # The newest snapshot that the rule of records.py makes known by now is the newest one here.
-        complete &= at - p.measured_at[bar] < open_interest_lag(view.period_ns) + view.period_ns
-    if view.unsure:
-        complete &= at < view.unsure
+        measured = p.measured_at[np.maximum(reading.bar, 0)]
+        complete &= at - measured < open_interest_lag(tape.period_ns) + tape.period_ns
+    if tape.unsure:
+        complete &= at < tape.unsure
     out = {
         "liq_fresh": complete.astype(np.float64),
         "liq_warm": (running & (at - reading.started >= liqmap.WARMUP)).astype(np.float64),
@@ -79,11 +91,11 @@ def columns(
     e = np.where(fresh, 0.001 * reading.interest * closes, np.nan)
     out["liq_imbalance"] = np.log((out["liq_short_usd_5pct"] + e) / (out["liq_long_usd_5pct"] + e))
     out["liq_oi_change_1h"] = np.full(len(at), np.nan)
-    newest = asof(view.open_interest, at[fresh])
-    out["liq_oi_change_1h"][fresh] = _hourly_change(view.open_interest, newest)
+    newest = asof(tape.open_interest, at[fresh])
+    out["liq_oi_change_1h"][fresh] = _hourly_change(tape.open_interest, newest)
     for side, name in enumerate(("long", "short")):
         out[f"liq_remainder_{name}"] = np.where(fresh, reading.remainder[:, side] / reading.interest, np.nan)
-        swept = _per_candle(fold.flows[:, side, r.SWEPT_USD], p.closes_at, at, timeframe_ns)
+        swept = _per_candle(found.fold.flows[:, side, r.SWEPT_USD], p.closes_at, at, context.timeframe_ns)
         out[f"liq_swept_{name}_usd"] = np.where(fresh, parameters.report_factor * swept, np.nan)
     return out
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from liqsignals.clock import parse_time
 from liqsignals.errors import InputError
+from liqsignals.files import replaced
 from liqsignals.liqmap.parameters import LeverageClass, Parameters, standing_of
 
 FORMAT = "liqsignals-calibration/1"
@@ -65,13 +66,12 @@ def uncalibrated() -> Calibration:
 
 # --- the file
 def save(calibration: Calibration, path: Path) -> None:
-    """Write a calibration; atomic."""
+    """Write a calibration in one step. Raises InputError where it cannot be written."""
     known = {"pooled": calibration.pooled, **calibration.markets}
     content = {"markets": {name: _as_dict(fitted) for name, fitted in known.items()}}
     text = json.dumps({"format": FORMAT, "sha256": _content_hash(content), **content}, indent=1) + "\n"
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+    with replaced(path) as temporary:
+        temporary.write_text(text)
 
 
 def _content_hash(content: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def load(path: Path) -> Calibration:
             f"calibration {path}: cannot be read ({error.strerror})",
             "name an existing file",
         ) from error
-    return _parsed(content, str(path), "Way out: make it anew with liqsignals calibrate")
+    return _parsed(content, str(path), "make it anew with liqsignals calibrate")
 
 
 def choose(name: Any) -> Calibration:
@@ -121,28 +121,25 @@ def choose(name: Any) -> Calibration:
 def default() -> Calibration:
     """The calibration that ships with the package (its provenance says on what it was fitted)."""
     shipped = resources.files("liqsignals.liqmap") / "default.json"
-    return _parsed(shipped.read_bytes(), "default", "Way out: install liqsignals again")
+    return _parsed(shipped.read_bytes(), "default", "install liqsignals again")
 
 
-def _parsed(raw: bytes, origin: str, way: str) -> Calibration:
+def _parsed(raw: bytes, origin: str, remedy: str) -> Calibration:
+    cause: Exception | None = None
     try:
         content = json.loads(raw)
         if content.get("format") != FORMAT:
-            raise InputError(
-                f"calibration {origin}: format is {content.get('format')!r}, this version reads {FORMAT!r}. {way}"
-            )
-        if content.get("sha256") != _content_hash({"markets": content["markets"]}):
-            raise InputError(
-                f"calibration {origin}: its content does not fit its sha256; it was edited or damaged. {way}"
-            )
-        known = {name: _from_dict(m) for name, m in content["markets"].items()}
-        return Calibration(known.pop("pooled"), known, origin)
+            why = f"format is {content.get('format')!r}, this version reads {FORMAT!r}"
+        elif content.get("sha256") != _content_hash({"markets": content["markets"]}):
+            why = "its content does not fit its sha256; it was edited or damaged"
+        else:
+            known = {name: _from_dict(m) for name, m in content["markets"].items()}
+            return Calibration(known.pop("pooled"), known, origin)
     except InputError as error:
-        if str(error).startswith("calibration "):
-            raise
-        raise InputError(f"calibration {origin}: {error}. {way}") from error
+        cause, why = error, error.problem
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"calibration {origin}: not a calibration ({error!r}). {way}") from error
+        cause, why = error, f"not a calibration ({error!r})"
+    raise InputError(f"calibration {origin}: {why}", remedy) from cause
 
 
 def _from_dict(m: Mapping[str, Any]) -> Fitted:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
-from liqsignals.data.tape import Tape, asof
+from liqsignals.data.tape import MapTape, asof
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
 from liqsignals.liqmap.book import STEP, Book, Reach, reach_of
@@ -62,11 +62,9 @@ class Plan:
     starts: Int64Array
 
 
-def plan(tape: Tape) -> Plan:
-    """Line up bars and open interest of a (cut) tape. Both kinds must be there."""
+def plan(tape: MapTape) -> Plan:
+    """Line up bars and open interest of a (cut) tape."""
     bars, interest = tape.bars, tape.open_interest
-    assert bars is not None
-    assert interest is not None
     at = bars["known_at"]
     newest = asof(interest, at) if len(interest) else np.full(len(at), -1, np.int64)
     previous = np.concatenate(([-1], newest[:-1])) if len(newest) else newest
@@ -150,14 +148,12 @@ class Memo:
         """Whether it stands for what is before `since` (ns) in a reading of bars that close after `first`."""
         return self.book is not None and self.upto <= first and self.since <= since <= self.needs
 
-    def resume(self, tape: Tape, first: int, parameters: Parameters) -> Book | None:
+    def resume(self, tape: MapTape, first: int, parameters: Parameters) -> Book | None:
         """The book at the checkpoint, where it serves, is of these parameters and the tape tells the past as it was.
 
         A tape that begins later (`Tape.since`) is compared from there on; that what it leaves out was the same is its
         maker's word.
         """
-        assert tape.bars is not None
-        assert tape.open_interest is not None
         if self.book is None or parameters != self.parameters or not self.serves(first, tape.since):
             return None
         for then, now in ((self.bars, tape.bars), (self.interest, tape.open_interest)):
@@ -165,10 +161,8 @@ class Memo:
                 return None
         return self.book.copy()
 
-    def keep(self, tape: Tape, bars: int, book: Book, parameters: Parameters) -> None:
+    def keep(self, tape: MapTape, bars: int, book: Book, parameters: Parameters) -> None:
         """Remember the book of the tape's first `bars` bars."""
-        assert tape.bars is not None
-        assert tape.open_interest is not None
         at, event = tape.bars["known_at"], tape.open_interest["event_time"]
         newest = int(asof(tape.open_interest, at[bars - 1 : bars])[0])
         # Later changes of open interest began here or later.
@@ -204,7 +198,7 @@ class Fold:
         self.by_class_from = 0
 
     @classmethod
-    def of(cls, tape: Tape, parameters: Parameters) -> "Fold":
+    def of(cls, tape: MapTape, parameters: Parameters) -> "Fold":
         """The fold of a tape, at its first record."""
         return cls(plan(tape), parameters, reach_of(parameters, tape.pair))
 
@@ -266,7 +260,12 @@ class Fold:
 
 
 def read(
-    tape: Tape, parameters: Parameters, at: Int64Array, closes: Float64Array, memo: Memo | None = None, length: int = 0
+    tape: MapTape,
+    parameters: Parameters,
+    at: Int64Array,
+    closes: Float64Array,
+    memo: Memo | None = None,
+    length: int = 0,
 ) -> tuple[Reading, Fold]:
     """Map of a (cut) tape at ascending instants `at` (decision times) with the closes known then.
 

@@ -1,21 +1,20 @@
-"""`freqtrade backtesting` on a data directory, after the headline of each pair."""
+"""`freqtrade backtesting` on a data directory, and the map's headline of each pair at its end."""
 
-import os
-import subprocess
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from liqsignals.clock import iso, parse_timerange
-from liqsignals.collect import freqtrade_files
+from liqsignals.clock import iso
+from liqsignals.collect import freqtrade_command
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import map_tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
-from liqsignals.report.console import console, errors, simulated_label
-from liqsignals.report.headline import headline, print_headline
+from liqsignals.report.headline import headline
 
 
 @dataclass(frozen=True)
@@ -23,75 +22,87 @@ class Run:
     """What a backtest needs to know."""
 
     datadir: Path
+    #: freqtrade's notation, handed over as it is; None: all data.
     timerange: str | None
-    pairs: list[str]
-    strategies: list[str]
+    pairs: tuple[str, ...]
+    strategies: tuple[str, ...]
     timeframe: str
-    offline: bool
     config: Path
     userdir: Path
-    #: Print only freqtrade's table of trades by pair and its summary; the whole report is in the log anyway.
+    #: Whether the loopback exchange stands for the internet.
+    offline: bool = False
+    #: Keep freqtrade's report in the log, and only its table of trades by pair and its summary in the result.
     brief: bool = False
 
+    @property
+    def log(self) -> Path:
+        return self.userdir / "logs" / "liqsignals-backtest.log"
 
-def run_backtest(run: Run) -> None:
-    """Headline of each pair, then freqtrade's own backtest of every strategy. Raises InputError where it fails."""
-    freqtrade.check_datadir(run.datadir)
-    for what, path in (("configuration", run.config), ("user_data folder", run.userdir)):
-        if not path.exists():
-            raise InputError(
-                f"there is no {what} {path}",
-                "run from the project's folder, or name it",
-            )
-    simulated = simulated_label(run.datadir)
-    _, stop = parse_timerange(run.timerange)
-    for pair in run.pairs:
-        tape = map_tape(run.datadir, pair, None, None, "5m")
-        assert tape.bars is not None
+    def check(self) -> None:
+        """Raise InputError where a folder or the configuration is not there."""
+        freqtrade.check_datadir(self.datadir)
+        for what, path in (("configuration", self.config), ("user_data folder", self.userdir)):
+            if not path.exists():
+                raise InputError(
+                    f"there is no {what} {path}",
+                    "run from the project's folder, or name it",
+                )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a backtest left behind."""
+
+    #: freqtrade's files of results.
+    files: tuple[Path, ...]
+    log: Path
+    #: freqtrade's tables, where the run was brief.
+    report: str
+
+
+def headlines(datadir: Path, pairs: Sequence[str], stop: int | None) -> list[dict[str, Any]]:
+    """Headline (report/headline.py) of each pair at its last candle that closed by `stop` (ns), at its last one for None.
+
+    Raises InputError for a pair without candles or open interest by then.
+    """
+    found = []
+    for pair in pairs:
+        tape = map_tape(datadir, pair, None, None, "5m")
         ends = tape.bars["event_time"]
         row = len(ends) - 1 if stop is None else int(np.searchsorted(ends, stop, side="right")) - 1
         if row < 0:
-            raise InputError(f"{pair}: the data begin at {iso(ends[0])}, after the timerange {run.timerange}")
-        head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), calibration.default().parameters(pair))
-        print_headline(head, simulated)
-    command = [
-        freqtrade_files.executable(), "backtesting", "--config", str(run.config),
-        "--userdir", str(run.userdir), "--datadir", str(run.datadir),
-        "--strategy-path", str(run.userdir / "strategies"), "--strategy-list", *run.strategies,
-        "--timeframe", run.timeframe, "--pairs", *run.pairs, "--cache", "none",
-        *(["--timerange", run.timerange] if run.timerange else []),
-    ]  # fmt: skip
-    results, log = run.userdir / "backtest_results", run.userdir / "logs" / "liqsignals-backtest.log"
-    log.parent.mkdir(exist_ok=True)
-    before = _results(results)
+            raise InputError(f"{pair}: the data begin at {iso(ends[0])}, after the timerange's end {iso(stop or 0)}")
+        close = float(tape.bars["close"][row])
+        found.append(headline(tape, int(ends[row]), close, calibration.default().parameters(pair)))
+    return found
+
+
+def run_backtest(run: Run) -> Result:
+    """freqtrade's own backtest of every strategy; its tables go to standard output unless the run is brief.
+
+    Raises InputError where it fails: the message has the last error of its log.
+    """
+    run.check()
+    folder = run.userdir / "backtest_results"
+    before = freqtrade_command.results(folder)
     with ExitStack() as stack:
+        configs = [run.config]
         if run.offline:
             # Imported here: a bot does without aiohttp's server.
             from liqsignals.exchange.server import loopback
 
-            command += ["--config", str(stack.enter_context(loopback(run.datadir)))]
-        told = stack.enter_context(log.open("w"))
-        with errors.status(f"freqtrade backtesting: {', '.join(run.strategies)} (log: {log})"):
-            code = subprocess.run(
-                command,
-                check=False,
-                stderr=told,
-                stdout=told if run.brief else None,
-                env={**os.environ, "COLUMNS": "200"},
-            ).returncode
-    made = _results(results) - before
+            configs.append(stack.enter_context(loopback(run.datadir)))
+        command = freqtrade_command.backtesting(
+            configs, run.userdir, run.datadir, run.userdir / "strategies", run.strategies, run.timeframe, run.pairs,
+            *(["--timerange", run.timerange] if run.timerange else []),
+        )  # fmt: skip
+        done = freqtrade_command.run(command, run.log, show=not run.brief)
+    made = freqtrade_command.results(folder) - before
     # freqtrade ends with 0 after some errors, too: only a result counts.
-    if code != 0 or not made:
-        said = [line for line in log.read_text().splitlines() if " ERROR " in line or "Error" in line]
-        why = said[-1].rstrip(".") if said else f"exit code {code}"
-        way = " Way out without internet: OFFLINE=1 (--offline)." if "Could not load markets" in why else ""
-        raise InputError(f"freqtrade backtesting failed: {why}. Its log: {log}.{way}")
-    if run.brief:
-        print(_brief(log.read_text()))
-    console.print(
-        f"{simulated}data {run.datadir}\nresult {', '.join(sorted(map(str, made)))}\nlog {log}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    if done.code != 0 or not made:
+        remedy = "without internet, OFFLINE=1 (--offline)" if done.no_markets else ""
+        raise InputError(f"freqtrade backtesting failed: {done.failure}. Its log: {run.log}", remedy)
+    return Result(tuple(sorted(made)), run.log, _brief(done.log) if run.brief else "")
 
 
 def _brief(report: str) -> str:
@@ -105,7 +116,3 @@ def _brief(report: str) -> str:
         if shown:
             kept.append(line)
     return "\n".join(kept)
-
-
-def _results(folder: Path) -> set[Path]:
-    return set(folder.glob("*.zip")) if folder.is_dir() else set()

@@ -27,7 +27,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from liqsignals.clock import duration_ns
-from liqsignals.collect.freqtrade_files import executable
+from liqsignals.collect.freqtrade_command import command
 from liqsignals.errors import InputError
 from liqsignals.replay.clock import MarketClock
 
@@ -90,11 +90,10 @@ class Bot:
         settings.folder.mkdir(parents=True, exist_ok=True)
         own = settings.folder / "bot.json"
         own.write_text(json.dumps(self._config(), indent=1))
-        self._command = [
-            executable(), "trade", "--config", str(settings.config), "--config", str(overlay), "--config", str(own),
-            "--userdir", str(settings.userdir), "--datadir", str(settings.datadir), "--strategy", settings.strategy,
+        self._command = command(
+            "trade", (settings.config, overlay, own), settings.userdir, settings.datadir, "--strategy", settings.strategy,
             "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),
-        ]  # fmt: skip
+        )  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
         #: Bytes of the log that were read, and the last heartbeat in them.
         self._logged = settings.log.stat().st_size if settings.log.exists() else 0

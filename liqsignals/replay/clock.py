@@ -10,7 +10,6 @@ the clock can wait for it, so that nothing depends on how busy the machine is. T
 and one step makes all of them due: programs under it need long ones.
 """
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from liqsignals.errors import InputError
+from liqsignals.files import replaced
 
 #: Where Debian, Ubuntu, Fedora and hand-made installations put the multi-threaded library.
 _LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
@@ -104,6 +104,6 @@ class MarketClock:
 
     def _write(self) -> None:
         now = datetime.fromtimestamp(self._now() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        staged = self.file.with_suffix(".new")
-        staged.write_text(f"@{now} x{self._speed:g}\n" if self._speed else f"{now}\n")
-        os.replace(staged, self.file)
+        # Not durable: it is written hundreds of times a second, and means nothing after a crash.
+        with replaced(self.file, durable=False) as staged:
+            staged.write_text(f"@{now} x{self._speed:g}\n" if self._speed else f"{now}\n")

@@ -11,7 +11,6 @@ not the same is named: a class that explains it (`CLASSES`), or a difference.
 import json
 import logging
 import re
-import subprocess
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ import pandas as pd
 
 from liqsignals import features
 from liqsignals.clock import duration_ns, iso
-from liqsignals.collect.freqtrade_files import executable
+from liqsignals.collect import freqtrade_command
 from liqsignals.errors import InputError
 from liqsignals.files import stem
 from liqsignals.replay import bot as driver
@@ -32,6 +31,7 @@ from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock, faketime_library
 from liqsignals.replay.session import as_of, replayed
 from liqsignals.sources import binance
+from liqsignals.strategy.guard import REFUSED
 
 logger = logging.getLogger(__name__)
 
@@ -143,21 +143,18 @@ def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.Data
     (keeper / f"{span.strategy}.py").write_text(
         _KEEPER.format(file=str(file), name=span.strategy, folder=str(frames.resolve()))
     )
-    command = [
-        executable(), "backtesting", "--config", str(span.config), "--config", str(overlay),
-        "--userdir", str(span.userdir), "--datadir", str(span.datadir), "--strategy", span.strategy,
-        "--strategy-path", str(keeper), "--timeframe", span.timeframe, "--pairs", *span.pairs, "--cache", "none",
-        "--timerange", f"{span.start // 10**9}-{span.stop // 10**9}",
-        "--export", "trades", "--backtest-directory", str(results),
-    ]  # fmt: skip
-    run = subprocess.run(command, check=False, capture_output=True, text=True)
-    (folder / "backtest.log").write_text(run.stdout + run.stderr)
-    made_zips = sorted(results.glob("*.zip"))
-    if run.returncode != 0 or not made_zips:
-        said = [line for line in (run.stdout + run.stderr).splitlines() if "ERROR" in line or "Error" in line]
-        raise InputError(
-            f"freqtrade backtesting failed: {said[-1] if said else run.returncode}; log {folder / 'backtest.log'}"
-        )
+    log = folder / "backtest.log"
+    done = freqtrade_command.run(
+        freqtrade_command.backtesting(
+            (span.config, overlay), span.userdir, span.datadir, keeper, [span.strategy], span.timeframe, span.pairs,
+            "--timerange", f"{span.start // 10**9}-{span.stop // 10**9}",
+            "--export", "trades", "--backtest-directory", str(results),
+        ),
+        log,
+    )  # fmt: skip
+    made_zips = sorted(freqtrade_command.results(results))
+    if done.code != 0 or not made_zips:
+        raise InputError(f"freqtrade backtesting failed: {done.failure}; log {log}")
     with zipfile.ZipFile(made_zips[-1]) as archive:
         name = next(n for n in archive.namelist() if n == made_zips[-1].stem + ".json")
         told = json.loads(archive.read(name))["strategy"][span.strategy]["trades"]
@@ -227,7 +224,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
         return compare(span, frames, traded, session, mine, refusals(settings.log, span.step), slack)
 
 
-_REFUSED = re.compile(r"^(\S+ \S+?),\d+ .* (\S+/\S+): entry refused \(")
+_REFUSED = re.compile(rf"^(\S+ \S+?),\d+ .* (\S+/\S+): {re.escape(REFUSED)} \(")
 
 
 def refusals(log: Path, step: int) -> set[tuple[str, int]]:

@@ -25,6 +25,7 @@ from liqsignals.exchange.endpoints import LoopbackExchange
 from liqsignals.exchange.faults import Fault, faulty, read_faults
 from liqsignals.exchange.server import overlay_file
 from liqsignals.exchange.serving import served
+from liqsignals.files import parse_name, replaced
 from liqsignals.replay.clock import MarketClock
 
 #: Extras that no running bot fetches for itself, and that a recorder beside it does not write.
@@ -42,18 +43,19 @@ def as_of(datadir: Path, at: int, out: Path) -> Path:
     copy = out / venues.exchange_of(datadir)
     (copy / "futures").mkdir(parents=True, exist_ok=True)
     for path in sorted((datadir / "futures").glob("*.feather")):
-        timeframe, kind = path.stem.rsplit("-", 2)[-2:]
+        file = parse_name(path.name)
+        if file is None:
+            continue
         frame = freqtrade.read_table(path, ())
-        length = duration_ns(timeframe) if kind in ("futures", "mark") else 0
+        length = duration_ns(file.timeframe) if file.candle_type in ("futures", "mark") else 0
         kept = frame[frame["date"] <= to_dates(np.array([at - length]))[0]]
-        if kind == "futures" and len(kept) == 0:
+        if file.candle_type == "futures" and len(kept) == 0:
             raise InputError(
                 f"{path}: begins after {iso(at)}, where the replay begins",
                 "begin later",
             )
-        staged = copy / path.name
-        kept.reset_index(drop=True).to_feather(staged)
-        staged.replace(copy / "futures" / path.name)
+        with replaced(copy / "futures" / path.name) as staged:
+            kept.reset_index(drop=True).to_feather(staged)
     for path in (datadir / "liqsignals").glob("*"):
         if path.name in _WHOLE:
             shutil.copytree(path, copy / "liqsignals" / path.name, dirs_exist_ok=True)

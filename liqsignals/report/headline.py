@@ -7,22 +7,21 @@ from rich.table import Table
 
 from liqsignals import features, liqmap
 from liqsignals.clock import iso
-from liqsignals.data.tape import Tape, asof
+from liqsignals.data.tape import MapTape, asof
 from liqsignals.liqmap import kernels
 from liqsignals.liqmap.clusters import clusters
 from liqsignals.report.console import console, price_text, usd_text
 
 
-def headline(tape: Tape, at: int, close: float, parameters: liqmap.Parameters) -> dict[str, Any]:
+def headline(tape: MapTape, at: int, close: float, parameters: liqmap.Parameters) -> dict[str, Any]:
     """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
     instant = np.array([at], np.int64)
     state = liqmap.Memo()
     columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, parameters, state)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
-    if tape.open_interest is not None and row["liq_fresh"] == 1.0:
-        book = liqmap.read(tape.cut(at), parameters, instant, np.array([close]), state)[1].book
-        assert book is not None
+    book = liqmap.read(tape.cut(at), parameters, instant, np.array([close]), state)[1].book
+    if book is not None and row["liq_fresh"] == 1.0:
         interest = float(tape.open_interest["base"][asof(tape.open_interest, instant)[0]])
         for where, side in (("above", kernels.SHORT), ("below", kernels.LONG)):
             found[where] = [

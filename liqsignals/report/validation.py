@@ -225,7 +225,6 @@ def write_html(v: Validation, out: Path, title: str) -> None:
     ]
     candles = make_subplots(3, 2, subplot_titles=titles)
     bars = c.tape.bars
-    assert bars is not None
     for k, (i, _, _) in enumerate(misses):
         near = (bars["event_time"] > c.hours[i] - 6 * HOUR) & (bars["event_time"] <= c.hours[i] + 7 * HOUR)
         part = bars[near]

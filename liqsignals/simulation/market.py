@@ -59,8 +59,6 @@ labelled as Binance did before 2026-06-25: the row at ``date`` is the snapshot A
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,6 +71,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from liqsignals.errors import InputError
+from liqsignals.files import data_name, replaced_folder, stem
 
 __all__ = ["Market", "PairMarket", "Parameters", "simulate", "write_market"]
 
@@ -1284,10 +1283,6 @@ class _Run:
         return pd.DataFrame(rows, columns=names.split(","))
 
 
-def _stem(pair: str) -> str:
-    return pair.replace("/", "_").replace(":", "_")
-
-
 def _check(
     seed: int, days: int, pairs: Sequence[str], start: pd.Timestamp, truth_every: str
 ) -> tuple[pd.Timestamp, int]:
@@ -1403,19 +1398,8 @@ def write_market(
     if out.exists() and not (out.is_dir() and (_ours(out) or not any(out.iterdir()))):
         raise InputError(f"{out} was not made by the simulator (no binance/{MARKER}, or other files in it): left alone")
     market = simulate(seed, days, pairs, start, truth_every=truth_every, progress=progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temp = out.parent / f".{out.name}.new-{os.getpid()}"
-    old = out.parent / f".{out.name}.old-{os.getpid()}"
-    try:
-        _write(temp, market)
-        if out.exists():
-            out.rename(old)
-        temp.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)  # the second rename failed: put back what was there
-        shutil.rmtree(temp, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(out) as folder:
+        _write(folder, market)
     return out
 
 
@@ -1436,16 +1420,15 @@ def _write(folder: Path, market: Market) -> None:
         frame.reset_index(drop=True).to_feather(path, compression="lz4", compression_level=9)
 
     for pair, m in market.pairs.items():
-        stem = _stem(pair)
-        feather(m.candles, futures / f"{stem}-5m-futures.feather")
-        feather(_hourly(m.candles), futures / f"{stem}-1h-futures.feather")
-        feather(m.mark, futures / f"{stem}-1h-mark.feather")
-        feather(m.funding, futures / f"{stem}-1h-funding_rate.feather")
-        feather(m.open_interest, futures / f"{stem}-5m-open_interest.feather")
-        feather(m.funding_second, second / f"{stem}-1h-funding_rate.feather")
+        feather(m.candles, futures / data_name(pair, "5m", "futures"))
+        feather(_hourly(m.candles), futures / data_name(pair, "1h", "futures"))
+        feather(m.mark, futures / data_name(pair, "1h", "mark"))
+        feather(m.funding, futures / data_name(pair, "1h", "funding_rate"))
+        feather(m.open_interest, futures / data_name(pair, "5m", "open_interest"))
+        feather(m.funding_second, second / data_name(pair, "1h", "funding_rate"))
         if m.flows is not None:
             coin = pair.split("/")[0].lower()
             m.flows.to_csv(flows / f"coinmetrics-{coin}-exchange-flows-1d.csv", index=False, float_format="%.8f")
-        m.levels.to_parquet(truth / f"{stem}-levels.parquet", index=False)
-        m.liquidations.to_parquet(truth / f"{stem}-liquidations.parquet", index=False)
-        m.totals.to_parquet(truth / f"{stem}-open-interest.parquet", index=False)
+        m.levels.to_parquet(truth / f"{stem(pair)}-levels.parquet", index=False)
+        m.liquidations.to_parquet(truth / f"{stem(pair)}-liquidations.parquet", index=False)
+        m.totals.to_parquet(truth / f"{stem(pair)}-open-interest.parquet", index=False)

@@ -9,16 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from liqsignals import records
-from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, parse_time
+from liqsignals import records, venues
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
 from liqsignals.records import Float64Array, Records
 from liqsignals.sources import decode, shapes
 from liqsignals.sources.spec import Limits, ParseError, Prints, Provider, Series, Stream
+from liqsignals.venues import BINANCE_FLIP
 
 PERIOD = 5 * MINUTE
 MS = 1_000_000
-#: From this UTC day on, labels name the start of a period, not its end (binance-public-data issue 491).
-FLIP = parse_time("2026-06-25T00:00:00Z")
 
 METRICS = (
     "create_time", "symbol", "sum_open_interest", "sum_open_interest_value", "count_toptrader_long_short_ratio",
@@ -53,7 +52,8 @@ def _metrics(raw: bytes, received_at: int) -> tuple[list[list[str]], Int64Array]
     # A file of end labels goes from 00:05 to the next day's 00:00, one of start labels from 00:00 to 23:55.
     day = int(np.median(label)) // DAY * DAY
     first, after = (label == day).any(), (label == day + DAY).any()
-    start = bool(first) if first != after else day >= FLIP
+    documented = venues.documented_convention("binance", day) == venues.LABEL_START
+    start = bool(first) if first != after else documented
     if (label < day).any() or (label > day + DAY).any():
         raise ParseError(f"{what}: one file holds more than one day")
     return table, label + (PERIOD if start else 0)
@@ -168,10 +168,9 @@ def parse_funding_archive(raw: bytes, received_at: int) -> Records:
     settled = (settled + MINUTE // 2) // MINUTE * MINUTE
     hours = decode.numbers(decode.column(table, 1, what), f"{what}, funding_interval_hours")
     rate = decode.numbers(decode.column(table, 2, what), f"{what}, last_funding_rate")
-    if not np.isin(hours, (1, 2, 4, 6, 8)).all():
-        raise ParseError(f"{what}: an interval that is not 1, 2, 4, 6 or 8 h")
-    if (np.abs(rate) > 0.2).any():
-        raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
+    if np.isnan(venues.funding_interval(hours)).any():
+        raise ParseError(f"{what}: an interval that is not {', '.join(map(str, venues.FUNDING_INTERVALS_H))} h")
+    shapes.check_rates(rate, what)
     told = np.isfinite(rate)
     settled = settled[told]
     rows = records.records(
@@ -273,7 +272,7 @@ REST = Provider(
             "open_interest", "open_interest", "/futures/data/openInterestHist?symbol&period&limit&startTime&endTime",
             "coins and USDT, one-sided", "the same", "start of the period since 2026-06-25, its end before",
             records.open_interest_lag(PERIOD), _LATE, "30 days",
-            ((FLIP, partial(parse_open_interest, start=False)), (None, parse_open_interest)),
+            ((BINANCE_FLIP, partial(parse_open_interest, start=False)), (None, parse_open_interest)),
             partial(_ask, "/futures/data/openInterestHist", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
         ),
         *[
@@ -281,7 +280,7 @@ REST = Provider(
                 f"ratio_{column}", "ratio", f"/futures/data/{path}?symbol&period&limit&startTime&endTime",
                 "longs per short (taker: bought per sold)", "the same", "start of the period since 2026-06-25, its end before",
                 records.open_interest_lag(PERIOD), _LATE, "30 days",
-                ((FLIP, partial(parse_ratio, column=column, start=False)), (None, partial(parse_ratio, column=column))),
+                ((BINANCE_FLIP, partial(parse_ratio, column=column, start=False)), (None, partial(parse_ratio, column=column))),
                 partial(_ask, f"/futures/data/{path}", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
             )
             for column, path in _RATIO_PATHS.items()

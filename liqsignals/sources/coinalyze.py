@@ -6,6 +6,7 @@ from liqsignals import records
 from liqsignals.clock import DAY, HOUR, SECOND
 from liqsignals.records import Records
 from liqsignals.sources import decode
+from liqsignals.sources.binance import symbol
 from liqsignals.sources.spec import Limits, ParseError, Provider, Series
 
 PATH = "/v1/liquidation-history"
@@ -36,8 +37,7 @@ def parse_liquidations(raw: bytes, received_at: int) -> Records:
 
 
 def _ask(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
-    base, _, rest = pair.partition("/")
-    name = base + rest.partition(":")[0]
+    name = symbol(pair)
     return PATH, {
         "symbols": f"{name}_PERP.A,{name}.6,{name}_PERP.3", "interval": "1hour", "from": (start - HOUR) // SECOND,
         "to": stop // SECOND, "convert_to_usd": "true",

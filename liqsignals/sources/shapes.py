@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from liqsignals import records
+from liqsignals import records, venues
 from liqsignals.clock import HOUR, MINUTE, Int64Array
 from liqsignals.records import LONG, SHORT, Float64Array, Records
 from liqsignals.sources import decode
@@ -51,6 +51,13 @@ def side(value: str, of_long: str, of_short: str, what: str) -> int:
     raise ParseError(f"{what}: side {decode.shown(value)} is neither {of_long!r} nor {of_short!r}")
 
 
+def check_rates(rate: Float64Array, what: str) -> None:
+    """Raise ParseError for a rate of funding that no venue settles."""
+    large = np.abs(rate) > venues.FUNDING_RATE_MAX
+    if large.any():
+        raise ParseError(f"{what}: a rate of {rate[large][0]:g} per interval; rates are fractions")
+
+
 def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
     """FUNDING records of settlements in any order: jitter taken off, the interval from the settlement before."""
     settled = (settled + MINUTE // 2) // MINUTE * MINUTE
@@ -58,17 +65,16 @@ def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
     settled, rate = settled[order], rate[order]
     new = np.concatenate(([True], settled[1:] != settled[:-1]))[: len(settled)]
     settled, rate = settled[new], rate[new]
-    if (np.abs(rate) > 0.2).any():
-        raise ParseError(f"{what}: a rate of {rate[np.abs(rate) > 0.2][0]:g} per interval; rates are fractions")
-    hours = np.diff(settled, prepend=settled[:1]) / HOUR
-    told = np.isin(hours, (1, 2, 4, 6, 8)) & np.isfinite(rate)
+    check_rates(rate, what)
+    hours = venues.funding_interval(np.diff(settled, prepend=settled[:1]) / HOUR)
+    told = np.isfinite(hours) & np.isfinite(rate)
     settled, rate, hours = settled[told], rate[told], hours[told]
     return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)
 
 
 def predicted(at: int, received_at: int, rate: float, next_at: int, what: str) -> Records:
     """PREDICTED (1,): `rate` as a fraction per interval, settled at `next_at` (ns); known on arrival."""
-    if not abs(rate) <= 0.2:
+    if not abs(rate) <= venues.FUNDING_RATE_MAX:
         raise ParseError(f"{what}: a rate of {rate:g} per interval; rates are fractions")
     # A provider's clock may run ahead by a little: what has arrived has happened.
     at = min(at, received_at)

@@ -58,21 +58,24 @@ class View:
 class Reading:
     """The map after a candle (its position in the candles given).
 
-    `rows` by side: the major clusters, (n, 4) price, USD, low, high as `liqmap.clusters` gives them; `held` (2, cells + 1) is
-    position USD summed from the lowest level on, `price` (cells,) the levels' prices. Both are empty where there is no map.
+    `rows` by side: the major clusters, (n, 4) price, USD, low, high as `liqmap.clusters` gives them; `usd` (2, cells) is the
+    position USD of every level, `price` (cells,) the levels' prices, bucket `origin` of the log grid the first of them.
     """
 
     candle: int
     rows: tuple[Float64Array, Float64Array]
-    held: Float64Array
+    usd: Float64Array
     price: Float64Array
+    origin: int
 
-    def usd(self, alive: "Sequence[Life]") -> list[float]:
+    def within(self, alive: "Sequence[Life]") -> list[float]:
         """Position USD that stands within each cluster's extent."""
+        held = np.zeros((2, len(self.price) + 1))
+        np.cumsum(self.usd, axis=1, out=held[:, 1:])
         side = np.array([life.side for life in alive], np.int64)
         first = np.searchsorted(self.price, [life.low for life in alive], side="left")
         last = np.searchsorted(self.price, [life.high for life in alive], side="right")
-        return (self.held[side, last] - self.held[side, first]).tolist()  # type: ignore[no-any-return]
+        return (held[side, last] - held[side, first]).tolist()  # type: ignore[no-any-return]
 
 
 @dataclass(eq=False)
@@ -98,8 +101,8 @@ def readings(view: View, at: Int64Array, closes: Float64Array, most: int = MOST_
 
     The view's tape is cut at `at[-1]`. Candles at which the map is not running or stale are left out; without a map, all are.
     """
-    tape = view.tape.cut(int(at[-1]))
-    if tape.bars is None or tape.open_interest is None or len(tape.bars) == 0 or len(tape.open_interest) == 0:
+    tape = view.tape.cut(int(at[-1])).for_map()
+    if tape is None or len(tape.bars) == 0 or len(tape.open_interest) == 0:
         return
     memo = copy.copy(view.memo)
     if memo.serves(int(at[0]), max(tape.since, memo.needs)):
@@ -118,9 +121,7 @@ def readings(view: View, at: Int64Array, closes: Float64Array, most: int = MOST_
             continue
         close, interest = float(closes[candle]), float(plan.interest[bar])
         longs, shorts = (clusters(book, side, close, interest).copy() for side in (kernels.LONG, kernels.SHORT))
-        held = np.zeros((2, len(book.price) + 1))
-        np.cumsum(book.levels() * book.price, axis=1, out=held[:, 1:])
-        yield Reading(candle, (longs, shorts), held, book.price)
+        yield Reading(candle, (longs, shorts), book.levels() * book.price, book.price, book.origin)
 
 
 def lives(seen: Iterable[Reading], high: Float64Array, low: Float64Array) -> list[Life]:
@@ -137,7 +138,7 @@ def lives(seen: Iterable[Reading], high: Float64Array, low: Float64Array) -> lis
         path = slice(before + 1, here + 1)
         top, bottom = float(high[path].max()), float(low[path].min())
         left = []
-        for life, usd in zip(alive, reading.usd(alive), strict=True):
+        for life, usd in zip(alive, reading.within(alive), strict=True):
             life.last = here
             if top >= life.price if life.side == kernels.SHORT else bottom <= life.price:
                 reached = high[path] >= life.price if life.side == kernels.SHORT else low[path] <= life.price
@@ -159,7 +160,7 @@ def lives(seen: Iterable[Reading], high: Float64Array, low: Float64Array) -> lis
                     alive = [life for life in alive if life not in near[1:]]
         before = here
     if reading is not None:
-        for life, usd in zip(alive, reading.usd(alive), strict=True):
+        for life, usd in zip(alive, reading.within(alive), strict=True):
             life.standing, life.usd = True, usd
             for row in reading.rows[life.side].tolist():
                 if abs(life.price / row[0] - 1.0) <= APART / 2:

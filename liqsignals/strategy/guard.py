@@ -1,5 +1,6 @@
 """Whether an entry may be made now: what freqtrade does not ask before it follows a signal (docs/decisions/051)."""
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,12 @@ import pandas as pd
 
 from liqsignals.clock import SECOND, decision_time, duration_ns
 
+logger = logging.getLogger(__name__)
+
+#: freqtrade's run modes in which a bot meets an exchange.
+LIVE = ("live", "dry_run")
+#: What the log says of an entry that was not made, after its pair and before why: `liqsignals parity` reads it there.
+REFUSED = "entry refused"
 #: Seconds after the signal's candle. From then on freqtrade may have taken an unfinished candle for it.
 LATE = 15
 #: Shares of the distance to the stop: what price may have run from the signal, and what bid and ask may be apart.
@@ -55,3 +62,46 @@ def refusal(
         if not 0 <= apart <= SPREAD * distance:
             return "spread", f"bid {bid:.8g} and ask {ask:.8g} are {apart:.3%} apart, the stop {distance:.3%} away"
     return None
+
+
+def is_live(dp: Any) -> bool:
+    """Whether a strategy's DataProvider is that of a bot in dry-run or live."""
+    return dp is not None and str(getattr(dp, "runmode", "")).split(".")[-1].lower() in LIVE
+
+
+def entry_confirmed(
+    dp: Any,
+    pair: str,
+    timeframe: str,
+    side: str,
+    rate: float,
+    now: datetime,
+    tag: str | None,
+    distance: Callable[[pd.DataFrame], float],
+) -> bool:
+    """Answer of a strategy's `confirm_trade_entry`: True where `refusal` has nothing against the entry.
+
+    `dp` is the strategy's DataProvider; the other arguments are those of the callback and of `refusal`, and
+    `distance(frame)` is the way to the stop as a fraction of price, of analysed candles with at least one row. In dry-run
+    and live the order book is asked, 5 levels. An entry forced by hand (tag `force_entry`) is made: whoever forces it sees
+    what he does. A refusal is logged with its reason. Raises nothing: what fails refuses (freqtrade would enter).
+    """
+    if tag == "force_entry":
+        return True
+    try:
+        frame, _ = dp.get_analyzed_dataframe(pair, timeframe)
+        book = (lambda: dp.orderbook(pair, 5)) if is_live(dp) else None
+        refused = refusal(frame, timeframe, side, rate, now, distance(frame) if len(frame) else 0.0, book)
+    except Exception as error:
+        refused = "error", f"{type(error).__name__}: {error}"
+    if refused is not None:
+        logger.info("%s: %s (%s): %s", pair, REFUSED, *refused)
+    return refused is None
+
+
+def passes(fresh: pd.Series, condition: pd.Series) -> pd.Series:
+    """A family's filter (n,), bool: off where the user has no file for it (`fresh` NaN), closed where its data are stale (0).
+
+    `fresh` is the family's flag, a column of `Signals.attach`; `condition` what the strategy asks of its columns.
+    """
+    return fresh.isna() | ((fresh == 1) & condition)

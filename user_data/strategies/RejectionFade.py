@@ -1,17 +1,13 @@
-import logging
 from datetime import datetime, timedelta
 
 import talib.abstract as ta
-from freqtrade.enums import RunMode
 from freqtrade.exchange import timeframe_to_minutes, timeframe_to_prev_date
 from freqtrade.persistence import Trade
 from freqtrade.strategy import DecimalParameter, IntParameter, IStrategy, stoploss_from_absolute
 from pandas import DataFrame, Series
 
-from liqsignals.guard import refusal
+from liqsignals.guard import entry_confirmed, passes
 from liqsignals.signals import Signals
-
-logger = logging.getLogger(__name__)
 
 
 class RejectionFade(IStrategy):
@@ -131,7 +127,7 @@ class RejectionFade(IStrategy):
             & (close < level)
             & (close / ema - 1 >= self.room_min.value)
             & (top / close - 1 <= self.wick_max.value)
-            & self.passes(dataframe["fund_fresh"], skew >= -self.fund_z_max.value)
+            & passes(dataframe["fund_fresh"], skew >= -self.fund_z_max.value)
         )
 
         level = dataframe["liq_below_price"].shift(n)
@@ -144,8 +140,8 @@ class RejectionFade(IStrategy):
             & (close > level)
             & (1 - close / ema >= self.room_min.value)
             & (1 - bottom / close <= self.wick_max.value)
-            & self.passes(dataframe["fund_fresh"], skew <= self.fund_z_max.value)
-            & self.passes(dataframe["flow_fresh"], dataframe["flow_inflow_z"] <= self.inflow_z_max.value)
+            & passes(dataframe["fund_fresh"], skew <= self.fund_z_max.value)
+            & passes(dataframe["flow_fresh"], dataframe["flow_inflow_z"] <= self.inflow_z_max.value)
         )
 
         # One entry per set-up: after a stop the same sweep is not faded again.
@@ -170,18 +166,10 @@ class RejectionFade(IStrategy):
         side: str,
         **kwargs,
     ) -> bool:
-        if entry_tag == "force_entry":
-            return True  # whoever forces an entry by hand sees what he does
-        dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
-        distance = 0.0
-        if len(dataframe) > 0:
-            distance = abs(self.beyond_wick(dataframe, side == "short") / dataframe["close"].iat[-1] - 1)
-        live = self.dp.runmode in (RunMode.LIVE, RunMode.DRY_RUN)
-        book = (lambda: self.dp.orderbook(pair, 5)) if live else None
-        refused = refusal(dataframe, self.timeframe, side, rate, current_time, distance, book)
-        if refused:
-            logger.info("%s: entry refused (%s): %s", pair, *refused)
-        return refused is None
+        def to_stop(candles: DataFrame) -> float:
+            return abs(self.beyond_wick(candles, side == "short") / candles["close"].iat[-1] - 1)
+
+        return entry_confirmed(self.dp, pair, self.timeframe, side, rate, current_time, entry_tag, to_stop)
 
     def custom_exit(
         self, pair: str, trade: Trade, current_time: datetime, current_rate: float, current_profit: float, **kwargs
@@ -264,8 +252,3 @@ class RejectionFade(IStrategy):
         n = self.window.value
         swept = dataframe[f"liq_swept_{side}_usd"].rolling(n).max()
         return (swept > 0) & (swept >= self.sweep_share.value * dataframe[f"{side}_sweep_12h"].shift(n))
-
-    @staticmethod
-    def passes(fresh: Series, condition: Series) -> Series:
-        """A family's filter: off where the user has no file for it (NaN), blocking where its data are stale (0)."""
-        return fresh.isna() | ((fresh == 1) & condition)

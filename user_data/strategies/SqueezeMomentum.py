@@ -1,18 +1,14 @@
-import logging
 from datetime import datetime, timedelta
 
 import numpy as np
 import talib.abstract as ta
-from freqtrade.enums import RunMode
 from freqtrade.exchange import timeframe_to_minutes, timeframe_to_prev_date
 from freqtrade.persistence import Trade
 from freqtrade.strategy import DecimalParameter, IntParameter, IStrategy
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
-from liqsignals.guard import refusal
+from liqsignals.guard import entry_confirmed, passes
 from liqsignals.signals import Signals
-
-logger = logging.getLogger(__name__)
 
 
 class SqueezeMomentum(IStrategy):
@@ -127,8 +123,8 @@ class SqueezeMomentum(IStrategy):
             & (dataframe["plus_di"] > dataframe["minus_di"])
             & (dataframe["roc"] >= self.roc_min.value)
         )
-        funding = self.passes(dataframe["fund_fresh"], dataframe["fund_skew_z"] <= self.fund_z_max.value)
-        flows = self.passes(dataframe["flow_fresh"], dataframe["flow_inflow_z"] <= self.inflow_z_max.value)
+        funding = passes(dataframe["fund_fresh"], dataframe["fund_skew_z"] <= self.fund_z_max.value)
+        flows = passes(dataframe["flow_fresh"], dataframe["flow_inflow_z"] <= self.inflow_z_max.value)
         setup = cluster & momentum & funding & flows & (dataframe["volume"] > 0)
         # One entry per set-up: after a stop the same push is not bought again.
         first = setup & ~setup.shift(1, fill_value=False)
@@ -154,16 +150,10 @@ class SqueezeMomentum(IStrategy):
         side: str,
         **kwargs,
     ) -> bool:
-        if entry_tag == "force_entry":
-            return True  # whoever forces an entry by hand sees what he does
-        dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
-        distance = -self.stoploss / self.max_leverage_used
-        live = self.dp.runmode in (RunMode.LIVE, RunMode.DRY_RUN)
-        book = (lambda: self.dp.orderbook(pair, 5)) if live else None
-        refused = refusal(dataframe, self.timeframe, side, rate, current_time, distance, book)
-        if refused:
-            logger.info("%s: entry refused (%s): %s", pair, *refused)
-        return refused is None
+        def to_stop(candles: DataFrame) -> float:
+            return -self.stoploss / self.max_leverage_used
+
+        return entry_confirmed(self.dp, pair, self.timeframe, side, rate, current_time, entry_tag, to_stop)
 
     def custom_exit(
         self, pair: str, trade: Trade, current_time: datetime, current_rate: float, current_profit: float, **kwargs
@@ -212,8 +202,3 @@ class SqueezeMomentum(IStrategy):
             target = float(signal["liq_above_price"].iat[-1])
             trade.set_custom_data("target", target)
         return target
-
-    @staticmethod
-    def passes(fresh: Series, condition: Series) -> Series:
-        """A family's filter: off where the user has no file for it (NaN), blocking where its data are stale (0)."""
-        return fresh.isna() | ((fresh == 1) & condition)

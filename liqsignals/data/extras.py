@@ -1,0 +1,68 @@
+"""The kinds of one pair that freqtrade's files cannot hold, read from the extras when they are asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liqsignals import files
+from liqsignals.clock import duration_ns
+from liqsignals.data import store
+from liqsignals.errors import InputError
+from liqsignals.records import KINDS, Records, in_order
+
+
+class Extras:
+    """Series of one pair in a folder of extras (data/store.py). Reads nothing until it is asked.
+
+    What was read is kept, and read again when its files have changed. `on_error` decides what a file that cannot be
+    read means: without it the InputError is raised; with it the error is handed over, and the last good rows serve, or
+    none: the series is there, and stale (docs/laws.md 8).
+    """
+
+    def __init__(self, folder: Path, pair: str, on_error: Callable[[InputError], None] | None = None) -> None:
+        self.folder, self.pair, self.on_error = folder, pair, on_error
+        self._read: dict[Path, tuple[tuple[Any, ...], Records]] = {}
+
+    def sources(self, kind: str) -> tuple[str, ...]:
+        """Venues and vendors that the folder has rows of this pair from, in alphabetical order."""
+        folder = self.folder / KINDS[kind].folder
+        if not KINDS[kind].folder or not folder.is_dir():
+            return ()
+        return tuple(sorted(p.name for p in folder.iterdir() if self._series(kind, p.name)))
+
+    def read(self, kind: str, source: str) -> Records | None:
+        """Records of a kind in tape order, of the finest period there; None where there is no such series.
+
+        Times as the files tell them: what a recorder wrote became known when it arrived.
+        """
+        series = self._series(kind, source)
+        if series is None:
+            return None
+        try:
+            state = tuple((str(p), *files.signature(p)) for p in sorted(series.rglob("*.parquet")))
+            kept = self._read.get(series)
+            if kept is None or kept[0] != state:
+                rows = in_order(store.read(series, KINDS[kind].dtype))
+                rows.flags.writeable = False
+                kept = self._read[series] = state, rows
+            return kept[1]
+        except (InputError, OSError) as error:
+            if self.on_error is None:
+                raise
+            if isinstance(error, InputError):  # else a file is being replaced: the next call sees it
+                self.on_error(error)
+            return self._read[series][1] if series in self._read else np.empty(0, KINDS[kind].dtype)
+
+    def _series(self, kind: str, source: str) -> Path | None:
+        """Folder of the finest series: rows as they happened, or the shortest period."""
+        if not KINDS[kind].folder:
+            return None
+        stem = f"{files.stem(self.pair)}-"
+        found = {
+            p.name.removeprefix(stem): p
+            for p in (self.folder / KINDS[kind].folder / source).glob(f"{stem}*")
+            if any(p.glob("*.parquet")) or any(p.glob("parts/*.parquet"))
+        }
+        return found[min(found, key=lambda period: 0 if period == "events" else duration_ns(period))] if found else None

@@ -1,0 +1,222 @@
+"""What a family of columns is given: markets already cut, the map, the columns before its own.
+
+A family reads records by `asof` (data/tape.py) at `at`, and has no other way to line them up with candles (docs/laws.md
+2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqsignals import liqmap, venues
+from liqsignals.clock import MINUTE, Int64Array, open_time
+from liqsignals.data import store
+from liqsignals.data.tape import MapTape, Tape, asof, read_tape
+from liqsignals.liqmap import calibration
+from liqsignals.records import Float64Array, Records, open_interest_max_age
+from liqsignals.sources import macro
+
+
+class Markets:
+    """Where other markets come from. This one knows none: what a family asks of it is a market without files."""
+
+    #: Other exchanges that data are there of.
+    venues: tuple[str, ...] = ()
+
+    def tape(self, pair: str, venue: str | None) -> Tape:
+        """A market's tape, uncut; `venue` None is the exchange traded on. Without files all its kinds are None."""
+        return Tape(pair, 5 * MINUTE, 5 * MINUTE, venue=venue or "")
+
+    def parameters(self, pair: str) -> liqmap.Parameters:
+        """Parameters of a pair's map."""
+        return liqmap.Parameters()
+
+    def memo(self, pair: str, venue: str) -> liqmap.Memo | None:
+        """State of a market's map between calls, None where none is kept."""
+        return None
+
+
+class DiskMarkets(Markets):
+    """The markets of a data directory and of the other venues in its extras, read when they are asked for."""
+
+    def __init__(
+        self,
+        datadir: Path,
+        calibrated: calibration.Calibration,
+        *,
+        extras: Path | None = None,
+        finest: str = "5m",
+        exchange: str | None = None,
+    ) -> None:
+        self.datadir, self.calibration, self.finest = datadir, calibrated, finest
+        self.exchange = exchange or venues.exchange_of(datadir)
+        self.extras = extras or datadir / "liqsignals"
+        self.venues = other_venues(self.extras, self.exchange)
+
+    def tape(self, pair: str, venue: str | None) -> Tape:
+        folder = self.datadir if venue in (None, self.exchange) else store.venue_dirs(self.extras).get(venue or "")
+        if folder is None:
+            return super().tape(pair, venue)
+        return read_tape(folder, pair, extras=self.extras, finest=self.finest, exchange=venue or self.exchange)
+
+    def parameters(self, pair: str) -> liqmap.Parameters:
+        return self.calibration.parameters(pair)
+
+
+def other_venues(extras: Path, exchange: str) -> tuple[str, ...]:
+    """Exchanges in the extras whose units of open interest are known, but for the one traded on."""
+    return tuple(name for name in store.venue_dirs(extras) if name in venues.VENUES and name != exchange)
+
+
+@dataclass(frozen=True)
+class Map:
+    """The map of one market at the context's instants."""
+
+    tape: MapTape
+    parameters: liqmap.Parameters
+    reading: liqmap.Reading
+    fold: liqmap.Fold
+
+    def usable(self, at: Int64Array) -> NDArray[np.bool_]:
+        """(n,) Where the reading may be used: the map runs, and its candles and open interest are not stale."""
+        p, closes = self.fold.plan, self.reading.closes
+        usable = self.reading.started >= 0
+        if len(p.closes_at):
+            bar = np.maximum(self.reading.bar, 0)
+            usable &= (closes > 0) & np.isfinite(closes)
+            usable &= at - p.closes_at[bar] < self.tape.bar_ns
+            usable &= at - p.measured_at[bar] <= open_interest_max_age(self.tape.period_ns)
+        return usable
+
+
+@dataclass
+class _Run:
+    """What the families of one call share."""
+
+    markets: Markets
+    parameters: liqmap.Parameters
+    memo: liqmap.Memo | None
+    tapes: dict[tuple[str, str], Tape] = field(default_factory=dict)
+    maps: dict[tuple[str, str], Map | None] = field(default_factory=dict)
+    columns: dict[str, Float64Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One call of a family's `compute`: a market's candles, and all that was known at the last of them."""
+
+    pair: str
+    venue: str
+    #: (n,) ascending decision times (ns), the candles' closes, and their length (ns).
+    at: Int64Array
+    closes: Float64Array
+    timeframe_ns: int
+    _run: _Run = field(repr=False)
+    #: What the family declares (features.Family): records that it reads of before the first candle, and other pairs.
+    history: int = 0
+    pairs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        tape: Tape,
+        at: Int64Array,
+        closes: Float64Array,
+        timeframe_ns: int,
+        parameters: liqmap.Parameters,
+        memo: liqmap.Memo | None,
+        markets: Markets,
+    ) -> "Context":
+        """The context of a tape, which is cut here, at `at[-1]`; n must be at least 1."""
+        context = cls(tape.pair, tape.venue, at, closes, timeframe_ns, _Run(markets, parameters, memo))
+        context._run.tapes[tape.pair, tape.venue] = context._cut(tape)
+        return context
+
+    def declared(self, history: int, pairs: tuple[str, ...]) -> "Context":
+        """The same call, for a family that declares this."""
+        return replace(self, history=history, pairs=pairs)
+
+    def done(self, columns: Mapping[str, Float64Array]) -> None:
+        """Let later families read these columns."""
+        self._run.columns.update(columns)
+
+    @property
+    def columns(self) -> Mapping[str, Float64Array]:
+        """Columns of the families before this one, each (n,)."""
+        return MappingProxyType(self._run.columns)
+
+    @property
+    def venues(self) -> tuple[str, ...]:
+        """Other exchanges that data are there of."""
+        return self._run.markets.venues
+
+    def parameters(self, pair: str | None = None) -> liqmap.Parameters:
+        """Parameters of a pair's map: the calibration in use."""
+        return self._run.parameters if pair in (None, self.pair) else self._run.markets.parameters(pair or self.pair)
+
+    def market(self, pair: str | None = None, venue: str | None = None) -> Tape:
+        """The tape of this or another market as it was known at the last candle.
+
+        Its bars and open interest begin the family's HISTORY before the first candle's open, in a backtest as in a bot
+        that keeps no more; every other kind is whole. Kinds without a file are None, and so is all of a market without
+        files. Raises RuntimeError for a pair that the family does not declare: a bot would not ask the exchange for it.
+        """
+        first = int(open_time(self.at[:1], self.timeframe_ns)[0])
+        return self._tape(pair, venue).later(first - self.history)
+
+    def map(self, pair: str | None = None, venue: str | None = None) -> Map | None:
+        """The map of this or another market, None where it has no candle or open-interest file.
+
+        Folded once a call, whichever families ask, over the whole tape. Distances are measured from the candles' closes
+        in this market, and from the newest close known in another one.
+        """
+        tape = self._tape(pair, venue)
+        key = tape.pair, tape.venue
+        if key not in self._run.maps:
+            self._run.maps[key] = self._fold(tape.for_map())
+        return self._run.maps[key]
+
+    def _own(self, pair: str, venue: str | None) -> bool:
+        return pair == self.pair and venue in (None, self.venue)
+
+    def _tape(self, pair: str | None, venue: str | None) -> Tape:
+        pair = pair or self.pair
+        if pair != self.pair and pair not in self.pairs:
+            raise RuntimeError(f"a family that reads {pair} must name it in its PAIRS (docs/add-a-feature.md)")
+        key = pair, self.venue if venue is None else venue
+        if key not in self._run.tapes:
+            self._run.tapes[key] = replace(self._cut(self._run.markets.tape(pair, venue)), venue=key[1])
+        return self._run.tapes[key]
+
+    def _cut(self, tape: Tape) -> Tape:
+        """The one cut, with the packaged calendar where the tape has no other."""
+        if not tape.sources("event"):
+            tape = replace(tape, others={**tape.others, ("event", "macro"): _calendar()})
+        return tape.cut(int(self.at[-1]))
+
+    def _fold(self, tape: MapTape | None) -> Map | None:
+        if tape is None:
+            return None
+        parameters, closes, memo = self.parameters(tape.pair), self.closes, self._run.memo
+        if not self._own(tape.pair, tape.venue):
+            memo = self._run.markets.memo(tape.pair, tape.venue)
+            row = asof(tape.bars, self.at)
+            close = tape.bars["close"][row] if len(tape.bars) else np.full(len(row), np.nan)
+            closes = np.where(row >= 0, close, np.nan)
+        folded, first = tape, int(open_time(self.at[:1], self.timeframe_ns)[0])
+        if tape.since and memo is not None and memo.serves(first, memo.needs):
+            # Rows before those that the memo needs are here for families that read bars themselves.
+            folded = tape.later(memo.needs)
+        return Map(tape, parameters, *liqmap.read(folded, parameters, self.at, closes, memo, self.timeframe_ns))
+
+
+@cache
+def _calendar() -> Records:
+    rows = macro.calendar()
+    rows.flags.writeable = False
+    return rows

@@ -1,0 +1,59 @@
+"""What a freqtrade configuration says to liqsignals: the block `"liqsignals"`, and what it needs of the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liqsignals import venues
+from liqsignals.data import store
+from liqsignals.errors import InputError
+from liqsignals.liqmap import calibration
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A checked configuration."""
+
+    datadir: Path
+    #: Folder of what freqtrade cannot hold; None: `<datadir>/liqsignals`.
+    extras: Path | None
+    #: Finest candles that the map folds: "5m" or "1m".
+    finest: str
+    #: Exchange that the bot trades on; None: the data directory's.
+    exchange: str | None
+    calibrated: calibration.Calibration
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> "Settings":
+        """Settings of a freqtrade configuration (keys: Signals.from_config). Raises InputError for what cannot work."""
+        block = dict(config.get("liqsignals") or {})
+        unknown = sorted(set(block) - {"extras", "finest", "calibration"})
+        if unknown:
+            raise InputError(
+                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; '
+                "known are: calibration, extras, finest"
+            )
+        if config.get("trading_mode", "spot") != "futures":
+            raise InputError(
+                'config: liqsignals needs "trading_mode": "futures"; a spot market has no liquidations or funding'
+            )
+        finest = str(block.get("finest", "5m"))
+        if finest not in ("1m", "5m"):
+            raise InputError(f'config: "liqsignals": {{"finest": "{finest}"}} must be "5m" or "1m"')
+        exchange = str(config.get("exchange", {}).get("name") or "") or None
+        if exchange in ("binanceusdm",):
+            exchange = "binance"
+        if exchange is not None:
+            venues.check_exchange(exchange)
+        extras = Path(block["extras"]) if block.get("extras") else None
+        store.check_extras(extras)
+        folder = venues.known_exchange(Path(config["datadir"]))
+        if exchange is not None and folder is not None and folder != exchange:
+            raise InputError(
+                f"config: the exchange is '{exchange}', but the data directory {config['datadir']} belongs to "
+                f"'{folder}', and open interest is counted differently",
+                "set exchange.name to the data's exchange",
+            )
+        calibrated = calibration.choose(block.get("calibration"))
+        return cls(Path(config["datadir"]), extras, finest, exchange, calibrated)

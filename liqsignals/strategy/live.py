@@ -1,0 +1,265 @@
+"""One market in a running bot: what the disk holds, what the exchange has shown since, and the map's state."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from liqsignals import files, liqmap, records
+from liqsignals.clock import DAY, MINUTE, timeframe_name
+from liqsignals.data import freqtrade, store
+from liqsignals.data.tape import Tape, read_tape
+from liqsignals.errors import InputError
+from liqsignals.records import Records, later
+from liqsignals.strategy.notices import Notices, logger
+
+#: Live rows are kept this long, should a view go back: 2 MB a pair.
+KEPT = 60 * DAY
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the disk holds one market."""
+
+    datadir: Path
+    pair: str
+    extras: Path
+    finest: str
+    exchange: str
+    #: In dry-run and live a file that cannot be read is logged, and the last good one serves.
+    live: bool = False
+
+    def read(self) -> Tape:
+        """The disk's tape. Raises InputError where it cannot be read."""
+        return read_tape(
+            self.datadir,
+            self.pair,
+            extras=self.extras,
+            finest=self.finest,
+            exchange=self.exchange,
+            on_error=self._log if self.live else None,
+        )
+
+    def read_or_none(self) -> Tape | None:
+        """The disk's tape; in dry-run and live None where it cannot be read, which is logged."""
+        try:
+            return self.read()
+        except InputError as error:
+            if not self.live:
+                raise
+            self._log(error)
+            return None
+
+    def _log(self, error: InputError) -> None:
+        logger.error("%s: %s", self.pair, error)
+
+    def files(self, recorded: bool) -> tuple[Any, ...]:
+        """What changes when the disk's files do; a recorder's, which change all the time, only if asked."""
+        found = [
+            freqtrade.candle_file(self.datadir, self.pair, self.finest),
+            freqtrade.open_interest_file(self.datadir, self.pair),
+        ]
+        paths: list[Path | None] = [file[1] for file in found if file]
+        paths += [
+            freqtrade.funding_file(folder, self.pair)
+            for folder in (self.datadir, *store.venue_dirs(self.extras).values())
+        ]
+        paths += (self.extras / "flows").glob("*.csv")
+        if recorded:
+            kinds = (("bar", "5m"), ("open_interest", "5m"))
+            paths += (store.series_dir(self.extras, kind, self.exchange, self.pair, period) for kind, period in kinds)
+        return tuple((str(path), *files.signature(path)) for path in paths if path is not None and path.exists())
+
+
+@dataclass
+class Market:
+    """What is kept of one market between calls: the disk's tape, live rows and map state; never an output.
+
+    In dry-run and live the map's checkpoints stand for what is before them, and the disk's rows of that time are let
+    go; a view that goes back has them read again.
+    """
+
+    place: Place
+    notices: Notices
+    disk: Tape
+    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first one that the
+    #: exchange showed lately.
+    ends: dict[str, tuple[int, int]] = field(default_factory=dict)
+    shown: dict[str, int] = field(default_factory=dict)
+    #: Live rows by family; those that the exchange revises before they may be used are replaced.
+    live: dict[str, Records] = field(default_factory=dict)
+    #: Map state by the timeframe of the view.
+    memos: dict[str, liqmap.Memo] = field(default_factory=lambda: defaultdict(liqmap.Memo))
+    #: Closes (ns) of live bars that came without volume once and that the disk has not.
+    doubted: set[int] = field(default_factory=set)
+    #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
+    begun: int = 0
+    #: State of the disk's files when they were read (Place.files).
+    files: tuple[Any, ...] = ()
+    #: Instant (ns) from which families read bars and open interest in the newest view of each timeframe.
+    reach: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.open(self.disk)
+        self.begun = self.ends["bars"][1]
+
+    def open(self, disk: Tape) -> None:
+        """Begin anew with what the disk holds, and keep the live rows beyond it."""
+        paid = next(iter(disk.funding.values()), None)
+        self.disk = disk
+        self.memos.clear()
+        for family, kind in (("bars", disk.bars), ("interest", disk.open_interest), ("funding", paid)):
+            event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
+            self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
+            if family in self.live:
+                self.live[family] = later(self.live[family], self.ends[family][1] + 1)
+        if disk.bars is not None:
+            self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
+
+    def hear(self, family: str, new: Records) -> None:
+        """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
+        if len(new):
+            self.shown[family] = int(new["event_time"][0])
+        new = later(new, self.ends[family][1] + 1)
+        if len(new) == 0:
+            return
+        if family == "bars":
+            self.doubted |= set(new["event_time"][new["volume"] == 0].tolist())
+        old = self.live.get(family, new[:0])
+        before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
+        used = max((memo.upto for memo in self.memos.values()), default=0)
+        then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
+        if family != "funding" and not np.array_equal(then, now):
+            self.memos.clear()
+        self.live[family] = np.concatenate([old[:before], new])
+
+    def unsure(self) -> int:
+        """Close (ns) of the first live bar that is missing or came without volume, 0 where none is.
+
+        Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it
+        joins the two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that
+        restarted then counts as warm.
+        """
+        step = self.disk.bar_ns
+        stored, live = (
+            later(kind, self.begun + 1)["event_time"] if kind is not None else np.empty(0, np.int64)
+            for kind in (self.disk.bars, self.live.get("bars"))
+        )
+        at = np.concatenate((stored, live))
+        if len(at) == 0:
+            return 0
+        # Of the disk's rows the first ones may have been let go; live ones follow its last.
+        before = np.concatenate(([at[0] - step if len(stored) or not self.begun else self.ends["bars"][1]], at[:-1]))
+        cold = at[-1] - liqmap.WARMUP
+        missing = (before + step)[(at - before > step) & (at > cold)]
+        return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
+
+    def settle(self) -> None:
+        """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
+        for memo in self.memos.values():
+            memo.forget()
+        needs = min(
+            *(m.needs for m in self.memos.values()),
+            *self.reach.values(),
+            self.shown.get("interest", 0) - 4 * self.disk.period_ns,
+        )
+        if needs > self.disk.since:
+            self.disk = self.disk.later(needs, copy=True)
+        for family, kind in self.live.items():
+            if len(kind):  # none where the disk has caught up
+                self.live[family] = later(kind, min(needs, int(kind["event_time"][-1]) - KEPT))
+
+    def renew(self) -> None:
+        """Read the disk again where a download has changed it, or a recorder may have mended it."""
+        try:
+            state = self.place.files(bool(self.unsure()))
+        except OSError:  # one of them is being replaced: the next candle sees it
+            return
+        if state == self.files:
+            return
+        tape = self.place.read_or_none() if self.files else None
+        self.files = state
+        if tape is not None:
+            self.open(tape)
+
+    def joined(self, dp: Any, timeframe: str, first: int, history: int, dataframe: pd.DataFrame | None = None) -> Tape:
+        """The disk's tape with what the exchange has told since, from where a view needs it.
+
+        The view's first candle opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
+        market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the
+        disk's row counts; of two live rows the newer one. A family whose live rows cannot be read keeps what it had,
+        until that is too old.
+        """
+        pair = self.place.pair
+        disk = self.disk
+        bars_tf, interest_tf = timeframe_name(disk.bar_ns), timeframe_name(disk.period_ns)
+
+        def refresh(family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame], Records]) -> None:
+            frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
+            if (
+                kind == "futures"
+                and own is not None
+                and (len(frame) == 0 or own["date"].iloc[0] <= frame["date"].iloc[0])
+            ):
+                frame = own
+            if frame is not None and len(frame):
+                try:
+                    self.hear(family, read(frame))
+                except InputError as error:
+                    # Its remedy is for files; here the next answer is it.
+                    logger.error(
+                        "%s: what the exchange sent is not used; the last good data serve until they are too old",
+                        error.problem,
+                    )
+
+        own = dataframe if timeframe == bars_tf else None
+        refresh("bars", bars_tf, "futures", lambda f: freqtrade.bars(f, bars_tf, f"{pair} live candles"))
+        known = _joined(disk.bars, self.live.get("bars"), 0)
+        refresh(
+            "interest", interest_tf, "open_interest",
+            lambda f: freqtrade.open_interest(
+                f, interest_tf, known if known is not None else np.empty(0, records.BAR), disk.bar_ns,
+                self.place.exchange, f"{pair} live open interest", disk.labels,
+            )[0],
+        )  # fmt: skip
+        refresh("funding", "1h", "funding_rate", lambda f: freqtrade.funding(f, f"{pair} live funding"))
+        memo = self.memos.get(timeframe)
+        self.reach[timeframe] = first - history
+        since = min(memo.needs, first - history) if memo is not None and memo.serves(first, memo.needs) else 0
+        if since < disk.since:
+            tape = self.place.read_or_none()
+            if tape is None:
+                return unreadable(pair, self.place.exchange)
+            self.open(tape)
+            # Its checkpoints went with the old tape: the map is folded from its first record again.
+            disk, since = tape, 0
+        paid = _joined(disk.funding.get(self.place.exchange), self.live.get("funding"), 0)
+        others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
+        tape = replace(
+            disk,
+            bars=_joined(disk.bars, self.live.get("bars"), since),
+            open_interest=_joined(disk.open_interest, self.live.get("interest"), since),
+            funding=others if paid is None else {self.place.exchange: paid, **others},
+            since=since,
+            unsure=self.unsure(),
+        )
+        self.notices.holes(tape, self.ends["bars"][0], self.place.exchange)
+        self.notices.unsure(tape, self.place.datadir)
+        return tape
+
+
+def unreadable(pair: str, exchange: str) -> Tape:
+    """A tape of families that are there and hold nothing: every flag is 0, and blocks entries."""
+    nothing = (np.empty(0, dtype) for dtype in (records.BAR, records.OPEN_INTEREST, records.FUNDING, records.FLOW))
+    bars, interest, settled, flow = nothing
+    return Tape(pair, 5 * MINUTE, 5 * MINUTE, bars, interest, {exchange: settled}, flow)
+
+
+def _joined(disk: Records | None, live: Records | None, since: int) -> Records | None:
+    """Rows of the disk and the live ones beyond them, from the event time `since` (ns) on."""
+    kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
+    return np.concatenate(kinds) if kinds else None
