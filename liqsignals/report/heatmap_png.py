@@ -64,6 +64,9 @@ def _draw(figure: Any, pic: Picture, title: str) -> None:
     main.set_ylim(np.nanmin(low) - 0.07, np.nanmax(high) + 0.07)
     main.set_xlim(at[0], at[-1] + 0.01 * (at[-1] - at[0]))
     main.yaxis.tick_right()
+    round_prices = _few(8).tick_values(*np.exp(main.get_ylim()))
+    main.set_yticks(np.log(round_prices[(round_prices > prices[0]) & (round_prices < prices[-1])]))
+    main.set_ylim(np.nanmin(low) - 0.07, np.nanmax(high) + 0.07)
     main.yaxis.set_major_formatter(lambda y, _: f"{np.exp(y):,.6g}")
     for life in pic.sweeps:
         main.plot(middle[life.last], np.log(life.price), "o", mfc="none", mec=_hex(life.side), ms=6)
