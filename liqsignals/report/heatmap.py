@@ -193,7 +193,7 @@ def _panels(
         notes.append("Real liquidations are recorded prints, a sample: lower bounds.")
     panels = [
         Panel(
-            "liquidated per hour, feed USD: bars by the map, line real (square-root scale)",
+            "liquidated per hour, feed USD, square roots" + ("; line: real" if told is not None else ""),
             (
                 Series("shorts, by the map", swept[1][which], "short", True),
                 Series("longs, by the map", -swept[0][which], "long", True),
@@ -217,7 +217,7 @@ def _panels(
         panels.append(
             Panel(
                 f"hour score: rank correlation with real, last {SCORED_HOURS} h",
-                (Series("shorts", score[1][which], "short"), Series("longs", score[0][which], "long")),
+                (Series("hour score of shorts", score[1][which], "short"), Series("of longs", score[0][which], "long")),
             )
         )
     panels += [
