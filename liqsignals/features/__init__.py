@@ -52,20 +52,20 @@ def compute(
     closes: Float64Array,
     timeframe_ns: int,
     parameters: liqmap.Parameters | None = None,
-    memo: liqmap.Memo | None = None,
+    state: liqmap.FoldState | None = None,
 ) -> dict[str, Float64Array]:
     """All columns at a strategy's candles, from the tape as it was known at the last of them.
 
     `at` (n,) ascending decision times, `closes` (n,) the candles' closes, `timeframe_ns` their length. The tape is cut
     here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `parameters` are those
-    of the calibration in use, the prior unless given. `memo` carries map
+    of the calibration in use, the prior unless given. `state` carries map
     state between calls. Returns COLUMNS in order, each (n,) float64; NaN rules are in COLUMNS.
     """
     out = empty(len(at))
     if len(at) == 0:
         return out
     view = tape.cut(int(at[-1]))
-    out.update(columns(view, at, closes, timeframe_ns, parameters or liqmap.Parameters(), memo))
+    out.update(columns(view, at, closes, timeframe_ns, parameters or liqmap.Parameters(), state))
     out.update(funding.columns(view.funding, at))
     out.update(flows.columns(view.flow, at))
     return out

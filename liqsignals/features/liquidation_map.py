@@ -40,11 +40,11 @@ def cluster_columns() -> list[Column]:
 
 
 def columns(
-    view: Tape, at: Int64Array, closes: Float64Array, timeframe_ns: int, parameters: liqmap.Parameters, memo: liqmap.Memo | None
+    view: Tape, at: Int64Array, closes: Float64Array, timeframe_ns: int, parameters: liqmap.Parameters, state: liqmap.FoldState | None
 ) -> dict[str, Float64Array]:  # fmt: skip
     if view.bars is None or view.open_interest is None:
         return {}
-    reading, fold = liqmap.read(view, parameters, at, closes, memo, timeframe_ns)
+    reading, fold = liqmap.read(view, parameters, at, closes, state, timeframe_ns)
     p = fold.plan
     running = reading.started >= 0
     bar = np.maximum(reading.bar, 0)

@@ -55,7 +55,7 @@ class _Market:
     #: Live rows by family; those that the exchange revises before they may be used are replaced.
     live: dict[str, Records] = field(default_factory=dict)
     #: Map state by the timeframe of the view.
-    memos: dict[str, liqmap.Memo] = field(default_factory=lambda: defaultdict(liqmap.Memo))
+    states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
     #: Closes (ns) of live bars that came without volume once and that the disk has not.
     doubted: set[int] = field(default_factory=set)
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
@@ -73,7 +73,7 @@ class _Market:
         """Begin anew with what the disk holds, and keep the live rows beyond it."""
         paid = next(iter(disk.funding.values()), None)
         self.disk = disk
-        self.memos.clear()
+        self.states.clear()
         for family, kind in (("bars", disk.bars), ("interest", disk.open_interest), ("funding", paid)):
             event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
             self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
@@ -93,10 +93,10 @@ class _Market:
             self.doubted |= set(new["event_time"][new["volume"] == 0].tolist())
         old = self.live.get(family, new[:0])
         before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
-        used = max((memo.upto for memo in self.memos.values()), default=0)
+        used = max((state.upto for state in self.states.values()), default=0)
         then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
         if family != "funding" and not np.array_equal(then, now):
-            self.memos.clear()
+            self.states.clear()
         self.live[family] = np.concatenate([old[:before], new])
 
     def unsure(self) -> int:
@@ -122,9 +122,9 @@ class _Market:
 
     def settle(self) -> None:
         """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
-        for memo in self.memos.values():
-            memo.forget()
-        needs = min(*(m.needs for m in self.memos.values()), self.shown.get("interest", 0) - 4 * self.disk.period_ns)
+        for state in self.states.values():
+            state.forget()
+        needs = min(*(m.needs for m in self.states.values()), self.shown.get("interest", 0) - 4 * self.disk.period_ns)
         if needs > self.disk.since:
             self.disk = self.disk.later(needs, copy=True)
         for family, kind in self.live.items():
@@ -240,8 +240,8 @@ class Signals:
             # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
             if live and _now() - at[-1] >= LATE * SECOND:
                 tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
-            parameters, memo = self.calibration.parameters(pair), market.memos[timeframe]
-            columns = features.compute(tape, at, closes, length, parameters, memo)
+            parameters, state = self.calibration.parameters(pair), market.states[timeframe]
+            columns = features.compute(tape, at, closes, length, parameters, state)
             if live:
                 market.settle()
         new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
@@ -395,8 +395,8 @@ class Signals:
             )[0],
         )  # fmt: skip
         refresh("funding", "1h", "funding_rate", lambda f: freqtrade.funding(f, f"{pair} live funding"))
-        memo = market.memos[timeframe]
-        since = memo.needs if memo.serves(first, memo.needs) else 0
+        state = market.states[timeframe]
+        since = state.needs if state.serves(first, state.needs) else 0
         if since < disk.since:
             tape = self._read(pair, live=True)
             if tape is None:
