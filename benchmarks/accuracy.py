@@ -20,7 +20,7 @@ from liqsignals.evaluation import peers
 from liqsignals.evaluation.peers import F8
 from liqsignals.evaluation.scores import spearman
 from liqsignals.liqmap.book import STEP
-from liqsignals.liqmap.clusters import REACH
+from liqsignals.liqmap.clusters import SPAN
 from liqsignals.simulation.market import write_market
 
 PAIR = "BTC/USDT:USDT"
@@ -44,15 +44,15 @@ class Truth:
     usd: Map
 
     def cells(self, usd: Map, side: int) -> F8:
-        """A map's cells of one side within REACH of the close, nearest first; 0 where the map ends."""
+        """A map's cells of one side within SPAN of the close, nearest first; 0 where the map ends."""
         bucket = self.buckets(side) - usd[1]
         inside = (bucket >= 0) & (bucket < usd[0].shape[1])
         return np.where(inside, usd[0][side, np.where(inside, bucket, 0)], 0.0)
 
     def buckets(self, side: int) -> peers.I8:
-        """Buckets whose centres lie below (longs) or above the close and within REACH of it, nearest first."""
+        """Buckets whose centres lie below (longs) or above the close and within SPAN of it, nearest first."""
         here = np.log(self.close) / STEP - 0.5
-        end = here + np.log(1 + (REACH if side else -REACH)) / STEP
+        end = here + np.log(1 + (SPAN if side else -SPAN)) / STEP
         if side:
             return np.arange(int(np.ceil(here)), int(np.floor(end)) + 1)
         return np.arange(int(np.ceil(here)) - 1, int(np.ceil(end)) - 1, -1)
@@ -115,8 +115,8 @@ def _folded(tape: Tape) -> Callable[[Truth], Map]:
 
 def _flat(truth: Truth) -> Map:
     """The same everywhere."""
-    reach = int(1.2 * REACH / STEP)
-    return np.ones((2, 2 * reach)), int(np.log(truth.close) / STEP) - reach
+    size = int(1.2 * SPAN / STEP)
+    return np.ones((2, 2 * size)), int(np.log(truth.close) / STEP) - size
 
 
 def _near(truth: Truth, tape: Tape) -> Map:

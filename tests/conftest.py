@@ -1,6 +1,7 @@
 """Made-up markets in freqtrade's format, as records and as a data directory, and the comparison of bits."""
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -131,16 +132,26 @@ def make_market(
 
 
 def uncompiled(monkeypatch: pytest.MonkeyPatch, line: str = "", other: str = "") -> ModuleType:
-    """A copy of the kernels as plain Python functions, put in the library's place, `line` changed to `other`."""
-    source = Path(kernels.__file__).read_text()
-    assert source.count(line) == 1 or not line
-    module = ModuleType("uncompiled_kernels")
+    """A copy of the kernels as plain Python functions, put in the library's place, `line` changed to `other`.
+
+    Returns the copy of kernels/fold.py.
+    """
+    folder = Path(kernels.__file__).parent
+    sources = {name: (folder / f"{name}.py").read_text() for name in ("shared", "read", "fold", "__init__")}
+    assert sum(source.count(line) for source in sources.values()) == 1 or not line
+    modules = {}
     with monkeypatch.context() as patch:
         patch.setattr(numba, "njit", lambda **options: lambda function: function)
-        exec(compile(source.replace(line, other) if line else source, "uncompiled_kernels", "exec"), module.__dict__)
+        for name, source in sources.items():
+            own = "uncompiled_kernels" if name == "__init__" else f"uncompiled_kernels.{name}"
+            module = modules[name] = ModuleType(own)
+            module.__file__ = str(folder / f"{name}.py")
+            patch.setitem(sys.modules, own, module)
+            text = source.replace("liqsignals.liqmap.kernels", "uncompiled_kernels")
+            exec(compile(text.replace(line, other) if line else text, own, "exec"), module.__dict__)
     for user in (book, clusters, fold):
-        monkeypatch.setattr(user, "kernels", module)
-    return module
+        monkeypatch.setattr(user, "kernels", modules["__init__"])
+    return modules["fold"]
 
 
 def ns(dates: Any) -> np.ndarray:

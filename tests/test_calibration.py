@@ -187,7 +187,7 @@ def test_a_file_gives_back_what_was_fitted(fitted: Fitted, saved: Path, tape: Ta
         assert found.evidence == fitted.evidence
         assert found.provenance == json.loads(json.dumps(dict(fitted.provenance)))
         own, p = fitted.parameters, found.parameters
-        assert (p.report_factor, p.score, p.theta) == (own.report_factor, own.score, own.theta)
+        assert (p.report_factor, p.score, p.turnover) == (own.report_factor, own.score, own.turnover)
         np.testing.assert_allclose(standing_of(p), standing_of(own), rtol=1e-12)
         np.testing.assert_allclose(fit.sweeps(tape, p, HOURS[-50:]), fit.sweeps(tape, own, HOURS[-50:]), rtol=1e-9)
     assert [p.name for p in saved.parent.iterdir()] == ["mix.json"]

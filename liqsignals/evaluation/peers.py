@@ -5,12 +5,13 @@ contains it. Compiled with fastmath, which the library forgoes. Nothing is tuned
 once, where liqsignals waits two periods.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from liqsignals.compiled import cached
 from liqsignals.data.tape import MapTape
 from liqsignals.liqmap.book import STEP
 
@@ -18,8 +19,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Seeds:
+class Seeds(NamedTuple):
     """`usd` (side, n) that each candle adds at `entries` (n, anchors), weighted by `anchors`.
 
     Per tier its share, half-life in hours, and ln(liquidation price / entry) of (side, tier). `spread` over
@@ -90,25 +90,25 @@ def fold(tape: MapTape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
     fade = 0.5 ** (tape.bar_ns / 3.6e12 / seeds.half_life)
     swept, near, levels = np.zeros((len(low), 2)), np.zeros((len(low), 2)), np.zeros((len(at), 2, size))
     entries, distance = np.log(seeds.entries) / STEP - first, seeds.distance / STEP
-    plain = seeds.usd, seeds.anchors, seeds.tiers, seeds.spread
-    _fold(low, high, close, entries, *plain, fade, distance, first, at, size, swept, near, levels)
+    at_entry = seeds._replace(entries=entries, distance=distance, half_life=fade)
+    _fold(low, high, close, at_entry, first, STEP, at, swept, near, levels)
     half = len(seeds.smooth) // 2
     return swept, sum(w * np.roll(levels, i - half, 2) for i, w in enumerate(seeds.smooth)), first, near
 
 
-@njit(cache=True, fastmath=True)
-def _fold(
-    low, high, close, entries, usd, anchors, tiers, spread, fade, distance, origin, at, size, swept, near, levels
-):
-    mass = np.zeros((2, len(tiers), size))
+@cached([Path(__file__)], fastmath=True)
+def _fold(low, high, close, seeds, origin, step, at, swept, near, levels):
+    """`seeds` in buckets from `origin`: `entries`, `distance`; its `half_life` is what a bar leaves of each tier."""
+    usd, entries, anchors, tiers, fade, distance, spread, _ = seeds
+    mass = np.zeros((2, len(tiers), levels.shape[2]))
     scale = np.ones(len(tiers))
-    below, above = np.log(0.95) / STEP, np.log(1.05) / STEP
+    below, above = np.log(0.95) / step, np.log(1.05) / step
     half = len(spread) // 2
     r = 0
     for i in range(len(low)):
-        first = int(np.ceil(np.log(low[i]) / STEP - 0.5)) - origin
-        last = int(np.floor(np.log(high[i]) / STEP - 0.5)) - origin
-        here = np.log(close[i]) / STEP - 0.5 - origin
+        first = int(np.ceil(np.log(low[i]) / step - 0.5)) - origin
+        last = int(np.floor(np.log(high[i]) / step - 0.5)) - origin
+        here = np.log(close[i]) / step - 0.5 - origin
         lo, middle, hi = int(np.ceil(here + below)), int(np.ceil(here)), int(np.floor(here + above)) + 1
         for k in range(len(tiers)):
             scale[k] *= fade[k]

@@ -122,14 +122,14 @@ def fold_by_age(tape: MapTape, parameters: liqmap.Parameters, at: Sequence[int] 
     cohort is "< 3 h", and so on.
     """
     p = liqmap.plan(tape)
-    reach = liqmap.reach_of(parameters, tape.pair)
+    distances = liqmap.distances_of(parameters, tape.pair)
     kinds, slots = len(parameters.classes), AGES[-1] * HOUR // _COHORT
     copies = slots + 1  # the last holds all that is older
 
     def tiled(a: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(np.tile(a, (1, copies) + (1,) * (a.ndim - 2)))
 
-    wide = liqmap.Reach(tiled(reach.share), tiled(reach.cum), tiled(reach.near), tiled(reach.count))
+    wide = liqmap.Distances(*(tiled(array) for array in distances))
     many = replace(parameters, classes=parameters.classes * copies)
     fold = liqmap.Fold(p, many, wide)
     mix = parameters.mix
@@ -139,14 +139,14 @@ def fold_by_age(tape: MapTape, parameters: liqmap.Parameters, at: Sequence[int] 
     wanted = set(at)
     block = (p.closes_at - 1) // _COHORT
     cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), n]
-    born = np.full(copies, -(10**9))
+    entered = np.full(copies, -(10**9))
     for start, stop in pairwise(cuts):
         now = int(block[start])
         slot = now % slots
         if fold.book is not None:
             _retire(fold.book, slot * kinds, slots * kinds, kinds)
-        born[slot] = now
-        age = np.digitize((now - born) * (_COHORT // HOUR), AGES)
+        entered[slot] = now
+        age = np.digitize((now - entered) * (_COHORT // HOUR), AGES)
         age[slots] = len(AGES)
         entering = np.zeros(kinds * copies)
         entering[slot * kinds : (slot + 1) * kinds] = mix[:-1]

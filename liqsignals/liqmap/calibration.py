@@ -82,11 +82,11 @@ def _as_dict(fitted: Fitted) -> dict[str, Any]:
     p = fitted.parameters
     columns = zip(p.classes, standing_of(p), fitted.evidence, strict=True)
     return {
-        "theta": p.theta, "tier_share": p.tier_share, "remainder_hazard": p.remainder_hazard,
+        "theta": p.turnover, "tier_share": p.tier_share, "remainder_hazard": p.remainder_hazard,
         "report_factor": p.report_factor,
         "classes": [
             {
-                "low": c.low, "high": c.high, "notional": c.notional, "tiers": list(c.tiers), "hazard": c.hazard, "worn": c.worn,
+                "low": c.low, "high": c.high, "notional": c.notional, "tiers": list(c.tiers), "hazard": c.hazard, "worn": c.eroded_margin,
                 "standing": float(s), "doubt": list(c.doubt), "evidence": told,
             }
             for c, s, told in columns
@@ -159,7 +159,7 @@ def _from_dict(m: Mapping[str, Any]) -> Fitted:
     span = m["provenance"].get("span")
     parameters = Parameters(
         classes=classes, remainder=1.0 - sum(c.standing for c in classes), remainder_hazard=float(m["remainder_hazard"]),
-        tier_share=float(m["tier_share"]), theta=float(m["theta"]), report_factor=float(m["report_factor"]),
+        tier_share=float(m["tier_share"]), turnover=float(m["theta"]), report_factor=float(m["report_factor"]),
         score=None if m["score"] is None else float(m["score"]), known_at=parse_time(span[1]) if span else 0,
     )  # fmt: skip
     return Fitted(parameters, tuple(bool(c["evidence"]) for c in rows), m["provenance"])

@@ -16,7 +16,7 @@ from liqsignals.report.console import console, price_text, usd_text
 def headline(tape: MapTape, at: int, close: float, parameters: liqmap.Parameters) -> dict[str, Any]:
     """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
     instant = np.array([at], np.int64)
-    state = liqmap.Memo()
+    state = liqmap.FoldState()
     columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, parameters, state)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}

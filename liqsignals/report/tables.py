@@ -22,7 +22,7 @@ def print_fitted(name: str, fitted: calibration.Fitted) -> None:
     for column in ("leverage", "pace", "standing, share of open interest", "90 % interval", "evidence"):
         table.add_column(column)
     for c, share, told in zip(p.classes, parameters.standing_of(p), fitted.evidence, strict=True):
-        band = "worn margin" if c.worn else f"{c.low:g}x .. {c.high:g}x"
+        band = "eroded margin" if c.eroded_margin else f"{c.low:g}x .. {c.high:g}x"
         pace = "holders" if c.hazard < 1 else "traders"
         low, high = c.doubt
         table.add_row(

@@ -67,11 +67,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from numpy.typing import NDArray
 
+from liqsignals.compiled import cached
 from liqsignals.errors import InputError
 from liqsignals.files import data_name, replaced_folder, stem
+
+_compiled = cached([Path(__file__)])
 
 __all__ = ["Market", "PairMarket", "Parameters", "simulate", "write_market"]
 
@@ -353,6 +355,12 @@ class _Heap(NamedTuple):
     n: I8
 
 
+class _Heaps(NamedTuple):
+    down: _Heap
+    up: _Heap
+    due: _Heap
+
+
 class _Out(NamedTuple):
     bars: F8  # open, high, low, close, volume
     mark: F8  # hourly open, high, low, close
@@ -375,12 +383,12 @@ _WZ, _WVOL, _WDRIFT, _WRANGE, _WSEASON = range(5)
 
 
 # ------------------------------------------------------------------------------------------- random numbers
-@njit(cache=True)
+@_compiled
 def _rotl(x: Any, k: Any) -> Any:
     return (x << k) | (x >> (np.uint64(64) - k))
 
 
-@njit(cache=True)
+@_compiled
 def _uniform(s: U8) -> float:
     """xoshiro256++ (Blackman and Vigna, public domain), in the open interval (0, 1)."""
     r = _rotl(s[0] + s[3], np.uint64(23)) + s[0]
@@ -394,19 +402,19 @@ def _uniform(s: U8) -> float:
     return (float(r >> np.uint64(11)) + 0.5) / 9007199254740992.0
 
 
-@njit(cache=True)
+@_compiled
 def _normal(s: U8) -> float:
     return math.sqrt(-2.0 * math.log(_uniform(s))) * math.cos(2.0 * math.pi * _uniform(s))
 
 
-@njit(cache=True)
+@_compiled
 def _normals(s: U8, out: F8) -> None:
     for i in range(out.size):
         out[i] = _normal(s)
 
 
 # --------------------------------------------------------------------------------------------------- heaps
-@njit(cache=True)
+@_compiled
 def _sift_down(h: _Heap, i: int) -> None:
     n = h.n[0]
     key = h.key[i]
@@ -426,7 +434,7 @@ def _sift_down(h: _Heap, i: int) -> None:
     h.ref[i] = ref
 
 
-@njit(cache=True)
+@_compiled
 def _push(h: _Heap, key: float, ref: int) -> None:
     i = h.n[0]
     h.n[0] = i + 1
@@ -441,7 +449,7 @@ def _push(h: _Heap, key: float, ref: int) -> None:
     h.ref[i] = ref
 
 
-@njit(cache=True)
+@_compiled
 def _pop(h: _Heap) -> int:
     ref = h.ref[0]
     h.n[0] -= 1
@@ -453,18 +461,18 @@ def _pop(h: _Heap) -> int:
     return ref  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@_compiled
 def _down_key(b: Any, i: int) -> float:
     """Negated price at or below which position i acts."""
     return -max(b.liq[i], b.guard[i]) if b.side[i] > 0 else -b.target[i]  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@_compiled
 def _up_key(b: Any, i: int) -> float:
     return b.target[i] if b.side[i] > 0 else min(b.liq[i], b.guard[i])  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@_compiled
 def _rebuild(b: Any, down: _Heap, up: _Heap, due: _Heap) -> None:
     """Drop stale entries and take the positions' present triggers."""
     n = 0
@@ -487,7 +495,7 @@ def _rebuild(b: Any, down: _Heap, up: _Heap, due: _Heap) -> None:
         _sift_down(due, i)
 
 
-@njit(cache=True)
+@_compiled
 def _enlist(b: Any, n: I8, i: int, down: _Heap, up: _Heap, due: _Heap) -> None:
     """(Re-)enter position i's triggers; what was entered before becomes stale."""
     n[_VERSION] += 1
@@ -499,7 +507,7 @@ def _enlist(b: Any, n: I8, i: int, down: _Heap, up: _Heap, due: _Heap) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ positions
-@njit(cache=True)
+@_compiled
 def _bracket(notional: float, brackets: F8) -> int:
     k = 0
     while notional > brackets[k, 0]:
@@ -507,7 +515,7 @@ def _bracket(notional: float, brackets: F8) -> int:
     return k
 
 
-@njit(cache=True)
+@_compiled
 def _liquidation_price(side: int, entry: float, base: float, margin: float, brackets: F8) -> float:
     """Where equity equals maintenance margin (bracket by notional at entry); 0: a long without such a price."""
     k = _bracket(entry * base, brackets)
@@ -518,7 +526,7 @@ def _liquidation_price(side: int, entry: float, base: float, margin: float, brac
     return (base * entry + margin + amount) / (base * (1.0 + rate))  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@_compiled
 def _reduce(b: Any, n: I8, i: int, lots: int) -> None:
     """Close ``lots`` of position i at market: a long sells, a short buys."""
     if b.side[i] > 0:
@@ -538,7 +546,7 @@ def _reduce(b: Any, n: I8, i: int, lots: int) -> None:
         b.qty[i] -= lots
 
 
-@njit(cache=True)
+@_compiled
 def _quote(f: F8, k: Any) -> None:
     """Set the traded price from the log price."""
     p = max(1.0, np.rint(math.exp(f[_PERM] + f[_TN] + f[_TL]) * k.ticks)) / k.ticks
@@ -547,7 +555,7 @@ def _quote(f: F8, k: Any) -> None:
     f[_LOW] = min(f[_LOW], p)
 
 
-@njit(cache=True)
+@_compiled
 def _impact(f: F8, k: Any, lots: float, c: float, transient: float, liquidation: bool) -> float:
     """Move the price by a market order of signed size; what stays and what reverts."""
     away = (f[_TN] + f[_TL]) / k.saturation
@@ -563,7 +571,7 @@ def _impact(f: F8, k: Any, lots: float, c: float, transient: float, liquidation:
     return x  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@_compiled
 def _maybe_half(b: Any, n: I8, i: int, s: U8, k: Any, brackets: F8) -> bool:
     """Close position i, or half of it; True if some is left."""
     lots = b.qty[i]
@@ -578,7 +586,7 @@ def _maybe_half(b: Any, n: I8, i: int, s: U8, k: Any, brackets: F8) -> bool:
     return True
 
 
-@njit(cache=True)
+@_compiled
 def _act(
     b: Any, f: F8, n: I8, s: U8, i: int, adverse: bool, cause: float, k: Any, brackets: F8, out: _Out,
     down: _Heap, up: _Heap, due: _Heap,
@@ -625,7 +633,7 @@ def _act(
         _enlist(b, n, i, down, up, due)
 
 
-@njit(cache=True)
+@_compiled
 def _triggers(
     b: Any,
     f: F8,
@@ -658,7 +666,7 @@ def _triggers(
             break
 
 
-@njit(cache=True)
+@_compiled
 def _open(
     b: Any,
     f: F8,
@@ -739,7 +747,7 @@ def _open(
     _enlist(b, n, i, down, up, due)
 
 
-@njit(cache=True)
+@_compiled
 def _others(f: F8, n: I8, s: U8, churn: float, k: Any) -> float:
     """Makers and hedgers take the other side of the traders' net flow, and trade among themselves.
 
@@ -763,7 +771,7 @@ def _others(f: F8, n: I8, s: U8, churn: float, k: Any) -> float:
     return float(abs(gross))
 
 
-@njit(cache=True)
+@_compiled
 def _weather(w: F8, f: F8, i: I8, s: U8, q: F8, first: int) -> None:
     """A day of what all pairs share. ``q``: decay and shock of three factors, regime, trend, news."""
     for t in range(w.shape[0]):
@@ -786,12 +794,13 @@ def _weather(w: F8, f: F8, i: I8, s: U8, q: F8, first: int) -> None:
         w[t, _WSEASON] = season * q[12]
 
 
-@njit(cache=True)
+@_compiled
 def _run(
     t0: int, t1: int, w: F8, spill: F8, pressure: float, b: Any, f: F8, n: I8, s: U8, k: Any, brackets: F8,
-    tiers: F8, out: _Out, down: _Heap, up: _Heap, due: _Heap,
+    tiers: F8, out: _Out, heaps: _Heaps,
 ) -> None:  # fmt: skip
     """Steps t0..t1 of a day."""
+    down, up, due = heaps
     for t in range(t0, t1):
         step = n[_STEP]
         n[_BUY] = 0
@@ -1095,7 +1104,8 @@ class _Run:
         self.book = np.zeros(_SLOTS, _BOOK)
         self.book["version"] = -1
         self.book["free"] = np.arange(_SLOTS - 1, -1, -1)
-        self.heaps = [_Heap(np.empty(_HEAP), np.empty(_HEAP, np.int64), np.zeros(1, np.int64)) for _ in range(3)]
+        heap = (_Heap(np.empty(_HEAP), np.empty(_HEAP, np.int64), np.zeros(1, np.int64)) for _ in range(3))
+        self.heaps = _Heaps(*heap)
         self.out = _Out(
             np.zeros((total_days * 288, 5)),
             np.zeros((total_days * 24, 4)),
@@ -1120,7 +1130,7 @@ class _Run:
         pressure = -self.p.inflow_pressure * self.shocks[day] / _DAY
         _run(
             t0, t1, weather, spill, pressure, self.book, self.f, self.n, self.rng, self.scale, brackets,
-            tiers, self.out, *self.heaps,
+            tiers, self.out, self.heaps,
         )  # fmt: skip
         count = int(self.n[_NEV])
         if count > _EVENTS:
