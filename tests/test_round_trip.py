@@ -95,7 +95,7 @@ def recorded(whole: Path, datadir: Path, start: int, stop: int, *, every: int) -
                 (now + 90 * 10**9, rates(ns(funding["date"])[paid], funding["funding_rate"].to_numpy()[paid]))
             ],
         }  # fmt: skip
-        recorder._publish(batch, None)
+        recorder.publication.publish(batch, None)
     assert recorder.unparsed == 0
 
 
