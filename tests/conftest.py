@@ -301,7 +301,6 @@ def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_sleep(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries of a read do not wait."""
-    if "test_exchange" not in request.module.__name__:
-        monkeypatch.setattr("liqsignals.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("liqsignals.files.pause", lambda seconds: None)

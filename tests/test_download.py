@@ -52,7 +52,7 @@ NOW = START + 40 * DAY
 INTEREST = f"{STEM}-5m-open_interest.feather"
 
 
-IN_OWN_PROCESS = freqtrade_files._in_own_process
+IN_OWN_PROCESS = freqtrade_files.in_own_process
 
 
 @dataclass
@@ -95,10 +95,10 @@ def measured(market: Market) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     clock = Clock()
-    monkeypatch.setattr("liqsignals.collect.fetch._sleep", clock.sleep)
-    monkeypatch.setattr("liqsignals.collect.fetch._clock", clock)
+    monkeypatch.setattr("liqsignals.collect.fetch.sleep", clock.sleep)
+    monkeypatch.setattr("liqsignals.collect.fetch.clock", clock)
     # One test shows the process of its own; the others are spared its start.
-    monkeypatch.setattr(freqtrade_files, "_in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
+    monkeypatch.setattr(freqtrade_files, "in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
     market = make_market(DAYS)
     datadir = tmp_path / "binance"
     (datadir / "futures").mkdir(parents=True)
@@ -149,7 +149,7 @@ def test_end_and_start_labels_become_one_series(here: Here) -> None:
 
 
 def test_freqtrade_writes_in_a_process_of_its_own(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freqtrade_files, "_in_own_process", IN_OWN_PROCESS)
+    monkeypatch.setattr(freqtrade_files, "in_own_process", IN_OWN_PROCESS)
     here.run()
     whole(here)
 

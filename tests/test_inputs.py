@@ -262,7 +262,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
 ) -> None:
     whole = attach(datadir, market)
     path = datadir / "futures" / f"BTC_USDT_USDT-{INTEREST}.feather"
-    honest, torn = freqtrade._load, []
+    honest, torn = freqtrade.load_file, []
 
     def load(name: Path) -> pd.DataFrame:
         frame = honest(name)
@@ -272,7 +272,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
             return frame[:10]
         return frame
 
-    monkeypatch.setattr(freqtrade, "_load", load)
+    monkeypatch.setattr(freqtrade, "load_file", load)
     assert_same_bits(attach(datadir, market), whole)
     assert len(torn) == 2
 
@@ -280,7 +280,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
 def test_a_file_that_never_stops_changing_is_given_up(
     datadir: Path, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, reads = freqtrade._load, []
+    honest, reads = freqtrade.load_file, []
 
     def load(name: Path) -> pd.DataFrame:
         reads.append(name)
@@ -288,7 +288,7 @@ def test_a_file_that_never_stops_changing_is_given_up(
         frame[: 100 + len(reads)].to_feather(name)
         return frame
 
-    monkeypatch.setattr(freqtrade, "_load", load)
+    monkeypatch.setattr(freqtrade, "load_file", load)
     with pytest.raises(InputError, match="cannot be read: it keeps changing while it is read") as caught:
         attach(datadir, market)
     assert str(reads[0]) in str(caught.value)
@@ -300,7 +300,7 @@ def test_a_file_that_vanishes_while_it_is_read(datadir: Path, market: Market, mo
         name.unlink(missing_ok=True)
         raise FileNotFoundError(name)
 
-    monkeypatch.setattr(freqtrade, "_load", load)
+    monkeypatch.setattr(freqtrade, "load_file", load)
     with pytest.raises(InputError, match="it vanished while it was read"):
         attach(datadir, market)
 

@@ -77,7 +77,7 @@ def test_memory_is_bounded_without_flush(tmp_path: Path) -> None:
     log = rawlog.RawLog(tmp_path, "prints")
     for n in range(64):
         log.add(T + n, b"x" * (rawlog.MEMBER // 16))
-    assert log._size <= 2 * rawlog.MEMBER
+    assert log.held <= 2 * rawlog.MEMBER
 
 
 def test_a_full_disk_keeps_the_lines_and_never_appends_behind_a_torn_member(

@@ -68,13 +68,14 @@ def save(calibration: Calibration, path: Path) -> None:
     """Write a calibration; atomic."""
     known = {"pooled": calibration.pooled, **calibration.markets}
     content = {"markets": {name: _as_dict(fitted) for name, fitted in known.items()}}
-    text = json.dumps({"format": FORMAT, "sha256": _content_hash(content), **content}, indent=1) + "\n"
+    text = json.dumps({"format": FORMAT, "sha256": content_hash(content), **content}, indent=1) + "\n"
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
 
 
-def _content_hash(content: Mapping[str, Any]) -> str:
+def content_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a file's markets, as the file names it."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -131,7 +132,7 @@ def _parsed(raw: bytes, origin: str, way: str) -> Calibration:
             raise InputError(
                 f"calibration {origin}: format is {content.get('format')!r}, this version reads {FORMAT!r}. {way}"
             )
-        if content.get("sha256") != _content_hash({"markets": content["markets"]}):
+        if content.get("sha256") != content_hash({"markets": content["markets"]}):
             raise InputError(
                 f"calibration {origin}: its content does not fit its sha256; it was edited or damaged. {way}"
             )
