@@ -67,6 +67,7 @@ def test_without_the_library_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch
         MarketClock(tmp_path / "clock", AT).environment()
 
 
+@pytest.mark.slow
 def test_the_disk_as_it_stood(tmp_path: Path) -> None:
     market = make_market(2, 3)
     datadir = write_datadir(tmp_path / "all", market)

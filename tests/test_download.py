@@ -148,6 +148,7 @@ def test_end_and_start_labels_become_one_series(here: Here) -> None:
     assert ns(dates)[0] == START  # the start of the period whose end was measured
 
 
+@pytest.mark.slow
 def test_freqtrade_writes_in_a_process_of_its_own(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freqtrade_files, "in_own_process", IN_OWN_PROCESS)
     here.run()
@@ -816,6 +817,7 @@ def test_calendar_is_loud_60_days_before_its_end(here: Here) -> None:
 # Freqtrade's part, against the project's loopback exchange
 
 
+@pytest.mark.slow
 def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> None:
     market = make_market(40)
     source = write_datadir(tmp_path / "source", market, flows=False, flip=START_LABELS)
@@ -875,6 +877,7 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert got["close"].iloc[-1] == candles["close"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path: Path) -> None:
     """A small version of `make kill`."""
     hit, _ = kill_download.run(3, 11, tmp_path, per_round=5)
@@ -885,6 +888,7 @@ class Stopped(BaseException):
     """What no handler catches."""
 
 
+@pytest.mark.slow
 def test_stopped_before_any_file_takes_its_name(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of a run's renames in turn is the last thing that does not happen: the next run ends with the same bytes."""
     add_rest(here)

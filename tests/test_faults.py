@@ -24,6 +24,8 @@ from liqsignals.exchange.endpoints import LoopbackExchange
 from liqsignals.exchange.faults import KINDS, Fault, answer, faulty, random_faults, read_faults
 from liqsignals.exchange.serving import served
 
+pytestmark = pytest.mark.slow
+
 START = pd.Timestamp("2026-01-05", tz="UTC")
 T0 = START.value // 10**6
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000

@@ -19,6 +19,8 @@ from liqsignals.simulation.state import DEP, NF, PERM, TL
 from liqsignals.simulation.traders import liquidation_price
 from liqsignals.simulation.truth import BUCKET
 
+pytestmark = pytest.mark.slow
+
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 DAYS = 12
 

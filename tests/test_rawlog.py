@@ -31,6 +31,7 @@ def test_every_byte_comes_back(tmp_path_factory: pytest.TempPathFactory, members
     assert list(rawlog.read(path)) == [(T + n, line) for n, lines in enumerate(members) for line in lines]
 
 
+@pytest.mark.slow
 def test_a_file_cut_at_any_byte_keeps_its_whole_members(tmp_path: Path) -> None:
     members = [[b"one", b"two"], [b"three"], [os.urandom(300), b"line\nbreak"]]
     path = written(tmp_path, members)

@@ -30,6 +30,8 @@ from liqsignals.exchange.endpoints import LoopbackExchange
 from liqsignals.exchange.server import serve
 from liqsignals.replay.clock import faketime_library
 
+pytestmark = pytest.mark.slow
+
 BEGIN = START + 2 * DAY
 
 

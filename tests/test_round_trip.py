@@ -21,6 +21,8 @@ from liqsignals.data.tape import read_tape
 from liqsignals.simulation.market import write_market
 from liqsignals.sources.binance import FLIP
 
+pytestmark = pytest.mark.slow
+
 PAIR = "BTC/USDT:USDT"
 STEM = "BTC_USDT_USDT"
 DAYS = 17
