@@ -420,9 +420,9 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: Any, told: str) -> None:
 def test_a_wrong_file_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "faults.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"faults\.json: .*Way out: docs/replay.md"):
+    with pytest.raises(InputError, match=r"faults\.json: .*Way out: docs/replay\.md"):
         read_faults(path)
-    with pytest.raises(InputError, match="nothing"):
+    with pytest.raises(InputError, match=r"nothing\.json"):
         read_faults(tmp_path / "nothing.json")
 
 

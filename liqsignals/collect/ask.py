@@ -14,7 +14,10 @@ from liqsignals.errors import InputError
 
 @dataclass
 class Asker:
-    """One poll. `newest`: the newest event (ns) here of each polled series; `publish` is awaited when more waits than WAITING."""
+    """One poll.
+
+    `newest`: the newest event (ns) here of a polled series. `publish` is awaited when more waits than WAITING.
+    """
 
     poll: Poll
     get: Fetcher

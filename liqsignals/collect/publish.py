@@ -87,7 +87,10 @@ class Publication:
         return self.newest.get(channel)
 
     def hold_back(self, batch: Batch) -> Batch:
-        """Take prints that count contracts out of a batch until the sizes of contracts are here; they stay raw, and are published then."""
+        """Take prints that count contracts out of a batch until the sizes of contracts are here.
+
+        They stay raw, and are published then.
+        """
         held: Batch = {}
         for feed in self.streams:
             key = (feed.provider, feed.channel)
@@ -102,7 +105,7 @@ class Publication:
                 every=600.0,
             )
             if len(lines) > capture.WAITING:
-                # Only the raw file has the rest. Nothing from here on counts as published, so that the next run reads it.
+                # Only the raw file has the rest. Nothing from here on counts as published: the next run reads it.
                 self._unpublished = min(self._unpublished, lines[0][0])
                 del lines[capture.WAITING :]
         return held
@@ -126,8 +129,8 @@ class Publication:
                     self.unparsed += 1
                     self.notices.say(
                         f"unparsed {key}",
-                        f"{key[0]}: a message was not understood and is only kept raw ({why}). Way out: if this goes on, "
-                        "look for a new version of liqsignals",
+                        f"{key[0]}: a message was not understood and is only kept raw ({why}). Way out: "
+                        "if this goes on, look for a new version of liqsignals",
                     )
         for folder, parts in grouped.items():
             rows = np.concatenate(parts)

@@ -1,8 +1,9 @@
 """`liqsignals record`: what no archive keeps, from now on, and history that reaches the live frame.
 
-Raw first (data/rawlog.py): what arrives is on disk within a quarter of a second, and is never edited. Then, every few seconds,
-the same pure parsers that read archives turn what is new into parquet in the extras (data/store.py). A row's `known_at` there is an
-instant at which it could be read, never an earlier one. A print that could not be parsed stays in the raw file.
+Raw first (capture.py, data/rawlog.py): what arrives is on disk within a quarter of a second, and is never edited. Then,
+every few seconds, the same pure parsers that read archives turn what is new into parquet in the extras (publish.py,
+data/store.py). A row's `known_at` there is an instant at which it could be read, never an earlier one. A print that could
+not be parsed stays in the raw file.
 
 No print is not no liquidation: a stream is *covered* only while it is demonstrably alive (it answers pings, or
 sends). Signs of life go to the raw channel `alive`; `coverage` reads them back as intervals.

@@ -33,8 +33,8 @@ class Aged:
 def fold_by_age(tape: Tape, parameters: liqmap.Parameters, at: Sequence[int] = ()) -> Aged:
     """The map's fold with every class split into cohorts of COHORT by the time of entry; their sum is the map.
 
-    `at`: instants (ns, multiples of COHORT) at which to keep the book. Ages are taken by the cohort's start: mass of the running
-    cohort is "< 3 h", and so on.
+    `at`: instants (ns, multiples of COHORT) at which to keep the book. Ages are taken by the cohort's start:
+    mass of the running cohort is "< 3 h", and so on.
     """
     p = liqmap.plan(tape)
     reach = liqmap.reach_of(parameters, tape.pair)

@@ -15,7 +15,7 @@ from liqsignals.records import Float64Array
 
 
 def features(tape: Tape, hours: Int64Array) -> tuple[list[str], Float64Array]:
-    """What trees see of an hour: 25 features of price, volume and open interest, all of the hour itself and before; (n, 25)."""
+    """What trees see of an hour, (n, 25): price, volume and open interest, all of the hour itself and before."""
     assert tape.bars is not None
     first, _, whole = bars_of(tape, hours)
     n = HOUR // tape.bar_ns

@@ -22,8 +22,8 @@ def coarser(tape: Tape, bar_ns: int) -> Tape:
     b, k = tape.bars, bar_ns // tape.bar_ns
     if bar_ns % tape.bar_ns or HOUR % bar_ns:
         raise InputError(
-            f"--candles {timeframe_name(bar_ns)}: must be a multiple of the candles on disk ({timeframe_name(tape.bar_ns)}) that "
-            "divides an hour"
+            f"--candles {timeframe_name(bar_ns)}: must be a multiple of the candles on disk "
+            f"({timeframe_name(tape.bar_ns)}) that divides an hour"
         )
     if k == 1:
         return tape
@@ -46,7 +46,10 @@ def hourly_interest(tape: Tape) -> Tape:
 
 
 def by_candle(c: Case, parameters: liqmap.Parameters, sizes: Sequence[int], hourly: bool) -> dict[str, Any]:
-    """The map's scores by candle size, and hourly open interest where asked, on the same hours; less the candles on disk."""
+    """The map's scores by candle size, and with hourly open interest where asked, on the same hours.
+
+    `paired`: each less the candles on disk.
+    """
     tapes = {timeframe_name(c.tape.bar_ns): c.tape}
     for size in sizes:
         tapes.setdefault(timeframe_name(size), coarser(c.tape, size))

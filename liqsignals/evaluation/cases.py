@@ -52,14 +52,14 @@ def case(tape: Tape, hours: Int64Array, real: Float64Array, fit_until: int) -> C
 
 
 def split(hours: Int64Array, seen_until: int | None) -> int:
-    """Where scoring begins unless it is said: after all that the calibration saw, else after the first half of the hours."""
+    """Where scoring begins by default: after all that the calibration saw, else after the first half of the hours."""
     if seen_until is not None and hours[0] + LEAST_HOURS * HOUR <= seen_until <= hours[-1] - LEAST_HOURS * HOUR:
         return seen_until
     return int(hours[len(hours) // 2]) // DAY * DAY
 
 
 def over_before(column: Float64Array, tape: Tape, first: Int64Array, hours: int, how: str) -> Float64Array:
-    """Rolling minimum, maximum or sum over the `hours` that end where each hour begins; NaN where they are not all there."""
+    """Rolling minimum, maximum or sum over the `hours` that end where each hour begins; NaN where some are missing."""
     rolled = pd.Series(column).rolling(hours * (HOUR // tape.bar_ns)).agg(how).to_numpy()
     return np.asarray(np.where(first > 0, rolled[np.maximum(first - 1, 0)], np.nan))
 

@@ -50,7 +50,7 @@ def intervals(
 def mean_intervals(
     at: Int64Array, table: Float64Array, kinds: Sequence[str], rankings: Sequence[str]
 ) -> dict[str, Any]:
-    """Means of (snapshots, kinds, rankings, sides) and of the first ranking less each other, with day-block intervals."""
+    """Means of (snapshots, kinds, rankings, sides) and of the first ranking less each other, with intervals."""
     paired = np.concatenate([table, table[:, :, :1] - table[:, :, 1:]], axis=2)
     names = [*rankings, *[f"{rankings[0]} - {r}" for r in rankings[1:]]]
 

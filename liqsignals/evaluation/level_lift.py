@@ -22,7 +22,13 @@ def instants(c: Case) -> list[int]:
 
 
 def lift(weight: Float64Array, ranking: Float64Array) -> float:
-    """Share of `weight` in the tenth of the levels that rank highest, over their share of the levels."""
+    """Share of `weight` in the tenth of the levels that rank highest, over their share of the levels.
+
+    >>> usd, rank = np.ones(20), np.arange(20.0)
+    >>> usd[19] = 21.0  # more than half of the USD in the top tenth
+    >>> lift(usd, rank)
+    5.5
+    """
     n = len(ranking) // 10
     if n == 0 or not weight.sum() > 0.0:
         return float("nan")
@@ -33,9 +39,9 @@ def lift(weight: Float64Array, ranking: Float64Array) -> float:
 def level_lift(c: Case, aged: Aged) -> dict[str, Any]:
     """Lift of the top tenth of the levels within 15 %, on what is swept and on what is liquidated in the next 24 h.
 
-    Rankings: the map's mass, its mass younger than 12 h, its mass older than 72 h, and nearness. `swept`: how much more often price
-    reaches such a level than any; `liquidated`: USD placed there over an even spread; `among_swept`: the same among only
-    the levels that price did reach (nearness, which tells whether price comes, is then of no use).
+    Rankings: the map's mass, its mass younger than 12 h, its mass older than 72 h, and nearness. `swept`: how much
+    more often price reaches such a level than any; `liquidated`: USD placed there over an even spread; `among_swept`:
+    the same among only the levels that price did reach (nearness, which tells whether price comes, is then of no use).
     """
     assert c.tape.bars is not None
     ends = c.tape.bars["event_time"]

@@ -86,8 +86,12 @@ def against_true(
                 distance.append(0.5 * (a + z))
         weight, by_age_ = np.array(true), np.array(mass)
         rankings = (
-            by_age_.sum(axis=1), np.zeros(len(weight)), 1.0 / np.array(distance), by_age_[:, :2].sum(axis=1), by_age_[:, 3],
-        )  # fmt: skip
+            by_age_.sum(axis=1),
+            np.zeros(len(weight)),
+            1.0 / np.array(distance),
+            by_age_[:, :2].sum(axis=1),
+            by_age_[:, 3],
+        )
         row = np.full((2, len(_FAR_RANKINGS), 1), np.nan)
         for r, ranking in enumerate(rankings):
             even = bool((ranking == ranking[0]).all())

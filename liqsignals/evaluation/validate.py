@@ -2,16 +2,18 @@
 
 Three questions, each with 95 % intervals from a bootstrap of whole UTC days:
 
-- **hours** (scores.py): does what the map swept in an hour agree with what was liquidated in it, given the hour's path? Over all
-  hours, over those that moved, and over those that reach prices not traded for 72 h, where only far levels can know;
-- **ages**: how much of that comes from levels younger than 12 h, of 12 to 72 h, and older;
-- **levels**: do the tenth of the levels within 15 % that hold most mass hold more than a tenth of what is liquidated in the next
-  24 h? Real liquidations have hours and no prices: an hour's USD of a side is spread evenly over the levels that this hour
-  was the first to reach since the snapshot, and not placed where it reached none (it came from later positions).
+- **hours** (scores.py): does what the map swept in an hour agree with what was liquidated in it, given the hour's path?
+  Over all hours, over those that moved, and over those that reach prices not traded for 72 h, where only far levels can
+  know;
+- **ages** (ages.py): how much of that comes from levels younger than 12 h, of 12 to 72 h, and older;
+- **levels** (level_lift.py): do the tenth of the levels within 15 % that hold most mass hold more than a tenth of what
+  is liquidated in the next 24 h? Real liquidations have hours and no prices: an hour's USD of a side is spread evenly
+  over the levels that this hour was the first to reach since the snapshot, and not placed where it reached none (it came
+  from later positions).
 
-Baselines that have no scale of their own (range, peers, maps cut short) are scaled by one factor, real over predicted dollars of the
-hours before `fit_until`; boosted trees learn from those hours. Everything is scored from `fit_until` on. Trees, range and
-peers know open interest at once, the map only when it could be used live.
+Baselines (baselines.py) that have no scale of their own (range, peers, maps cut short) are scaled by one factor, real over
+predicted dollars of the hours before `fit_until`; boosted trees learn from those hours. Everything is scored from
+`fit_until` on. Trees, range and peers know open interest at once, the map only when it could be used live.
 """
 
 from collections.abc import Sequence

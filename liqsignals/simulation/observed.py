@@ -45,7 +45,10 @@ def mark(out: Out, origin: pd.Timestamp) -> pd.DataFrame:
 
 
 def funding(out: Out, origin: pd.Timestamp, p: Parameters, noise: F8) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """8h settlements, burn-in included, of this venue and of another: the same premium, noisy, with the same clamp and cap."""
+    """8h settlements, burn-in included, of this venue and of another.
+
+    The other has the same premium, noisy, and the same clamp and cap.
+    """
     settled = dates(origin, (1 + np.arange(len(out.funding))) * 8 * HOUR)
     premium = out.funding[:, 1] + p.second_venue_noise * noise[:, 0]
     other: NDArray[Any] = premium + np.clip(p.funding_interest - premium, -p.funding_clamp, p.funding_clamp)
