@@ -30,6 +30,7 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=6)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 PAIR = "BTC/USDT:USDT"
@@ -312,7 +313,6 @@ def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_sleep(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries of a read do not wait."""
-    if "test_exchange" not in request.module.__name__:
-        monkeypatch.setattr("liqsignals.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("liqsignals.files.pause", lambda seconds: None)

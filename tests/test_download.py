@@ -52,7 +52,7 @@ NOW = START + 40 * DAY
 INTEREST = f"{STEM}-5m-open_interest.feather"
 
 
-IN_OWN_PROCESS = freqtrade_files._in_own_process
+IN_OWN_PROCESS = freqtrade_files.in_own_process
 
 
 @dataclass
@@ -95,10 +95,10 @@ def measured(market: Market) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     clock = Clock()
-    monkeypatch.setattr("liqsignals.collect.fetch._sleep", clock.sleep)
-    monkeypatch.setattr("liqsignals.collect.fetch._clock", clock)
+    monkeypatch.setattr("liqsignals.collect.fetch.sleep", clock.sleep)
+    monkeypatch.setattr("liqsignals.collect.fetch.clock", clock)
     # One test shows the process of its own; the others are spared its start.
-    monkeypatch.setattr(freqtrade_files, "_in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
+    monkeypatch.setattr(freqtrade_files, "in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
     market = make_market(DAYS)
     datadir = tmp_path / "binance"
     (datadir / "futures").mkdir(parents=True)
@@ -148,8 +148,9 @@ def test_end_and_start_labels_become_one_series(here: Here) -> None:
     assert ns(dates)[0] == START  # the start of the period whose end was measured
 
 
+@pytest.mark.slow
 def test_freqtrade_writes_in_a_process_of_its_own(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freqtrade_files, "_in_own_process", IN_OWN_PROCESS)
+    monkeypatch.setattr(freqtrade_files, "in_own_process", IN_OWN_PROCESS)
     here.run()
     whole(here)
 
@@ -819,6 +820,7 @@ def test_calendar_is_loud_60_days_before_its_end(here: Here) -> None:
 # Freqtrade's part, against the project's loopback exchange
 
 
+@pytest.mark.slow
 def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> None:
     market = make_market(40)
     source = write_datadir(tmp_path / "source", market, flows=False, flip=START_LABELS)
@@ -878,6 +880,7 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert got["close"].iloc[-1] == candles["close"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path: Path) -> None:
     """A small version of `make kill`."""
     hit, _ = kill_download.run(3, 11, tmp_path, per_round=5)
@@ -888,6 +891,7 @@ class Stopped(BaseException):
     """What no handler catches."""
 
 
+@pytest.mark.slow
 def test_stopped_before_any_file_takes_its_name(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of a run's renames in turn is the last thing that does not happen: the next run ends with the same bytes."""
     add_rest(here)

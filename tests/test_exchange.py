@@ -29,6 +29,8 @@ from liqsignals.exchange.archive import Archive, decimals, text
 from liqsignals.exchange.endpoints import ApiError, LoopbackExchange
 from liqsignals.exchange.server import config_overlay, loopback, main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 START = pd.Timestamp("2026-01-05", tz="UTC")  # a Monday

@@ -142,6 +142,7 @@ def datadir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_datadir(tmp_path_factory.mktemp("live"), market().upto(market().candles["date"].iloc[DISK]))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(calls=st.lists(CALLS, min_size=4, max_size=12))
 def test_any_order_of_calls_gives_the_bits_of_one_computation_over_all_that_was_heard(
@@ -193,6 +194,7 @@ def test_frames_of_two_timeframes_in_turn_have_a_checkpoint_each(
     assert max(folded) < 400
 
 
+@pytest.mark.slow
 def test_live_rows_older_than_the_limit_are_let_go(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "KEPT", DAY // 4)
     bot = walk(datadir, steady(250, length=60, shown=65))

@@ -26,9 +26,9 @@ LONGEST_PAUSE = 900.0
 #: Clocks farther apart than this are told, s.
 SKEW = 30.0
 
-#: Time as the waits see it; a test puts its own here.
-_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-_clock: Callable[[], float] = time.monotonic
+#: Time as the waits see it, s: a test puts its own here.
+sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+clock: Callable[[], float] = time.monotonic
 
 
 class FetchError(InputError):
@@ -98,7 +98,7 @@ class Fetcher:
         self._slots = self._slots or asyncio.Semaphore(limits.concurrency)
         for attempt in range(limits.attempts):
             if attempt:
-                await _sleep(min(2.0 ** (attempt - 1), 30.0) * self._random.uniform(0.5, 1.5))
+                await sleep(min(2.0 ** (attempt - 1), 30.0) * self._random.uniform(0.5, 1.5))
             async with self._slots:
                 await self._wait_turn(what)
                 try:
@@ -121,10 +121,10 @@ class Fetcher:
         async with self._turn:
             while True:
                 # A recorder outlives a long ban.
-                if self._closed and _clock() < self._closed_until:
+                if self._closed and clock() < self._closed_until:
                     problem, remedy = self._closed
                     raise FetchError(f"{what}: {problem}", remedy)
-                now = _clock()
+                now = clock()
                 while self._times and self._times[0] <= now - limits.per_seconds:
                     self._times.popleft()
                 wait = self._open_at - now
@@ -133,7 +133,7 @@ class Fetcher:
                 if wait <= 0:
                     self._times.append(now)
                     return
-                await _sleep(wait)
+                await sleep(wait)
 
     async def _once(
         self, url: httpx.URL, headers: Mapping[str, str] | None, max_bytes: int, json: bool, what: str
@@ -182,11 +182,11 @@ class Fetcher:
         if asked is not None and asked > LONGEST_PAUSE:
             problem = f"it answered {status} and asks to be left alone for {asked / 60:.0f} min"
             remedy = "run the same command again after that; it goes on where it stopped"
-            self._closed, self._closed_until = (problem, remedy), _clock() + asked
+            self._closed, self._closed_until = (problem, remedy), clock() + asked
             raise FetchError(f"{what}: {problem}", remedy)
         pause = asked if asked is not None else (60.0 if status == 418 else 5.0)
-        if _clock() + pause > self._open_at:
-            self._open_at = _clock() + pause
+        if clock() + pause > self._open_at:
+            self._open_at = clock() + pause
             self.tell(f"{self.provider.name}: it answered {status} (too many requests); waiting {pause:g} s")
 
     def _compare_clocks(self, date: str | None) -> None:

@@ -104,6 +104,11 @@ def unique(rows: Records) -> Records:
     """Rows in time order, each event once: of two the later one in `rows` counts, with the earlier `known_at`.
 
     A NaN takes nothing away: a number that an earlier one told stays.
+
+    >>> from liqsignals.records import OPEN_INTEREST, records
+    >>> rows = records(OPEN_INTEREST, np.array([2, 1, 2]), np.array([7, 5, 9]), base=np.array([30.0, 10.0, 31.0]))
+    >>> unique(rows)[["event_time", "known_at", "base"]].tolist()
+    [(1, 5, 10.0), (2, 7, 31.0)]
     """
     keys = _keys(rows)
     order = np.lexsort((np.arange(len(rows)), *reversed(keys)))

@@ -44,7 +44,7 @@ LEAST_HOURS, LEAST_MOVED = 21 * 24, 60
 #: Share of the hours, the newest, that the scores in the file are computed on, with a mix fitted on the others.
 HOLDOUT = 0.3
 
-_DRAWS = 200
+DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _solve(swept: Float64Array, real: Float64Array, off: Float64Array, free: NDA
     return out
 
 
-def _mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Parameters:
+def mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Parameters:
     """Parameters whose classes stand at these shares of open interest; together at most nine tenths."""
     standing = standing * min(1.0, 0.9 / standing.sum())
     classes = tuple(replace(c, standing=float(s)) for c, s in zip(parameters.classes, standing, strict=True))
@@ -180,7 +180,7 @@ def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Pa
         now = np.log(standing_of(parameters))
         free = _told(stack)
         step = _solve(stack.swept, stack.real, now - start, free)
-        parameters = _mixed(parameters, np.exp(np.where(free, now + step, start)))
+        parameters = mixed(parameters, np.exp(np.where(free, now + step, start)))
     stack = _stack(markets, parameters)
     return replace(parameters, report_factor=float(stack.real.sum()) / stack.position), free, stack
 
@@ -196,7 +196,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
 
     The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
     newest HOLDOUT of them) over the others; there are none where too few hours come before it. Intervals are the 5 % and
-    95 % of _DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
+    95 % of DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
     """
     try:
         import scipy.optimize  # noqa: F401
@@ -225,7 +225,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     rows = [np.flatnonzero(stack.hours // DAY == d) for d in days]
     draw = np.random.default_rng(0)
     steps = []
-    for _ in range(_DRAWS):
+    for _ in range(DRAWS):
         chosen = np.concatenate([rows[i] for i in draw.integers(0, len(rows), len(rows))])
         steps.append(_solve(stack.swept[chosen], stack.real[chosen], off, told))
     factors = np.exp(np.quantile(np.array(steps), (0.05, 0.95), axis=0)) * np.array(LEVEL)[:, None]
@@ -241,7 +241,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         "pairs": sorted(m.tape.pair for m in markets),
         "span": [iso(int(hours[0])), iso(int(hours[-1]) + HOUR)],
         "hours": len(hours),
-        "data_sha256": _digest(markets),
+        "data_sha256": digest(markets),
         "out_of_sample": {"from": iso(cut), **{pair: s.as_dict() for pair, s in held_out.items()}},
     }
     return Fitted(
@@ -251,7 +251,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     )
 
 
-def _digest(markets: Sequence[Market]) -> str:
+def digest(markets: Sequence[Market]) -> str:
     """SHA-256 of all that the fit saw."""
     told = hashlib.sha256()
     for m in markets:

@@ -45,7 +45,11 @@ def log_r2(predicted: Float64Array, real: Float64Array) -> float:
 
 
 def dollar_ratio(predicted: Float64Array, real: Float64Array) -> float:
-    """Real over predicted dollars, in sum; NaN where nothing was predicted."""
+    """Real over predicted dollars, in sum; NaN where nothing was predicted.
+
+    >>> dollar_ratio(np.array([100.0, 300.0]), np.array([500.0, 300.0]))
+    2.0
+    """
     total = float(predicted.sum())
     return float(real.sum()) / total if total > 0.0 else float("nan")
 

@@ -69,12 +69,13 @@ def save(calibration: Calibration, path: Path) -> None:
     """Write a calibration in one step. Raises InputError where it cannot be written."""
     known = {"pooled": calibration.pooled, **calibration.markets}
     content = {"markets": {name: _as_dict(fitted) for name, fitted in known.items()}}
-    text = json.dumps({"format": FORMAT, "sha256": _content_hash(content), **content}, indent=1) + "\n"
+    text = json.dumps({"format": FORMAT, "sha256": content_hash(content), **content}, indent=1) + "\n"
     with replaced(path) as temporary:
         temporary.write_text(text)
 
 
-def _content_hash(content: Mapping[str, Any]) -> str:
+def content_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a file's markets, as the file names it."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -130,7 +131,7 @@ def _parsed(raw: bytes, origin: str, remedy: str) -> Calibration:
         content = json.loads(raw)
         if content.get("format") != FORMAT:
             why = f"format is {content.get('format')!r}, this version reads {FORMAT!r}"
-        elif content.get("sha256") != _content_hash({"markets": content["markets"]}):
+        elif content.get("sha256") != content_hash({"markets": content["markets"]}):
             why = "its content does not fit its sha256; it was edited or damaged"
         else:
             known = {name: _from_dict(m) for name, m in content["markets"].items()}

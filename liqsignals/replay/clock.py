@@ -21,14 +21,14 @@ from liqsignals.errors import InputError
 from liqsignals.files import replaced
 
 #: Where Debian, Ubuntu, Fedora and hand-made installations put the multi-threaded library.
-_LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
+LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
 _NAME = "libfaketimeMT.so.1"
 _REFRESH = 0.05
 
 
 def faketime_library() -> Path:
     """The library that gives programs another time. Raises InputError, with the way out, where it is not installed."""
-    for pattern in _LIBRARIES:
+    for pattern in LIBRARIES:
         for folder in sorted(Path("/").glob(pattern.lstrip("/"))):
             if (folder / _NAME).is_file():
                 return folder / _NAME
