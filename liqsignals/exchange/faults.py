@@ -2,7 +2,8 @@
 clients.
 
 A fault has a kind, a span of market time and a few parameters (docs/replay.md has the file's format). Its effect
-depends only on these, on the clock and on the number of earlier requests, so that two runs have the same faults."""
+depends only on these, on the clock and on the number of earlier requests, so that two runs have the same faults.
+"""
 
 import asyncio
 import hashlib
@@ -50,7 +51,8 @@ class Fault:
 
     `pair` (freqtrade's notation) and `path` (the end of an endpoint's path, such as `klines` or `ticker/24hr`) restrict
     the requests that match; `share` is the fraction of matching requests that are affected. Other fields belong to
-    single kinds."""
+    single kinds.
+    """
 
     kind: str
     start: int
@@ -170,7 +172,8 @@ def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now:
     """The payload (parsed JSON) of an answer with the fault applied; `payload` itself is not modified.
 
     `now` (ms) is the time for which the answer was computed. Faults that do not change rows or times, and requests that
-    do not match, return the payload unchanged."""
+    do not match, return the payload unchanged.
+    """
     if not fault.matches(path, query):
         return payload
     if fault.kind == "clock":
@@ -228,7 +231,8 @@ def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int
 
     While a delayed answer waits for the market clock, its due time (ms) is in `waiting`, so that the driver of a
     stopped clock can step to it. `counts` holds how many requests each kind affected. Of a websocket only the
-    connection is affected: refused or closed during an outage, refused by a drop."""
+    connection is affected: refused or closed during an outage, refused by a drop.
+    """
     matched = [0] * len(faults)
 
     def affecting(request: web.Request, now: int) -> list[Fault]:

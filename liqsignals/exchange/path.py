@@ -38,7 +38,8 @@ class Path:
     """The price path of one market inside its bars.
 
     `decimals`: of the tick. `extra`: additional prices to dwell at, by the bar's open in ms; each is inserted where the
-    path first crosses it and ignored where it does not. Then all dwells, the four included, share the bar equally."""
+    path first crosses it and ignored where it does not. Then all dwells, the four included, share the bar equally.
+    """
 
     decimals: int
     extra: Mapping[int, Sequence[float]] = field(default_factory=dict)

@@ -9,7 +9,8 @@ reach a real account by mistake.
 
 `now_ms` is the only clock. An answer holds the candles closed by then, bit for bit as in the file, and the forming one
 up to the current point of the path inside its finest bar (path.py); open interest and funding are labelled no later.
-Tickers, books and mark prices follow that path (quotes.py). """
+Tickers, books and mark prices follow that path (quotes.py).
+"""
 
 import argparse
 import json
