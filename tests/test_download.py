@@ -421,7 +421,7 @@ def test_a_hanging_connection_is_given_up(here: Here, monkeypatch: pytest.Monkey
 def test_a_long_ban_ends_the_step_at_once(here: Here) -> None:
     here.vendor.faults["*"] = [(418, {"Retry-After": "86400"})]
     report = here.run()
-    assert "it answered 418 and asks to be left alone for 1440 min" in report.problems[0]
+    assert "it answered 418 and requests a pause of 1440 min" in report.problems[0]
     assert len(here.vendor.asked) <= 16  # those under way
     mended(here)
 

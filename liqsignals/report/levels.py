@@ -1,4 +1,4 @@
-"""The map's levels over time, as a table."""
+"""Writes the map's levels over time as a parquet table."""
 
 from pathlib import Path
 
@@ -27,9 +27,9 @@ def write_levels(tape: Tape, parameters: liqmap.Parameters, every: int, out: Pat
     stale = 0
     fold = liqmap.Fold.of(tape, parameters)
     plan = fold.plan
-    with written(out, (".parquet",)) as path, progress("levels") as told:
+    with written(out, (".parquet",)) as path, progress("levels") as show:
         for n, instant in enumerate(instants):
-            told((n + 1) / len(instants))
+            show((n + 1) / len(instants))
             bar = int(np.searchsorted(ends, instant, side="right"))
             fold.to(bar)
             book = fold.book
@@ -41,17 +41,22 @@ def write_levels(tape: Tape, parameters: liqmap.Parameters, every: int, out: Pat
             levels = book.levels()
             held = np.flatnonzero(levels.any(axis=0))
             parts.append(
-                pd.DataFrame({
-                    "date": np.full(len(held), instant),
-                    "price": book.price[held], "long_base": levels[0, held], "short_base": levels[1, held],
-                })
-            )  # fmt: skip
+                pd.DataFrame(
+                    {
+                        "date": np.full(len(held), instant),
+                        "price": book.price[held],
+                        "long_base": levels[0, held],
+                        "short_base": levels[1, held],
+                    }
+                )
+            )
         if not parts:
             raise InputError(f"map: no map of {tape.pair} at any multiple of the given time within the data")
         table = pd.concat(parts, ignore_index=True)
         table["date"] = to_dates(table["date"].to_numpy())
         table.to_parquet(path, index=False)
     print(
-        f"{out}: {len(table)} levels at {len(parts)} times, {table.date.iloc[0].isoformat()} to {table.date.iloc[-1].isoformat()}"
+        f"{out}: {len(table)} levels at {len(parts)} times, {table.date.iloc[0].isoformat()} to "
+        f"{table.date.iloc[-1].isoformat()}"
         + (f"; left out {stale} times at which open interest was stale" if stale else "")
     )
