@@ -278,7 +278,8 @@ def write_html(v: Validation, out: Path, title: str) -> None:
 
     parts = [
         f"<!doctype html><html><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        "<style>body{font:14px sans-serif;max-width:1200px;margin:2em auto}table{border-collapse:collapse;margin:.5em 0}"
+        "<style>body{font:14px sans-serif;max-width:1200px;margin:2em auto}"
+        "table{border-collapse:collapse;margin:.5em 0}"
         "td,th{padding:2px 10px;border-bottom:1px solid #ddd;text-align:left}</style>"
         f"<script>{get_plotlyjs()}</script></head><body><h1>{html.escape(title)}</h1>"
     ]
