@@ -145,7 +145,7 @@ def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
     return tuple(json.dumps({"op": "subscribe", "args": topics[i : i + 10]}) for i in range(0, len(topics), 10))
 
 
-_LABEL = "taken for the start of the period (not documented; the later reading is the safe one)"
+_LABEL = "assumed to be the start of the period (not documented; the later reading is the safe one)"
 _LATE = "two periods, as Binance's"
 
 PROVIDER = Provider(
