@@ -176,7 +176,7 @@ def test_the_boundary_row_that_stands_in_both_files_is_read_once(here: Here) -> 
 
 
 @pytest.mark.parametrize("unit", ["text", "ms", "us"])
-def test_time_units_are_told_by_their_size(here: Here, unit: str) -> None:
+def test_time_units_are_recognised_by_magnitude(here: Here, unit: str) -> None:
     if unit != "text":
         at, base, usd = measured(here.market)
         inside = (at > day(0)) & (at <= day(1))
@@ -349,7 +349,7 @@ def _without_freqtrade(here: Here, now: int) -> Report:
         freqtrade_files.download_data = original  # type: ignore[assignment]
 
 
-def test_404_for_older_days_is_told(here: Here) -> None:
+def test_404_for_older_days_is_reported(here: Here) -> None:
     del here.vendor.files[metrics_path("BTCUSDT", day(1)) + ".CHECKSUM"]
     report = here.run()
     assert (
@@ -422,7 +422,7 @@ def test_a_hanging_connection_is_given_up(here: Here, monkeypatch: pytest.Monkey
 def test_a_long_ban_ends_the_step_at_once(here: Here) -> None:
     here.vendor.faults["*"] = [(418, {"Retry-After": "86400"})]
     report = here.run()
-    assert "it answered 418 and asks to be left alone for 1440 min" in report.problems[0]
+    assert "it answered 418 and requests a pause of 1440 min" in report.problems[0]
     assert len(here.vendor.asked) <= 16  # those under way
     mended(here)
 
@@ -603,7 +603,7 @@ def test_an_error_inside_a_good_answer(here: Here) -> None:
         "result": {},
     }
     report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
-    assert any("the provider answers with an error: 10001, 'params error'" in p for p in report.problems)
+    assert any("the provider returned an error: 10001, 'params error'" in p for p in report.problems)
 
 
 def test_a_page_instead_of_json_is_tried_again(here: Here) -> None:
@@ -611,7 +611,7 @@ def test_a_page_instead_of_json_is_tried_again(here: Here) -> None:
     here.vendor.faults["/v5/market/account-ratio"] = ["html", b'{"result": ']
     report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
     assert len(extra(here, "ratio", "bybit", records.RATIO)) < DAYS * 288
-    assert any("no JSON" in p for p in report.problems)
+    assert any("not JSON" in p for p in report.problems)
     here.run(steps=("venues",), venues=("bybit",), now=day(4))
     assert len(extra(here, "ratio", "bybit", records.RATIO)) == DAYS * 288
 

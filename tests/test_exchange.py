@@ -263,7 +263,7 @@ def test_open_interest_is_kept_for_thirty_days(datadir: Path) -> None:
 
 
 @pytest.mark.parametrize("starts", [False, True])
-def test_open_interest_is_told_when_it_was_measured(tmp_path: Path, starts: bool) -> None:
+def test_open_interest_is_served_once_it_was_measured(tmp_path: Path, starts: bool) -> None:
     """Whatever the file calls a snapshot."""
     market = make_market(3, 11)
     datadir = write_datadir(tmp_path, market, flows=False, funding=False, flip=START_LABELS if starts else None)

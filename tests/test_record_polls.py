@@ -209,7 +209,7 @@ def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with asking(answer) as get:
             for _ in range(2):
-                with pytest.raises(fetch.FetchError, match="asks to be left alone"):
+                with pytest.raises(fetch.FetchError, match="requests a pause"):
                     await get.get("/x")
             assert asked == 1
             async with asyncio.timeout(30):

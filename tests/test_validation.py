@@ -402,7 +402,7 @@ def test_the_command_prints_tables_and_writes_a_page(
         (["--refit"], "--refit needs --fit-until"),
         (["--fit-until", "2026-01-10"], "no time zone"),
         (["--candles", "7m"], "--candles 7m"),
-        (["--unit", "base"], "count usd"),
+        (["--unit", "base"], "are in usd"),
         (["--report", "page.pdf"], "unknown ending"),
         (["--from", "2027-01-01T00:00:00Z"], "no hours of liquidations in the span"),
         (["--calibration", "nothing.json"], "nothing.json"),
