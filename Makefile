@@ -14,7 +14,7 @@ MARKET := build/market
 FROM ?= 2025-03-10T00:00:00Z
 HOURS ?= 24
 
-.PHONY: help setup demo test check backtest paper parity soak bench kill fuzz clean
+.PHONY: help setup demo quick test check backtest paper parity soak bench kill fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make paper      a real dry-run bot on the SIMULATED market, a day in minutes (needs libfaketime); [HOURS=24] [STRATEGY=...] [DATADIR=... FROM=...]"
 	@echo "make parity DATADIR=... TIMERANGE=20251124-20251201 [STRATEGY=S] [PAIRS='A B']: are the backtest's trades the bot's trades?"
 	@echo "make test       lint, types and tests"
+	@echo "make quick      the tests that need no bot, no freqtrade process and no large market (under a minute)"
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
 	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"
@@ -71,6 +72,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check $(OURS)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+
+# The contracts on small tapes, with fewer examples a property; `make test` is whole.
+quick: $(VENV)/.dev
+	$(BIN)/ruff check $(OURS)
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m "not slow"
 
 test: check
 	$(BIN)/pytest

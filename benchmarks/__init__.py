@@ -1,1 +1,1 @@
-"""Speed and accuracy of the map beside the rules of other open maps: `python -m benchmarks [speed|accuracy|all]`."""
+"""Speed and accuracy of the map, compared with the rules of other open-source maps: `python -m benchmarks`."""

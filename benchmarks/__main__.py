@@ -1,4 +1,4 @@
-"""`python -m benchmarks [speed|latency|accuracy|sources|all] [--json OUT]`: print the tables, and write them as JSON."""
+"""`python -m benchmarks [speed|latency|accuracy|sources|all] [--json OUT]`: print tables, write JSON."""
 
 import argparse
 import json

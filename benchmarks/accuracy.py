@@ -1,6 +1,6 @@
-"""Accuracy: maps against the true levels of SIMULATED markets.
+"""Accuracy of maps against the true levels of SIMULATED markets.
 
-Nothing here, and no parameter of the library, is fitted to them.
+No parameter of the library is fitted to them.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ from liqsignals.evaluation import peers
 from liqsignals.evaluation.peers import F8
 from liqsignals.evaluation.scores import spearman
 from liqsignals.liqmap.book import STEP
-from liqsignals.liqmap.clusters import REACH
+from liqsignals.liqmap.clusters import SPAN
 from liqsignals.simulation.market import write_market
 
 PAIR = "BTC/USDT:USDT"
@@ -36,7 +36,7 @@ Map = tuple[F8, int]  # USD of (side, bucket), and the first bucket
 
 @dataclass(frozen=True)
 class Truth:
-    """One snapshot of the true levels: its instant, the bar it follows, and that bar's close."""
+    """One snapshot of the true levels: time, number of the last closed bar, and that bar's close."""
 
     at: int
     bar: int
@@ -44,15 +44,15 @@ class Truth:
     usd: Map
 
     def cells(self, usd: Map, side: int) -> F8:
-        """A map's cells of one side within REACH of the close, nearest first; 0 where the map ends."""
+        """A map's cells of one side within SPAN of the close, nearest first; 0 where the map ends."""
         bucket = self.buckets(side) - usd[1]
         inside = (bucket >= 0) & (bucket < usd[0].shape[1])
         return np.where(inside, usd[0][side, np.where(inside, bucket, 0)], 0.0)
 
     def buckets(self, side: int) -> peers.I8:
-        """Buckets whose centres lie below (longs) or above the close and within REACH of it, nearest first."""
+        """Buckets whose centres lie below (longs) or above the close and within SPAN of it, nearest first."""
         here = np.log(self.close) / STEP - 0.5
-        end = here + np.log(1 + (REACH if side else -REACH)) / STEP
+        end = here + np.log(1 + (SPAN if side else -SPAN)) / STEP
         if side:
             return np.arange(int(np.ceil(here)), int(np.floor(end)) + 1)
         return np.arange(int(np.ceil(here)) - 1, int(np.ceil(end)) - 1, -1)
@@ -64,7 +64,7 @@ def _rank(x: F8, y: F8) -> float:
 
 
 def decile_lift(guess: F8, true: F8) -> float:
-    """Share of the true mass in the tenth of the buckets with most estimated mass, over a tenth; ties count in part."""
+    """Share of true mass in the tenth of buckets with most estimated mass, over .1; ties count fractionally."""
     k = round(len(guess) / 10)
     least = np.sort(guess)[-k]
     above, level = guess > least, guess == least
@@ -73,7 +73,7 @@ def decile_lift(guess: F8, true: F8) -> float:
 
 
 def scores(truth: Truth, estimate: Map) -> F8:
-    """RANKS and MASSES of one map at one snapshot: means of the two sides; est/true of both sides together."""
+    """RANKS and MASSES of one map at one snapshot: mean over sides; est/true of both sides together."""
     rows, masses = [], []
     for side in range(2):
         guess, true = truth.cells(estimate, side), truth.cells(truth.usd, side)
@@ -102,7 +102,7 @@ def _truths(path: Path, tape: Tape) -> list[Truth]:
 
 
 def _folded(tape: Tape) -> Callable[[Truth], Map]:
-    """liqsignals' levels, as `map --out` writes them; to be asked in ascending order."""
+    """liqsignals' levels, as `map --out` writes them; call in ascending order of time."""
     fold = liqmap.Fold.of(tape, liqmap.Parameters())
     ends = tape.bars["event_time"]
 
@@ -115,12 +115,12 @@ def _folded(tape: Tape) -> Callable[[Truth], Map]:
 
 def _flat(truth: Truth) -> Map:
     """The same everywhere."""
-    reach = int(1.2 * REACH / STEP)
-    return np.ones((2, 2 * reach)), int(np.log(truth.close) / STEP) - reach
+    size = int(1.2 * SPAN / STEP)
+    return np.ones((2, 2 * size)), int(np.log(truth.close) / STEP) - size
 
 
 def _near(truth: Truth, tape: Tape) -> Map:
-    """1 / distance, but nothing where the price was within the last two days."""
+    """1 / distance; 0 within the price range of the last two days."""
     ones, origin = _flat(truth)
     price = np.exp((np.arange(ones.shape[1]) + origin + 0.5) * STEP)
     days = tape.bars[truth.bar + 1 - 2 * DAY // tape.bar_ns : truth.bar + 1]
@@ -129,7 +129,7 @@ def _near(truth: Truth, tape: Tape) -> Map:
 
 
 def simulated() -> tuple[Table, Table]:
-    """Every map on every seed: the mean over seeds, and the lowest and highest seed."""
+    """All maps on all seeds: mean, lowest and highest over seeds."""
     by_seed: dict[str, list[F8]] = {}
     count = 0
     for seed in SEEDS:
@@ -160,8 +160,9 @@ def simulated() -> tuple[Table, Table]:
         rows.append((name, *cells))
     n = len(RANKS) + 1
     masses = [(r[0], *r[n : n + 1], *([None] * 4 if r[0] in (UNIFORM, NEAR) else r[n + 1 :])) for r in rows]
-    title = f"SIMULATED market, within 15 % of the price, {len(SEEDS)} seeds, {count} snapshots, mean (lowest..highest seed)"
-    note = "over all buckets, empty ones included; mean of both sides, then of a seed's snapshots after 14 days"
+    sample = f"{len(SEEDS)} seeds, {count} snapshots, mean (lowest..highest seed)"
+    title = f"SIMULATED market, within 15 % of the price, {sample}"
+    note = "over all buckets, empty ones included; mean over sides, then over a seed's snapshots after 14 days"
     return (
         Table(
             f"{title}: Spearman rank of estimated and true USD per bucket", ("", *RANKS), [r[:n] for r in rows], note

@@ -1,10 +1,10 @@
-"""From a candle's close to the columns in the frame, in dry-run: milliseconds a pair, beside what freqtrade itself spends.
+"""Latency from a candle's close to the columns in dry-run: milliseconds per pair, compared with freqtrade's own.
 
-A year of SIMULATED 5m candles, open interest and funding is on disk. Two markets are simulated; the other pairs are links
-to their files, and are read, folded and kept like any other. freqtrade's part is its own code in the same process, for the
-same candles: `Exchange._process_ohlcv_df` of an answer of 499 candles and `IStrategy.analyze_pair` of a strategy that has
-SqueezeMomentum's TA-Lib indicators and no column of ours. No network on either side. Ours is `Signals.attach` with
-freqtrade's DataProvider, from its frames to the finished dataframe.
+A year of SIMULATED 5m candles, open interest and funding is on disk. Two markets are simulated; the other pairs are
+hard links to their files and are read, folded and cached like any other. freqtrade's part runs in the same process on
+the same candles: `Exchange._process_ohlcv_df` of an answer of 499 candles, and `IStrategy.analyze_pair` of a strategy
+with SqueezeMomentum's TA-Lib indicators and no liqsignals column. liqsignals' part is `Signals.attach` with freqtrade's
+DataProvider, from its frames to the finished dataframe. No network in either.
 """
 
 import gc
@@ -36,7 +36,7 @@ from liqsignals.strategy.signals import Signals
 
 DAYS = 365
 SIMULATED = ("BTC/USDT:USDT", "SOL/USDT:USDT")
-#: Candles that freqtrade asks for at once, and what its frame grows to with SqueezeMomentum's startup of 480.
+#: Candles per freqtrade request, and rows of its frame with SqueezeMomentum's startup of 480 candles.
 ANSWER, GROWN = 499, 979
 CANDLES = 6
 _KINDS = (("5m", CandleType.FUTURES), ("5m", CandleType.OPEN_INTEREST), ("1h", CandleType.FUNDING_RATE))
@@ -68,14 +68,21 @@ class Plain(IStrategy):
 
 
 class Bot:
-    """freqtrade's exchange, data provider and strategy as a dry-run has them, fed from files instead of the network."""
+    """freqtrade's exchange, data provider and strategy as in a dry-run, with data from files instead of the network."""
 
     def __init__(self, datadir: Path) -> None:
         self.config: dict[str, Any] = {
-            "dry_run": True, "runmode": RunMode.DRY_RUN, "trading_mode": "futures", "margin_mode": "isolated", "stake_currency": "USDT",
-            "timeframe": "5m", "datadir": datadir, "pairs": [], "startup_candle_count": Plain.startup_candle_count,
+            "dry_run": True,
+            "runmode": RunMode.DRY_RUN,
+            "trading_mode": "futures",
+            "margin_mode": "isolated",
+            "stake_currency": "USDT",
+            "timeframe": "5m",
+            "datadir": datadir,
+            "pairs": [],
+            "startup_candle_count": Plain.startup_candle_count,
             "exchange": {"name": "binance", "key": "", "secret": "", "pair_whitelist": [], "enable_ws": False},
-        }  # fmt: skip
+        }
         self.exchange = ExchangeResolver.load_exchange(self.config, validate=False)
         self.exchange._set_startup_candle_count(self.config)
         self.dp = DataProvider(self.config, self.exchange)
@@ -86,13 +93,18 @@ class Bot:
         }
 
     def refresh(self, pair: str, source: str, now: int, timeframe: str, kind: CandleType, most: int) -> None:
-        """What freqtrade does with the exchange's answer at `now` (ms): the rows of before, and the forming candle."""
+        """Process an exchange answer at `now` (ms) as freqtrade does: `most` rows, then the forming candle."""
         dates, rows = self.rows[source, kind]
         end = int(np.searchsorted(dates, now, side="right"))
         self.exchange._process_ohlcv_df(
-            pair, timeframe, kind, rows[max(end - most, 0) : end], cache=True,
-            drop_incomplete=self.exchange._drop_incomplete_candle(kind), fetch_start_ms=now + 2_000,
-        )  # fmt: skip
+            pair,
+            timeframe,
+            kind,
+            rows[max(end - most, 0) : end],
+            cache=True,
+            drop_incomplete=self.exchange._drop_incomplete_candle(kind),
+            fetch_start_ms=now + 2_000,
+        )
 
 
 def _answers(datadir: Path, pair: str, timeframe: str, kind: CandleType) -> tuple[np.ndarray, list[list[Any]]]:
@@ -105,7 +117,7 @@ def _answers(datadir: Path, pair: str, timeframe: str, kind: CandleType) -> tupl
 
 
 def _pairs(datadir: Path, count: int) -> dict[str, str]:
-    """`count` pairs and the simulated one that each is: links to its files beyond the first two."""
+    """`count` pairs, each with its simulated source pair; those after the first two are links to its files."""
     pairs = {pair: pair for pair in SIMULATED[:count]}
     for n in range(count - len(pairs)):
         source = SIMULATED[n % len(SIMULATED)]
@@ -119,13 +131,13 @@ def _pairs(datadir: Path, count: int) -> dict[str, str]:
 
 
 def measure(datadir: Path, counts: tuple[int, ...], frame_rows: int) -> list[tuple[Any, ...]]:
-    """Rows of the table, in a process of its own: after a restart, CANDLES new candles with each number of pairs in turn."""
+    """Rows of the table: a cold start, then CANDLES new candles for each number of pairs. Run in a fresh process."""
     logging.getLogger("liqsignals").setLevel(logging.ERROR)
     # The simulated candles are long over; the bot hears them at their close.
     vars(sys.modules[Signals.__module__])["now_ns"] = lambda: 0
     bot = Bot(datadir)
     last = int(bot.rows[SIMULATED[0], CandleType.FUTURES][0][-1]) - len(counts) * (CANDLES + 1) * 300_000
-    # Compiles, or loads what is compiled: a bot pays for it once, not a pair.
+    # Compile or load the kernels: a cost per process, not per pair.
     _candle(bot, Signals(datadir), SIMULATED[0], SIMULATED[0], last, frame_rows + 1)
     signals = Signals(datadir, calibrated=calibration.choose(None))
     process, known = psutil.Process(), dict[str, str]()
@@ -148,15 +160,25 @@ def measure(datadir: Path, counts: tuple[int, ...], frame_rows: int) -> list[tup
         warm, own = ([s[i] for s in spent] for i in range(2))
         gc.collect()
         held = (process.memory_info().rss - before) / count / 2**20
-        rows.append((
-            f"{count} pairs, {len(bot.dp.ohlcv(SIMULATED[0], '5m'))} rows", median(first), min(first), median(warm), min(warm), median(own),
-            min(own), median(warm) / median(own), min(warm) / min(own), held,
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"{count} pairs, {len(bot.dp.ohlcv(SIMULATED[0], '5m'))} rows",
+                median(first),
+                min(first),
+                median(warm),
+                min(warm),
+                median(own),
+                min(own),
+                median(warm) / median(own),
+                min(warm) / min(own),
+                held,
+            )
+        )
     return rows
 
 
 def _candle(bot: Bot, signals: Signals, pair: str, source: str, now: int, most: int) -> tuple[float, float]:
-    """Milliseconds of ours and of freqtrade's for one candle of one pair."""
+    """Milliseconds of liqsignals and of freqtrade for one candle of one pair."""
     begin = time.perf_counter()
     bot.refresh(pair, source, now, *_KINDS[0], most)
     bot.strategy.analyze_pair(pair)
@@ -179,7 +201,7 @@ def run() -> list[Table]:
         rows: list[tuple[Any, ...]] = []
         for counts, frame_rows in (((2,), ANSWER), ((2,), GROWN), ((20, 100), ANSWER)):
             progress(f"latency: {' and '.join(map(str, counts))} pairs, {frame_rows} rows")
-            # A heap of its own: what an earlier part has freed would hide what this one takes.
+            # A fresh process: memory freed by an earlier run would hide the allocations of this one.
             with get_context("spawn").Pool(1) as fresh:
                 rows += fresh.apply(measure, (Path(name) / "market" / "binance", counts, frame_rows))
     columns = (
@@ -189,8 +211,8 @@ def run() -> list[Table]:
         f"candle to columns in dry-run: a year of 5m on disk (SIMULATED), {CANDLES} new candles (goals: 500 and 10 ms)"
     )
     note = (
-        "freqtrade's own: its refresh and analysis of the same candles, no network. Pairs after the second are links to the files of "
-        "two. MiB: resident, all that is kept for a pair, freqtrade's frames included."
+        "freqtrade's own: its refresh and analysis of the same candles, no network. Pairs after the second are links "
+        "to the first two's files. MiB: resident memory per pair, freqtrade's frames included."
     )
     return [show(Table(title, columns, rows, note))]
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.recorder [seconds]`: messages that the recorder sustains, raw and published.
+"""`python -m benchmarks.recorder [seconds]`: sustained message rate of the recorder, raw and published.
 
-A process of its own sends prints as fast as they are taken; every message is kept raw, parsed and published with the
-recorder's default rhythm. Printed: messages a second of the whole run (publication of the last one included), the longest
-time between two flushes (what a kill could lose), and the recorder's memory.
+A separate process sends prints as fast as they are received; every message is logged raw, parsed and published on the
+recorder's default schedule. Printed: messages per second over the whole run (publication of the last one included), the
+longest time between two flushes (the most that a kill can lose), and the recorder's memory.
 """
 
 import asyncio
@@ -25,16 +25,25 @@ PAIR = "BTC/USDT:USDT"
 
 
 def send(port: "multiprocessing.Queue[int]", seconds: float, rate: float | None) -> None:
-    """Serve one connection: prints for `seconds`, as fast as taken or `rate` a second, then close."""
+    """Serve one connection: prints for `seconds`, at full speed or `rate` per second, then close."""
 
     async def handler(socket: ServerConnection) -> None:
         began, n = time.monotonic(), 0
         while time.monotonic() - began < seconds:
             at = time.time_ns() // 10**6
             order = {
-                "s": "BTCUSDT", "S": "SELL", "o": "LIMIT", "f": "IOC", "q": "0.014", "p": "9910", "ap": f"{60_000 + n % 1000}.5",
-                "X": "FILLED", "l": "0.014", "z": f"{1 + n // 1000 % 100_000}", "T": at,
-            }  # fmt: skip
+                "s": "BTCUSDT",
+                "S": "SELL",
+                "o": "LIMIT",
+                "f": "IOC",
+                "q": "0.014",
+                "p": "9910",
+                "ap": f"{60_000 + n % 1000}.5",
+                "X": "FILLED",
+                "l": "0.014",
+                "z": f"{1 + n // 1000 % 100_000}",
+                "T": at,
+            }
             await socket.send(json.dumps({"e": "forceOrder", "E": at, "o": order, "st": 1}))
             n += 1
             if rate is not None and n / rate > time.monotonic() - began:
@@ -86,7 +95,7 @@ async def measure(extras: Path, port: int) -> dict[str, float]:
 
 
 def run(seconds: float, rate: float | None = None) -> dict[str, float]:
-    """Record `seconds` of prints; the figures, after checking that every message is on disk and readable."""
+    """Record `seconds` of prints, check that every message is on disk and readable, and return the figures."""
     port: multiprocessing.Queue[int] = multiprocessing.Queue()
     sender = multiprocessing.Process(target=send, args=(port, seconds, rate), daemon=True)
     sender.start()
@@ -106,6 +115,6 @@ def run(seconds: float, rate: float | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     length = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
-    for name, rate in (("as fast as taken", None), ("5,000 a second", 5000.0)):
+    for name, rate in (("full speed", None), ("5,000 a second", 5000.0)):
         figures = run(length, rate)
         print(f"{name}: " + ", ".join(f"{key} {value:,.2f}" for key, value in figures.items()), flush=True)

@@ -1,17 +1,18 @@
-"""Tables as text, and progress."""
+"""Text tables and progress messages."""
 
 import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
-_BEGAN = time.monotonic()
+_START = time.monotonic()
 
 
 @dataclass(frozen=True)
 class Table:
     """A title, column names, and rows: a name, then numbers, pairs (long, short), triples (mean, lowest, highest) or
-    None."""
+    None.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -28,7 +29,7 @@ def _cell(value: Any) -> str:
 
 
 def show(table: Table) -> Table:
-    """Print a table in aligned columns, and hand it back."""
+    """Print a table in aligned columns and return it."""
     cells = [table.columns, *([_cell(v) for v in row] for row in table.rows)]
     width = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -39,5 +40,5 @@ def show(table: Table) -> Table:
 
 
 def progress(what: str) -> None:
-    """A line on standard error: the seconds so far, and what begins now."""
-    print(f"[{time.monotonic() - _BEGAN:4.0f} s] {what} ...", file=sys.stderr, flush=True)
+    """Print elapsed seconds and the next step on standard error."""
+    print(f"[{time.monotonic() - _START:4.0f} s] {what} ...", file=sys.stderr, flush=True)

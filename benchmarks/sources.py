@@ -1,4 +1,4 @@
-"""A year of Binance's daily metrics of one symbol, from a loopback archive into freqtrade's file: seconds and memory."""
+"""Time and memory to load a year of one symbol's daily metrics from a loopback archive into freqtrade's file."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ _FIVE = 5 * MINUTE
 
 
 def _archive(datadir: Path) -> vendors.Vendor:
-    """365 zips, and 5m candles whose volume opens and closes the interest that they report."""
+    """365 zips, and 5m candles with volume consistent with the changes of open interest."""
     rng = np.random.default_rng(1)
     n = _DAYS * 288
     opened = _START + _FIVE * np.arange(n, dtype=np.int64)
@@ -60,19 +60,24 @@ def run() -> list[Table]:
                 own, children = (int(x) / 1024 for x in done.stderr.rsplit("RSS ", 1)[1].split()[:2])
                 rows.append((what, seconds, own, children))
         return [
-            show(Table(
-                "a year of metrics: 365 daily zips from a loopback archive to freqtrade's file", ("run", "s", "MiB", "MiB, freqtrade's writer"), rows,
-                "Includes the start of Python. The writer is a process of its own, after the fetching.",
-            ))
-        ]  # fmt: skip
+            show(
+                Table(
+                    "a year of metrics: 365 daily zips from a loopback archive to freqtrade's file",
+                    ("run", "s", "MiB", "MiB, freqtrade's writer"),
+                    rows,
+                    "Includes Python's start-up. The writer is a separate process that runs after the download.",
+                )
+            )
+        ]
 
 
 _MEASURED = """
 import atexit, resource, sys
-def told():
-    own, child = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def report():
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(f"RSS {own} {child}", file=sys.stderr)
-atexit.register(told)
+atexit.register(report)
 from liqsignals.cli import main
 main()
 """

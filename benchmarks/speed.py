@@ -1,6 +1,6 @@
-"""Speed: seconds and ratios within one process, warm, repetitions in turns; minimum and median.
+"""Speed: seconds and ratios within one process, warm, interleaved repetitions; minimum and median.
 
-The year is a seeded random walk in 5m candles with volume and open interest, written in freqtrade's format.
+The data are a year of a seeded random walk in 5m candles with volume and open interest, in freqtrade's format.
 """
 
 import tempfile
@@ -47,12 +47,21 @@ def write_year(datadir: Path, pairs: tuple[str, ...], bars: int, sway: float = 0
         settled = opened[opened % (8 * HOUR) == 0]
         day = opened[opened % DAY == 0]
         for kind, frame in {
-            "5m-futures": {"date": to_dates(opened), "open": before, "high": np.maximum(before, close) * wick[0],
-                           "low": np.minimum(before, close) / wick[1], "close": close, "volume": volume},
-            "5m-open_interest": {"date": to_dates(opened + 5 * MINUTE), "open_interest_amount": base,
-                                 "open_interest_value": base * close},
+            "5m-futures": {
+                "date": to_dates(opened),
+                "open": before,
+                "high": np.maximum(before, close) * wick[0],
+                "low": np.minimum(before, close) / wick[1],
+                "close": close,
+                "volume": volume,
+            },
+            "5m-open_interest": {
+                "date": to_dates(opened + 5 * MINUTE),
+                "open_interest_amount": base,
+                "open_interest_value": base * close,
+            },
             "1h-funding_rate": {"date": to_dates(settled), "funding_rate": 1e-4 * rng.standard_normal(len(settled))},
-        }.items():  # fmt: skip
+        }.items():
             path = datadir / "futures" / f"{pair.replace('/', '_').replace(':', '_')}-{kind}.feather"
             pd.DataFrame(frame).to_feather(path, compression="lz4", compression_level=9)
         flow = {"FlowInExNtv": rng.lognormal(9, 0.3, len(day)), "FlowOutExNtv": rng.lognormal(9, 0.3, len(day))}
@@ -62,7 +71,7 @@ def write_year(datadir: Path, pairs: tuple[str, ...], bars: int, sway: float = 0
 
 
 def race(runners: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
-    """Seconds of each runner after one warm run, in turns so that the machine's noise falls on all alike."""
+    """Seconds of each runner after one warm-up run, interleaved so that machine noise affects all equally."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(repeats + 1):
         for name, run in runners.items():
@@ -74,13 +83,13 @@ def race(runners: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, l
 
 
 def _read(tape: Tape, last: int = 0) -> Callable[[], Any]:
-    """Fold a tape and read it at every candle, or at the `last` ones only."""
+    """A runner that folds a tape and reads it at every candle, or only at the `last` ones."""
     at, closes = tape.bars["event_time"][-last:].copy(), tape.bars["close"][-last:].copy()
     return lambda: liqmap.read(tape, liqmap.Parameters(), at, closes)
 
 
 def _attach(datadir: Path, pairs: tuple[str, ...]) -> Callable[[], Any]:
-    """From disk to attached frames, a new Signals each time; the frames are freqtrade's, loaded before."""
+    """A runner from disk to attached columns, with a new Signals each time; freqtrade's frames are loaded before."""
     found = {pair: freqtrade.data_file(datadir, pair, "5m", "futures") for pair in pairs}
     frames = {pair: pd.read_feather(path) for pair, path in found.items() if path}
 
@@ -93,15 +102,17 @@ def _attach(datadir: Path, pairs: tuple[str, ...]) -> Callable[[], Any]:
 
 
 def against_peers(tape: Tape) -> Table:
-    """A year folded and read at every candle: the whole map here, one number a side with the peers."""
+    """A year folded and read at every candle: the full map in liqsignals, one number per side in the peers' rules."""
     none = np.empty(0, np.int64)
     unit = "peer rule (a), pcdogyu v2"
-    seconds = race({
-        "liqsignals: fold, and 12 columns a candle": _read(tape),
-        "liqsignals: fold alone": _read(tape, 1),
-        unit: lambda: peers.fold(tape, peers.pcdogyu(tape), none),
-        "peer rule (b), liqmap.ts": lambda: peers.fold(tape, peers.liqmap_ts(tape), none),
-    })  # fmt: skip
+    seconds = race(
+        {
+            "liqsignals: fold, and 12 columns per candle": _read(tape),
+            "liqsignals: fold alone": _read(tape, 1),
+            unit: lambda: peers.fold(tape, peers.pcdogyu(tape), none),
+            "peer rule (b), liqmap.ts": lambda: peers.fold(tape, peers.liqmap_ts(tape), none),
+        }
+    )
     rows = [
         (name, min(s), median(s), 1e6 * min(s) / YEAR, min(s) / min(seconds[unit]), median(s) / median(seconds[unit]))
         for name, s in seconds.items()
@@ -111,7 +122,7 @@ def against_peers(tape: Tape) -> Table:
 
 
 def from_disk(datadir: Path, repeats: int = 5) -> Table:
-    """Feather files to the attached dataframe through Signals.attach, warm; the split of the fastest run."""
+    """From feather files to the attached dataframe through Signals.attach, warm; breakdown of the fastest run."""
     parts: dict[str, list[tuple[Any, str]]] = {
         "reading and checking files": [
             *((freqtrade, n) for n in ("read_table", "bars", "funding")),

@@ -14,6 +14,9 @@ import pandas as pd
 
 from liqsignals.errors import InputError
 
+#: How a repeated read waits, s; tests do not.
+pause: Callable[[float], None] = time.sleep
+
 
 def signature(path: Path) -> tuple[int, int]:
     """What changes when a file is rewritten: modification time (ns) and size."""
@@ -30,7 +33,7 @@ def read_stable(path: Path, load: Callable[[Path], pd.DataFrame], attempts: int 
     problem = ""
     for attempt in range(attempts):
         if attempt:
-            time.sleep(0.05 * 2**attempt)
+            pause(0.05 * 2**attempt)
         try:
             before = signature(path)
             frame = load(path)

@@ -1,6 +1,7 @@
 """Made-up markets in freqtrade's format, as records and as a data directory, and the comparison of bits."""
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=6)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 PAIR = "BTC/USDT:USDT"
@@ -131,16 +133,26 @@ def make_market(
 
 
 def uncompiled(monkeypatch: pytest.MonkeyPatch, line: str = "", other: str = "") -> ModuleType:
-    """A copy of the kernels as plain Python functions, put in the library's place, `line` changed to `other`."""
-    source = Path(kernels.__file__).read_text()
-    assert source.count(line) == 1 or not line
-    module = ModuleType("uncompiled_kernels")
+    """A copy of the kernels as plain Python functions, put in the library's place, `line` changed to `other`.
+
+    Returns the copy of kernels/fold.py.
+    """
+    folder = Path(kernels.__file__).parent
+    sources = {name: (folder / f"{name}.py").read_text() for name in ("shared", "read", "fold", "__init__")}
+    assert sum(source.count(line) for source in sources.values()) == 1 or not line
+    modules = {}
     with monkeypatch.context() as patch:
         patch.setattr(numba, "njit", lambda **options: lambda function: function)
-        exec(compile(source.replace(line, other) if line else source, "uncompiled_kernels", "exec"), module.__dict__)
+        for name, source in sources.items():
+            own = "uncompiled_kernels" if name == "__init__" else f"uncompiled_kernels.{name}"
+            module = modules[name] = ModuleType(own)
+            module.__file__ = str(folder / f"{name}.py")
+            patch.setitem(sys.modules, own, module)
+            text = source.replace("liqsignals.liqmap.kernels", "uncompiled_kernels")
+            exec(compile(text.replace(line, other) if line else text, own, "exec"), module.__dict__)
     for user in (book, clusters, fold):
-        monkeypatch.setattr(user, "kernels", module)
-    return module
+        monkeypatch.setattr(user, "kernels", modules["__init__"])
+    return modules["fold"]
 
 
 def ns(dates: Any) -> np.ndarray:
@@ -301,7 +313,6 @@ def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_sleep(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries of a read do not wait."""
-    if "test_exchange" not in request.module.__name__:
-        monkeypatch.setattr("liqsignals.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("liqsignals.files.pause", lambda seconds: None)

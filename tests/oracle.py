@@ -1,7 +1,7 @@
 """Slow, independent oracle of the position book: the rules of liqmap/fold.py on a dictionary {(side, class, bucket): base}.
 
 Plain Python floats and math.fsum, no arrays, no lazy scaling, no grid. Shares with the library only the parameters
-and the table of distances (`Reach`).
+and the table of distances (`Distances`).
 """
 
 import math
@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from liqsignals.data.tape import Tape
-from liqsignals.liqmap.book import Reach
+from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import Parameters
 
 STEP = 5e-4
@@ -71,13 +71,13 @@ def shares_closed(stands: list[float], rates: list[float], amount: float) -> lis
 class Oracle:
     """The book of one tape, bar after bar."""
 
-    def __init__(self, tape: Tape, parameters: Parameters, reach: Reach) -> None:
+    def __init__(self, tape: Tape, parameters: Parameters, distances: Distances) -> None:
         assert tape.bars is not None
         assert tape.open_interest is not None
         self.bar_ns = tape.bar_ns
         self.bars = [{n: r[n].item() for n in r.dtype.names} for r in tape.bars]
         self.interest = [(int(r["event_time"]), int(r["known_at"]), float(r["base"])) for r in tape.open_interest]
-        self.theta = parameters.theta
+        self.turnover = parameters.turnover
         *self.mix, self.remainder_mix = [float(m) for m in parameters.mix]
         self.hazards = [float(c.hazard) for c in parameters.classes]
         self.remainder_hazard = parameters.remainder_hazard
@@ -85,11 +85,11 @@ class Oracle:
         self.distances: dict[tuple[int, int], dict[int, float]] = {}
         for side in (LONG, SHORT):
             for k in range(len(self.mix)):
-                cells, near = int(reach.count[side, k]), int(reach.near[side, k])
-                held = [float(s) for s in reach.share[side, k, :cells]]
+                cells, nearest = int(distances.cells[side, k]), int(distances.nearest[side, k])
+                held = [float(s) for s in distances.share[side, k, :cells]]
                 if side == LONG:
                     held.reverse()
-                self.distances[side, k] = {near + j: s for j, s in enumerate(held)}
+                self.distances[side, k] = {nearest + j: s for j, s in enumerate(held)}
         self.farthest = max(d for ds in self.distances.values() for d in ds)
         self.doubt = [c.doubt for c in parameters.classes]
         self.by_class: list[list[float]] = [[], []]
@@ -128,8 +128,8 @@ class Oracle:
     def side(self, side: int, i: int, previous: int) -> dict[str, float]:
         """Walk the bar's path, then close, then insert the growth of open interest."""
         bar = self.bars[i]
-        turnover = self.theta * bar["volume"]
-        flow: dict[str, float] = {"born": 0.0, "swept": 0.0, "swept_usd": 0.0}
+        turned_over = self.turnover * bar["volume"]
+        flow: dict[str, float] = {"unseen": 0.0, "swept": 0.0, "swept_usd": 0.0}
         self.by_class[side] = [0.0] * len(self.mix)
         #: Per step: where it ran, the levels as they stood before it, and the USD that it swept.
         self.steps[side] = []
@@ -147,21 +147,21 @@ class Oracle:
             self.steps[side].append((a, z, before, usd))
             flow["swept"] += swept
             flow["swept_usd"] += usd
-            if part > 0.0 and turnover > 0.0:
+            if part > 0.0 and turned_over > 0.0:
                 # What all classes enter in this step; only the near ones stand before the next step.
                 alive = self.levels_of(side, near, min(a, z), max(a, z), z)
                 entered = (
                     part
-                    * turnover
+                    * turned_over
                     / (self.remainder_mix + math.fsum(self.mix[k] for k in far) + math.fsum(alive.values()))
                 )
                 self.stand(alive, entered)
                 gross += entered
         if wide <= nearest:
-            gross = turnover
+            gross = turned_over
         self.stand(self.levels_of(side, far, bar["low"], bar["high"], bar["close"]), gross)
         self.remainder[side] += gross * self.remainder_mix
-        flow["born"] += max(gross - turnover, 0.0)
+        flow["unseen"] += max(gross - turned_over, 0.0)
         self.pending[side] += flow["swept"]
 
         net = 0.0
@@ -172,10 +172,10 @@ class Oracle:
             math.fsum(m for (s, k, _), m in self.book.items() if (s, k) == (side, c)) for c in range(len(self.mix))
         ]
         stands += [self.remainder[side], self.unknown[side]]
-        wanted = turnover + max(-net, 0.0)
+        wanted = turned_over + max(-net, 0.0)
         flow["closed"] = min(wanted, math.fsum(stands))
         flow["capped"] = wanted - flow["closed"]
-        # More was swept than had stood before the bar: what its own turnover opened. That is not opened anew.
+        # More was swept than had stood before the bar: what its own turned_over opened. That is not opened anew.
         opened = 0.0
         if self.known > previous:
             opened = max(net - flow["capped"], 0.0)
@@ -191,8 +191,8 @@ class Oracle:
         if opened > 0.0:
             begin, end = self.interest[previous][0], self.interest[self.known][0]
             entered_in = [j for j in range(self.started, i + 1) if begin < self.bars[j]["known_at"] <= end] or [i]
-            flow["born"] += self.open(side, i, entered_in, opened)
-        flow["opened"] = opened + turnover
+            flow["unseen"] += self.open(side, i, entered_in, opened)
+        flow["opened"] = opened + turned_over
         return flow
 
     def sweep(self, side: int, price: float) -> tuple[float, float]:
@@ -227,7 +227,7 @@ class Oracle:
             self.book[key] = self.book.get(key, 0.0) + amount * share
 
     def open(self, side: int, now: int, entered: list[int], net: float) -> float:
-        """Stand `net` at the levels that the price has not reached since the entries; returns what was born dead."""
+        """Stand `net` at the levels that the price has not reached since the entries; returns what was opened and liquidated unseen."""
         traded = math.fsum(self.bars[j]["volume"] for j in entered)
         alive: dict[tuple[int, int, int], float] = defaultdict(float)
         for j in entered:

@@ -32,7 +32,7 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(liqmap, "WARMUP", 2 * DAY)
     patch.setattr(fit, "LEAST_HOURS", 240)
     patch.setattr(fit, "EVIDENCE", 0.05)
-    patch.setattr(fit, "_DRAWS", 8)
+    patch.setattr(fit, "DRAWS", 8)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def tape() -> Tape:
 
 def other() -> Parameters:
     prior = Parameters()
-    return fit._mixed(prior, standing_of(prior) * FACTORS)
+    return fit.mixed(prior, standing_of(prior) * FACTORS)
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +123,7 @@ def test_a_fit_knows_nothing_of_later_hours(planted: Market, tape: Tape) -> None
     assert one.parameters == two.parameters
     since = START + (DAYS - 3) * DAY
     first = np.less(HOURS, since)
-    early = fit.fit([Market(tape, HOURS[first], planted.usd[:, first])]).parameters
-    trial = fit._fit([Market(tape, HOURS[first], planted.usd[:, first])], Parameters())[0]
-    assert [c.standing for c in trial.classes] == [c.standing for c in early.classes]
+    trial = fit.fit([Market(tape, HOURS[first], planted.usd[:, first])]).parameters
     changed = planted.usd.copy()
     changed[:, ~first] = changed[:, ~first][:, ::-1]
     late = fit.fit([Market(tape, HOURS, changed)], holdout_from=since).provenance["out_of_sample"]
@@ -187,7 +185,7 @@ def test_a_file_gives_back_what_was_fitted(fitted: Fitted, saved: Path, tape: Ta
         assert found.evidence == fitted.evidence
         assert found.provenance == json.loads(json.dumps(dict(fitted.provenance)))
         own, p = fitted.parameters, found.parameters
-        assert (p.report_factor, p.score, p.theta) == (own.report_factor, own.score, own.theta)
+        assert (p.report_factor, p.score, p.turnover) == (own.report_factor, own.score, own.turnover)
         np.testing.assert_allclose(standing_of(p), standing_of(own), rtol=1e-12)
         np.testing.assert_allclose(fit.sweeps(tape, p, HOURS[-50:]), fit.sweeps(tape, own, HOURS[-50:]), rtol=1e-9)
     assert [p.name for p in saved.parent.iterdir()] == ["mix.json"]
@@ -288,7 +286,7 @@ def test_the_shipped_calibration_is_fitted_on_the_data_that_it_names() -> None:
     start, stop = (parse_time(t) for t in told["span"])
     kept = (real.hours >= start) & (real.hours + HOUR <= stop)
     assert told["hours"] == kept.sum()
-    assert told["data_sha256"] == fit._digest([Market(tape, real.hours[kept], real.usd[:, kept])])
+    assert told["data_sha256"] == fit.digest([Market(tape, real.hours[kept], real.usd[:, kept])])
 
 
 @pytest.mark.parametrize("name", [False, True, 5, ""])
@@ -313,7 +311,7 @@ def test_a_class_that_cannot_be_is_refused(tmp_path: Path, field: str, value: ob
     calibration.save(calibration.uncalibrated(), path)
     content = json.loads(path.read_text())
     content["markets"]["pooled"]["classes"][0][field] = value
-    content["sha256"] = calibration._content_hash({"markets": content["markets"]})
+    content["sha256"] = calibration.content_hash({"markets": content["markets"]})
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"not a calibration.*Way out"):
         calibration.load(path)

@@ -202,6 +202,7 @@ def test_a_full_disk_leaves_the_old_file(
     assert (out.read_text(), list(tmp_path.iterdir())) == ("old", [out])
 
 
+@pytest.mark.slow
 def test_help_and_version_from_the_shell() -> None:
     script = Path(sys.executable).with_name("liqsignals")
     said = subprocess.run([str(script), "--help"], capture_output=True, text=True, check=True).stdout

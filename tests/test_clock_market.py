@@ -62,11 +62,12 @@ def test_programs_live_by_it(tmp_path: Path) -> None:
 
 
 def test_without_the_library_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(clocks, "_LIBRARIES", (str(tmp_path / "*"),))
+    monkeypatch.setattr(clocks, "LIBRARIES", (str(tmp_path / "*"),))
     with pytest.raises(InputError, match=r"libfaketime is not installed.*Way out: apt install libfaketime"):
         MarketClock(tmp_path / "clock", AT).environment()
 
 
+@pytest.mark.slow
 def test_the_disk_as_it_stood(tmp_path: Path) -> None:
     market = make_market(2, 3)
     datadir = write_datadir(tmp_path / "all", market)

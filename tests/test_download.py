@@ -52,7 +52,7 @@ NOW = START + 40 * DAY
 INTEREST = f"{STEM}-5m-open_interest.feather"
 
 
-IN_OWN_PROCESS = freqtrade_files._in_own_process
+IN_OWN_PROCESS = freqtrade_files.in_own_process
 
 
 @dataclass
@@ -95,10 +95,10 @@ def measured(market: Market) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     clock = Clock()
-    monkeypatch.setattr("liqsignals.collect.fetch._sleep", clock.sleep)
-    monkeypatch.setattr("liqsignals.collect.fetch._clock", clock)
+    monkeypatch.setattr("liqsignals.collect.fetch.sleep", clock.sleep)
+    monkeypatch.setattr("liqsignals.collect.fetch.clock", clock)
     # One test shows the process of its own; the others are spared its start.
-    monkeypatch.setattr(freqtrade_files, "_in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
+    monkeypatch.setattr(freqtrade_files, "in_own_process", lambda *args: freqtrade_writer.write(*map(str, args)) or "")
     market = make_market(DAYS)
     datadir = tmp_path / "binance"
     (datadir / "futures").mkdir(parents=True)
@@ -148,8 +148,9 @@ def test_end_and_start_labels_become_one_series(here: Here) -> None:
     assert ns(dates)[0] == START  # the start of the period whose end was measured
 
 
+@pytest.mark.slow
 def test_freqtrade_writes_in_a_process_of_its_own(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freqtrade_files, "_in_own_process", IN_OWN_PROCESS)
+    monkeypatch.setattr(freqtrade_files, "in_own_process", IN_OWN_PROCESS)
     here.run()
     whole(here)
 
@@ -175,7 +176,7 @@ def test_the_boundary_row_that_stands_in_both_files_is_read_once(here: Here) -> 
 
 
 @pytest.mark.parametrize("unit", ["text", "ms", "us"])
-def test_time_units_are_told_by_their_size(here: Here, unit: str) -> None:
+def test_time_units_are_recognised_by_magnitude(here: Here, unit: str) -> None:
     if unit != "text":
         at, base, usd = measured(here.market)
         inside = (at > day(0)) & (at <= day(1))
@@ -348,7 +349,7 @@ def _without_freqtrade(here: Here, now: int) -> Report:
         freqtrade_files.download_data = original  # type: ignore[assignment]
 
 
-def test_404_for_older_days_is_told(here: Here) -> None:
+def test_404_for_older_days_is_reported(here: Here) -> None:
     del here.vendor.files[metrics_path("BTCUSDT", day(1)) + ".CHECKSUM"]
     report = here.run()
     assert (
@@ -421,7 +422,7 @@ def test_a_hanging_connection_is_given_up(here: Here, monkeypatch: pytest.Monkey
 def test_a_long_ban_ends_the_step_at_once(here: Here) -> None:
     here.vendor.faults["*"] = [(418, {"Retry-After": "86400"})]
     report = here.run()
-    assert "it answered 418 and asks to be left alone for 1440 min" in report.problems[0]
+    assert "it answered 418 and requests a pause of 1440 min" in report.problems[0]
     assert len(here.vendor.asked) <= 16  # those under way
     mended(here)
 
@@ -602,7 +603,7 @@ def test_an_error_inside_a_good_answer(here: Here) -> None:
         "result": {},
     }
     report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
-    assert any("the provider answers with an error: 10001, 'params error'" in p for p in report.problems)
+    assert any("the provider returned an error: 10001, 'params error'" in p for p in report.problems)
 
 
 def test_a_page_instead_of_json_is_tried_again(here: Here) -> None:
@@ -610,7 +611,7 @@ def test_a_page_instead_of_json_is_tried_again(here: Here) -> None:
     here.vendor.faults["/v5/market/account-ratio"] = ["html", b'{"result": ']
     report = here.run(steps=("venues",), venues=("bybit",), now=day(4))
     assert len(extra(here, "ratio", "bybit", records.RATIO)) < DAYS * 288
-    assert any("no JSON" in p for p in report.problems)
+    assert any("not JSON" in p for p in report.problems)
     here.run(steps=("venues",), venues=("bybit",), now=day(4))
     assert len(extra(here, "ratio", "bybit", records.RATIO)) == DAYS * 288
 
@@ -819,6 +820,7 @@ def test_calendar_is_loud_60_days_before_its_end(here: Here) -> None:
 # Freqtrade's part, against the project's loopback exchange
 
 
+@pytest.mark.slow
 def test_candles_and_newest_open_interest_through_freqtrade(tmp_path: Path) -> None:
     market = make_market(40)
     source = write_datadir(tmp_path / "source", market, flows=False, flip=START_LABELS)
@@ -878,6 +880,7 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert got["close"].iloc[-1] == candles["close"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path: Path) -> None:
     """A small version of `make kill`."""
     hit, _ = kill_download.run(3, 11, tmp_path, per_round=5)
@@ -888,6 +891,7 @@ class Stopped(BaseException):
     """What no handler catches."""
 
 
+@pytest.mark.slow
 def test_stopped_before_any_file_takes_its_name(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of a run's renames in turn is the last thing that does not happen: the next run ends with the same bytes."""
     add_rest(here)

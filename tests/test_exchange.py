@@ -29,6 +29,8 @@ from liqsignals.exchange.archive import Archive, decimals, text
 from liqsignals.exchange.endpoints import ApiError, LoopbackExchange
 from liqsignals.exchange.server import config_overlay, loopback, main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 START = pd.Timestamp("2026-01-05", tz="UTC")  # a Monday
@@ -261,7 +263,7 @@ def test_open_interest_is_kept_for_thirty_days(datadir: Path) -> None:
 
 
 @pytest.mark.parametrize("starts", [False, True])
-def test_open_interest_is_told_when_it_was_measured(tmp_path: Path, starts: bool) -> None:
+def test_open_interest_is_served_once_it_was_measured(tmp_path: Path, starts: bool) -> None:
     """Whatever the file calls a snapshot."""
     market = make_market(3, 11)
     datadir = write_datadir(tmp_path, market, flows=False, funding=False, flip=START_LABELS if starts else None)

@@ -17,7 +17,7 @@ from liqsignals.replay.bot import Bot, Session, Settings, Trade, drive, trades
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.session import as_of, replayed
 
-pytestmark = needs_faketime
+pytestmark = [needs_faketime, pytest.mark.slow]
 
 MINUTE = 60_000
 #: SqueezeMomentum with a signal on every candle, fresh or not, and exits after two candles: what stands between it and a

@@ -40,7 +40,7 @@ from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.features import COLUMNS, NAMES
 from liqsignals.liqmap import calibration, kernels
-from liqsignals.liqmap.book import reach_of
+from liqsignals.liqmap.book import distances_of
 from liqsignals.liqmap.fold import Fold, plan
 from liqsignals.strategy.signals import Signals
 
@@ -150,20 +150,20 @@ def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: p
     parameters = replace(NARROW, report_factor=0.25)
     made = replace(market(), candles=market().candles[:192], interest=market().interest[:192])
     tape = as_tape(made)
-    reach = reach_of(parameters, PAIR)
+    distances = distances_of(parameters, PAIR)
     frames = {timeframe: resampled(made.candles, timeframe) for timeframe in ("5m", "15m", "1h")}
     columns = {name: compute(tape, frame, name, parameters=parameters) for name, frame in frames.items()}
 
     module = uncompiled(monkeypatch)
     honest, maps = module.sweep, []
 
-    def watched(mass: np.ndarray, scale: np.ndarray, total: np.ndarray, edge: np.ndarray, *rest: Any) -> None:
-        price, side = rest[0], rest[1]
-        maps.append((side, price, (mass[side] * scale[side][:, None]).sum(axis=0) * price))
-        honest(mass, scale, total, edge, *rest)
+    def watched(book: kernels.BookArrays, grid: kernels.Grid, side: int, *rest: Any) -> None:
+        held = (book.mass[side] * book.scale[side][:, None]).sum(axis=0)
+        maps.append((side, grid.price, held * grid.price))
+        honest(book, grid, side, *rest)
 
     monkeypatch.setattr(module, "sweep", watched)
-    fold = Fold(plan(tape), parameters, reach)
+    fold = Fold(plan(tape), parameters, distances)
     swept = np.zeros((192, 2))
     steps_of_walks = 0
     for i in range(192):
@@ -173,7 +173,7 @@ def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: p
             continue
         bar = {name: float(tape.bars[name][i]) for name in ("open", "high", "low", "close")}
         for side in range(2):
-            nearest = int(reach.near[side].min())
+            nearest = int(distances.nearest[side].min())
             steps = [(bar["low"], bar["high"], 0.0)]
             if len(spread(bar["low"], bar["high"])) > nearest:
                 steps = walk(bar, nearest - 1)
@@ -200,7 +200,7 @@ def test_levels_are_read_after_the_candles_own_bars() -> None:
     tape = as_tape(market())
     out = compute(tape)
     parameters = liqmap.Parameters()
-    fold = Fold(plan(tape), parameters, reach_of(parameters, PAIR))
+    fold = Fold(plan(tape), parameters, distances_of(parameters, PAIR))
     for row in (3, 100, 431, ROWS - 1):
         fold.to(row + 1)
         assert fold.book is not None

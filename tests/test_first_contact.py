@@ -142,7 +142,7 @@ def _changed(**changes: Any) -> dict[str, Any]:
         ("binance: label of open interest (archive)", "archive", metrics_zip("00:05:00"), "the end of the period"),
         ("binance: label of open interest (archive)", "archive", 404, "no metrics file"),
         ("okx: liquidation-orders by REST", "/api/v5/public/liquidation-orders", {"code": "50015", "msg": "gone"}, "50015"),
-        ("okx: unit of open interest", "/api/v5/public/instruments", {"data": [{"ctVal": "0.1"}]}, "0.1 as the instrument"),
+        ("okx: unit of open interest", "/api/v5/public/instruments", {"data": [{"ctVal": "0.1"}]}, "0.1 in its specification"),
         ("binance: clock", "/fapi/v1/time", 451, "451"),
         ("binance: clock", "/fapi/v1/time", b"<html>", "web page"),
         ("hyperliquid: sides of open interest", "/info", {"error": 1}, "not as documented"),
@@ -169,11 +169,11 @@ def test_end_labels_and_one_sided_interest_are_told() -> None:
     assert not found["bybit: both sides in open interest"]["ok"]
 
 
-def test_a_print_is_understood() -> None:
+def test_a_print_is_parsed() -> None:
     at = time.time_ns() // 10**6
     order = {"s": "BTCUSDT", "S": "SELL", "ap": "60000", "z": "1", "T": at}
     found = run({**answers(), "print": json.dumps({"e": "forceOrder", "o": order, "st": 1})})
-    assert found["binance: liquidation stream"]["found"] == "connected; 1 prints understood"
+    assert found["binance: liquidation stream"]["found"] == "connected; 1 prints parsed"
 
 
 def test_nobody_answers() -> None:

@@ -19,6 +19,8 @@ from liqsignals import COLUMNS, Signals
 from liqsignals.exchange.server import loopback
 from liqsignals.liqmap import calibration
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 STRATEGIES = ROOT / "user_data" / "strategies"
 PLANTED = ROOT / "tests" / "planted"

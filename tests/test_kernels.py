@@ -13,8 +13,12 @@ from liqsignals import features, liqmap, records
 from liqsignals.clock import HOUR, MINUTE
 from liqsignals.data.tape import Tape
 from liqsignals.liqmap import fold, kernels
-from liqsignals.liqmap.book import STEP, Reach, reach_of
+from liqsignals.liqmap.book import STEP, distances_of
 from liqsignals.liqmap.fold import Fold, plan
+from liqsignals.liqmap.kernels import BookArrays, Distances, Grid, Rates
+from liqsignals.liqmap.kernels.fold import close_out
+from liqsignals.liqmap.kernels.read import smooth
+from liqsignals.liqmap.kernels.shared import bucket_at_or_above
 from liqsignals.liqmap.parameters import Parameters
 
 #: The kernel adds over buckets in the order of the grid and scales classes lazily, the oracle adds with fsum in the
@@ -25,7 +29,7 @@ NAMED = {
     "swept": kernels.SWEPT,
     "opened": kernels.OPENED,
     "closed": kernels.CLOSED,
-    "born": kernels.BORN,
+    "unseen": kernels.UNSEEN,
     "capped": kernels.CAPPED,
     "swept_usd": kernels.SWEPT_USD,
 }
@@ -64,8 +68,8 @@ TAPES = {
 }
 
 
-def folded(tape: Tape, parameters: Parameters, reach: Reach | None = None) -> Fold:
-    return Fold(plan(tape), parameters, reach or reach_of(parameters, tape.pair))
+def folded(tape: Tape, parameters: Parameters, distances: Distances | None = None) -> Fold:
+    return Fold(plan(tape), parameters, distances or distances_of(parameters, tape.pair))
 
 
 def levels(book: liqmap.Book) -> list[dict[int, float]]:
@@ -78,7 +82,7 @@ def assert_close(found: float, wanted: float, unit: float, what: str) -> None:
 
 
 def assert_equals_oracle(tape: Tape, parameters: Parameters) -> None:
-    oracle = Oracle(tape, parameters, reach_of(parameters, tape.pair))
+    oracle = Oracle(tape, parameters, distances_of(parameters, tape.pair))
     fold = folded(tape, parameters)
     bars, interest = tape.bars, tape.open_interest
     assert bars is not None
@@ -92,8 +96,8 @@ def assert_equals_oracle(tape: Tape, parameters: Parameters) -> None:
         assert (fold.book is not None) == oracle.running
         if fold.book is None:
             continue
-        # Where more is turned over than is open, what stands and what is born are differences of turnovers.
-        turned = max(turned, parameters.theta * float(bars["volume"][i]))
+        # Where more is turned over than is open, what stands and what is unseen are differences of turnovers.
+        turned = max(turned, parameters.turnover * float(bars["volume"][i]))
         interest_now = oracle.interest[oracle.known][2]
         unit = max(interest_now, turned)
         for side in range(2):
@@ -126,7 +130,7 @@ def test_kernel_equals_oracle(**tape: float) -> None:
 
 @pytest.mark.parametrize(("period", "bars"), [("5m", 24), ("1h", 52)])
 def test_kernel_equals_oracle_with_the_prior(period: str, bars: int) -> None:
-    assert_equals_oracle(small(3, bars, period, 0.004, 0, 0, 0, 1.0), Parameters(theta=0.02))
+    assert_equals_oracle(small(3, bars, period, 0.004, 0, 0, 0, 1.0), Parameters(turnover=0.02))
 
 
 def check_conservation(fold: Fold, tape: Tape) -> int:
@@ -147,7 +151,7 @@ def check_conservation(fold: Fold, tape: Tape) -> int:
         assert (book.stock >= 0).all(), f"bar {i}: a negative remainder"
         total = book.levels().sum(axis=1) + book.stock.sum(axis=1)
         known = float(interest["base"][newest[i]])
-        # Born is gross less net opening: where all levels live, a difference of equal numbers.
+        # Unseen is gross less net opening: where all levels live, a difference of equal numbers.
         assert (flow >= -1e-12 * known).all(), f"bar {i}: a negative flow"
         # Tolerance: round-off of sums over the grid.
         if i not in starts:
@@ -172,7 +176,7 @@ def check_conservation(fold: Fold, tape: Tape) -> int:
 def test_long_equals_short_equals_open_interest(**tape: float) -> None:
     made = small(**tape)  # type: ignore[arg-type]
     runs = made.open_interest["known_at"][0] <= made.bars["known_at"][-1]
-    for parameters in (NARROW, Parameters(theta=0.3)):
+    for parameters in (NARROW, Parameters(turnover=0.3)):
         assert (check_conservation(folded(made, parameters), made) > 0) == runs
 
 
@@ -218,14 +222,14 @@ def test_a_sweep_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
         check_conservation(folded(tape, NARROW), tape)
 
 
-def symmetric(reach: Reach) -> Reach:
+def symmetric(distances: Distances) -> Distances:
     """Both sides with the short side's log distances."""
-    share, cum = reach.share.copy(), reach.cum.copy()
-    for k, cells in enumerate(reach.count[1]):
+    share, cumulative = distances.share.copy(), distances.cumulative.copy()
+    for k, cells in enumerate(distances.cells[1]):
         share[0, k] = 0.0
-        share[0, k, :cells] = reach.share[1, k, :cells][::-1]
-        cum[0, k] = reach.cum[1, k]
-    return Reach(share, cum, np.stack([reach.near[1]] * 2), np.stack([reach.count[1]] * 2))
+        share[0, k, :cells] = distances.share[1, k, :cells][::-1]
+        cumulative[0, k] = distances.cumulative[1, k]
+    return Distances(share, cumulative, np.stack([distances.nearest[1]] * 2), np.stack([distances.cells[1]] * 2))
 
 
 @given(seed=st.integers(0, 1000), period=st.sampled_from(["5m", "1h"]))
@@ -237,8 +241,8 @@ def test_mirror_symmetry(seed: int, period: str) -> None:
     bars = tape.bars.copy()
     for name, mirror in (("open", "open"), ("close", "close"), ("low", "high"), ("high", "low")):
         bars[name] = around / tape.bars[mirror]
-    reach = symmetric(reach_of(NARROW, PAIR))
-    one, other = folded(tape, NARROW, reach), folded(replace(tape, bars=bars), NARROW, reach)
+    distances = symmetric(distances_of(NARROW, PAIR))
+    one, other = folded(tape, NARROW, distances), folded(replace(tape, bars=bars), NARROW, distances)
     one.to(80)
     other.to(80)
     assert one.book is not None
@@ -257,7 +261,7 @@ def test_mirror_symmetry(seed: int, period: str) -> None:
 
 @given(seed=st.integers(0, 1000), cells=st.sampled_from([-9000, -17, 1, 400, 12_345]))
 def test_scale_equivariance(seed: int, cells: int) -> None:
-    """All prices times exp(STEP x whole cells): prices and USD scale, shares and distances stay (same Reach)."""
+    """All prices times exp(STEP x whole cells): prices and USD scale, shares and distances stay (same Distances)."""
     tape = small(seed, 80, "5m", 0.003, 0, 0, 0, 1.0)
     factor = float(np.exp(STEP * cells))
     bars = tape.bars.copy()
@@ -296,7 +300,7 @@ def test_bucket_at_or_above(value: float, at: int) -> None:
     origin = 1000
     price = np.exp((np.arange(origin, origin + 600) + 0.5) * STEP)
     for x in (value, float(price[min(max(at, 0), 599)]), float(np.exp((origin + at) * STEP))):
-        assert kernels.bucket_at_or_above(price, x, origin, STEP) == np.searchsorted(price, x)
+        assert bucket_at_or_above(Grid(price, origin, STEP), x) == np.searchsorted(price, x)
 
 
 @given(
@@ -313,8 +317,9 @@ def test_closing_takes_by_hazard_and_never_more_than_stands(
     mass[1] = 7.0
     scale, total, stock = np.ones((2, 3)), mass.sum(axis=2), np.array([stands[3:], [7.0, 7.0]])
     amount = part * sum(stands)
-    scratch = np.empty((4, 5))
-    kernels.close_out(mass, scale, total, stock, np.array(hazard), np.array([0.5, 1.0]), 0, amount, scratch)
+    book = BookArrays(mass, scale, total, stock, np.zeros(2, np.int64), np.zeros(2), np.zeros(2))
+    rates = Rates(np.zeros(3), 1.0, np.array(hazard), np.array([0.5, 1.0]), 0.0)
+    close_out(book, rates, 0, amount, np.empty((3, 5)))
     share = shares_closed(stands, [*hazard, 0.5, 1.0], amount)
     left = [s * (1 - c) for s, c in zip(stands, share, strict=True)]
     # The last class to close whole is a difference of sums: absolute round-off of the amount.
@@ -329,9 +334,11 @@ def test_levels_survive_the_rescaling_of_their_class() -> None:
     mass = np.zeros((2, 1, 3))
     mass[0, 0] = [1.0, 2.0, 4.0]
     scale, total, stock = np.ones((2, 1)), mass.sum(axis=2), np.zeros((2, 2))
+    book = BookArrays(mass, scale, total, stock, np.zeros(2, np.int64), np.zeros(2), np.zeros(2))
+    rates = Rates(np.zeros(1), 1.0, np.ones(1), np.ones(2), 0.0)
     for _ in range(400):
         stands = float(total[0, 0] * scale[0, 0])
-        kernels.close_out(mass, scale, total, stock, np.ones(1), np.ones(2), 0, 0.5 * stands, np.empty((3, 3)))
+        close_out(book, rates, 0, 0.5 * stands, np.empty((3, 3)))
     np.testing.assert_allclose(mass[0, 0] * scale[0, 0], np.array([1.0, 2.0, 4.0]) * 0.5**400, rtol=1e-12)
     assert scale[0, 0] > 1e-100
 
@@ -339,7 +346,7 @@ def test_levels_survive_the_rescaling_of_their_class() -> None:
 def test_smoothing_is_a_convolution() -> None:
     usd = np.random.default_rng(0).lognormal(0, 2, 60)
     out = np.empty(60)
-    kernels.smooth(usd, 60, 5, 0, 60, out)
+    smooth(usd, 60, 5, 0, 60, out)
     weights = 1 - np.abs(np.arange(-4, 5)) / 5
     np.testing.assert_allclose(out, np.convolve(usd, weights, "same"), rtol=1e-12)
 
@@ -357,21 +364,23 @@ def test_a_change_during_a_hole_in_open_interest_enters_over_its_bars() -> None:
     for name in ("open", "high", "low", "close"):
         bars[name] = np.where(np.arange(60) < 20, first, second)
     made = replace(tape, bars=bars, open_interest=interest)
-    parameters = replace(NARROW, theta=0.0)
+    parameters = replace(NARROW, turnover=0.0)
     fold = folded(made, parameters)
-    reach = reach_of(parameters, PAIR)
+    distances = distances_of(parameters, PAIR)
     fold.to(32)
     assert fold.book is not None
     assert fold.book.levels().sum() == 0.0
     fold.to(33)  # snapshot 30 closes with bar 30 and is known 2 bars later
     stood = levels(fold.book)[1]
-    lowest = 22_000 + int(reach.near[1].min())
+    lowest = 22_000 + int(distances.nearest[1].min())
     share = bars["volume"][10:20].sum() / bars["volume"][10:31].sum()
     wanted = np.zeros(200)
     for k, mix in enumerate(parameters.mix[:-1]):
-        for j in range(int(reach.count[1, k])):
+        for j in range(int(distances.cells[1, k])):
             for start, part in ((22_000, share), (22_003, 1 - share)):
-                wanted[start + int(reach.near[1, k]) + j - lowest] += 500.0 * mix * part * reach.share[1, k, j]
+                wanted[start + int(distances.nearest[1, k]) + j - lowest] += (
+                    500.0 * mix * part * distances.share[1, k, j]
+                )
     for b in range(200):
         assert stood.get(lowest + b, 0.0) == pytest.approx(wanted[b], rel=RELATIVE, abs=1e-9)
 

@@ -148,10 +148,10 @@ def test_an_hour_without_a_print_is_not_a_quiet_hour(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "no unit": ("t.csv", COINALYZE, None, ["l and s do not say", "--unit usd"]),
-    "other unit": ("t.parquet", OURS, "base", ["count usd", "--unit says base", "leave it out"]),
+    "no unit": ("t.csv", COINALYZE, None, ["l and s do not name their unit", "--unit usd"]),
+    "other unit": ("t.parquet", OURS, "base", ["are in usd", "--unit is base", "leave it out"]),
     "unknown unit": ("t.parquet", OURS, "btc", ["--unit btc", "usd or base"]),
-    "coins without candles": ("t.csv", COINALYZE, "base", ["counts coins", "without candles"]),
+    "coins without candles": ("t.csv", COINALYZE, "base", ["is in coins", "without candles"]),
     "no columns": ("t.csv", table(date=ISO, volume=LONG), None, ["no columns of long and short", "date, volume"]),
     "two pairs": (
         "t.csv",
@@ -172,12 +172,12 @@ REFUSED = {
         None,
         ["row 4", "no time zone", "2026-01-31T12:00:00Z"],
     ),
-    "no time at all": ("t.csv", table(date=["soonZ"] * N, long=LONG, short=SHORT), "usd", ["no time"]),
+    "no time at all": ("t.csv", table(date=["soonZ"] * N, long=LONG, short=SHORT), "usd", ["not a time"]),
     "mixed epochs": (
         "t.csv",
         COINALYZE.assign(t=np.where(np.arange(N) < 3, HOURS // 10**6, HOURS // 10**9)),
         "usd",
-        ["column 't'", "no epoch in s, ms, us or ns throughout"],
+        ["column 't'", "not an epoch in s, ms, us or ns throughout"],
     ),
     "missing time": ("t.parquet", OURS.assign(date=OURS["date"].where(OURS.index != 2)), None, ["row 2", "no date"]),
     "negative": ("t.csv", COINGLASS.assign(short_liquidation_usd=-SHORT), None, ["row 0", "at least 0", "split it"]),
@@ -185,7 +185,7 @@ REFUSED = {
         "t.csv",
         OURS.assign(date=ISO, liq_long_usd=["n/k", *LONG[1:]]),
         None,
-        ["row 0", "'n/k' is no number"],
+        ["row 0", "'n/k' is not a number"],
     ),
     "half hours": ("t.csv", COINALYZE.assign(t=HOURS // 10**9 + 1800), "usd", ["row 0", "not at a full hour", "1h"]),
     "twice": (
@@ -228,8 +228,8 @@ def test_refusals_name_the_file_the_row_and_the_way_out(tmp_path: Path, why: str
     [
         (json.dumps({"code": "40001", "msg": "API key missing.", "data": None}), "API key missing."),
         (json.dumps([{"symbol": "A", "history": []}, {"symbol": "B", "history": []}]), "several symbols (A, B)"),
-        (json.dumps({"rows": 1}), "no list of rows"),
-        (json.dumps([1, 2]), "no list of rows"),
+        (json.dumps({"rows": 1}), "not a list of rows"),
+        (json.dumps([1, 2]), "not a list of rows"),
         ("<html>", "h.json"),
     ],
     ids=["vendor's error", "two symbols", "no rows", "numbers", "html"],
@@ -272,5 +272,5 @@ def test_coins_without_candles_of_their_span_are_refused(tmp_path: Path) -> None
             "liq_short_base": [1.0, 2.0],
         }
     ).to_csv(path, index=False)
-    with pytest.raises(InputError, match=r"none of its hours .* has its candles of BTC/USDT:USDT"):
+    with pytest.raises(InputError, match=r"none of its hours .* has all candles of BTC/USDT:USDT"):
         liquidations.read(path, as_tape(make_market(1)))

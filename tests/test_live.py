@@ -117,7 +117,7 @@ def first_missing(whole: Market) -> float:
 
 
 def walk(datadir: Path, calls: list[Call]) -> Signals:
-    """Make the calls, and compare each with one computation over all that was heard, without a memo."""
+    """Make the calls, and compare each with one computation over all that was heard, without a state."""
     bot, heard, row = Signals(datadir), Heard(market().upto(market().candles["date"].iloc[DISK])), FIRST
     for call in calls:
         row = min(max(row + call.step, 300), ROWS - 1)
@@ -142,6 +142,7 @@ def datadir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_datadir(tmp_path_factory.mktemp("live"), market().upto(market().candles["date"].iloc[DISK]))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(calls=st.lists(CALLS, min_size=4, max_size=12))
 def test_any_order_of_calls_gives_the_bits_of_one_computation_over_all_that_was_heard(
@@ -164,7 +165,7 @@ def test_what_a_checkpoint_stands_for_is_neither_kept_nor_read_again(
     monkeypatch.setattr(fold, "plan", lambda tape: plans.append(len(tape.bars)) or plan(tape))
     kept = bot.market(PAIR)
     assert kept is not None
-    held = [kept.disk.bars, kept.disk.open_interest, kept.memos["5m"].bars, kept.memos["5m"].interest]
+    held = [kept.disk.bars, kept.disk.open_interest, kept.states["5m"].bars, kept.states["5m"].interest]
     assert [k.base is None and len(k) < 250 for k in held if k is not None] == [True] * 4
     candles, frames = answers(FIRST + 4, steady(1)[0])
     bot.attach(candles[-150:], PAIR, "5m", dp=FakeProvider(frames))
@@ -193,6 +194,7 @@ def test_frames_of_two_timeframes_in_turn_have_a_checkpoint_each(
     assert max(folded) < 400
 
 
+@pytest.mark.slow
 def test_live_rows_older_than_the_limit_are_let_go(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "KEPT", DAY // 4)
     bot = walk(datadir, steady(250, length=60, shown=65))
@@ -237,6 +239,6 @@ def _refuse(*args: Any, **options: Any) -> None:
 def test_a_tape_without_its_past_is_not_read(datadir: Path) -> None:
     tape = as_tape(market())
     at, closes = decisions(market().candles[-50:])
-    with pytest.raises(RuntimeError, match="no memo stands for"):
-        features.compute(tape.later(int(at[-100:][0])), at, closes, duration_ns("5m"), memo=liqmap.Memo())
+    with pytest.raises(RuntimeError, match="no state stands for"):
+        features.compute(tape.later(int(at[-100:][0])), at, closes, duration_ns("5m"), state=liqmap.FoldState())
     assert np.isfinite(features.compute(tape, at, closes, duration_ns("5m"))["liq_imbalance"]).all()

@@ -11,6 +11,14 @@ import pytest
 
 from liqsignals.errors import InputError
 from liqsignals.simulation import market as sim
+from liqsignals.simulation.parameters import SPECS, bracket_table
+from liqsignals.simulation.price import impact
+from liqsignals.simulation.scale import scale_of
+from liqsignals.simulation.state import DEP, NF, PERM, TL
+from liqsignals.simulation.traders import liquidation_price
+from liqsignals.simulation.truth import BUCKET
+
+pytestmark = pytest.mark.slow
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 DAYS = 12
@@ -68,7 +76,7 @@ def test_long_equals_short_equals_open_interest(pair: sim.PairMarket) -> None:
 
 
 def test_true_levels_are_on_their_side_and_no_more_than_what_stands(pair: sim.PairMarket) -> None:
-    levels, half = pair.levels, sim.BUCKET / 2
+    levels, half = pair.levels, BUCKET / 2
     close = pair.candles.set_index(pair.candles["date"] + pd.Timedelta(minutes=5))["close"]
     price = close.reindex(levels["date"]).to_numpy()
     assert not np.isnan(price).any()
@@ -76,7 +84,7 @@ def test_true_levels_are_on_their_side_and_no_more_than_what_stands(pair: sim.Pa
     # the price of a level is its bucket's centre: up to half a bucket from the true one
     assert (centre[levels["long_base"] > 0] <= (price * np.exp(half))[levels["long_base"] > 0]).all()
     assert (centre[levels["short_base"] > 0] >= (price * np.exp(-half))[levels["short_base"] > 0]).all()
-    index = np.log(centre) / sim.BUCKET - 0.5
+    index = np.log(centre) / BUCKET - 0.5
     np.testing.assert_allclose(index, np.rint(index), atol=1e-6)
     sums = levels.groupby("date")[["long_base", "short_base"]].sum()
     t = pair.totals.set_index("date") / 1000
@@ -104,9 +112,9 @@ def test_a_textbook_distance_is_the_minority(pair: sim.PairMarket) -> None:
 @pytest.mark.parametrize("side", [1, -1])
 @pytest.mark.parametrize("base", [0.5, 5.0, 50.0, 700.0])
 def test_liquidation_price_is_where_equity_meets_maintenance(side: int, base: float) -> None:
-    entry, brackets = 90_000.0, sim._brackets()
+    entry, brackets = 90_000.0, bracket_table()
     margin = entry * base / 8.0
-    level = sim._liquidation_price(side, entry, base, margin, brackets)
+    level = liquidation_price(side, entry, base, margin, brackets)
     k = np.searchsorted(brackets[:, 0], entry * base)
     equity = margin + side * base * (level - entry)
     assert equity == pytest.approx(brackets[k, 1] * base * level - brackets[k, 3], rel=1e-9)
@@ -114,7 +122,7 @@ def test_liquidation_price_is_where_equity_meets_maintenance(side: int, base: fl
 
 
 def test_maintenance_margin_is_continuous_over_brackets() -> None:
-    b = sim._brackets()
+    b = bracket_table()
     for k in range(len(b) - 1):
         top = b[k, 0]
         assert b[k, 1] * top - b[k, 3] == pytest.approx(b[k + 1, 1] * top - b[k + 1, 3])
@@ -193,16 +201,16 @@ def test_liquidations_move_the_price_more_than_normal_flow_and_revert_more() -> 
     a = sim.simulate(**args).pairs[BTC]  # type: ignore[arg-type]
     b = sim.simulate(**args, parameters=replace(p, impact_liquidation=0.0)).pairs[BTC]  # type: ignore[arg-type]
     assert not np.array_equal(a.candles["close"], b.candles["close"])
-    k = sim._kernel_parameters(p, sim._SPECS["BTC"])
-    f = np.zeros(sim._NF)
-    f[sim._DEP] = 1.0
+    k = scale_of(p, SPECS["BTC"])
+    f = np.zeros(NF)
+    f[DEP] = 1.0
     lots = 1e-4 * k.volume_day
-    first = sim._impact(f, k, -lots, k.c_liq, k.t_liq, True)
+    first = impact(f, k, -lots, k.c_liq, k.t_liq, True)
     assert first == pytest.approx(-1e-4 * p.impact_liquidation)
-    assert f[sim._PERM] + f[sim._TL] == pytest.approx(first)
-    assert f[sim._TL] == pytest.approx(p.transient_liquidation * first)
-    f[sim._TL] = -2.0 * p.impact_saturation
-    assert sim._impact(f, k, -lots, k.c_liq, k.t_liq, True) == pytest.approx(first / 5.0)
+    assert f[PERM] + f[TL] == pytest.approx(first)
+    assert f[TL] == pytest.approx(p.transient_liquidation * first)
+    f[TL] = -2.0 * p.impact_saturation
+    assert impact(f, k, -lots, k.c_liq, k.t_liq, True) == pytest.approx(first / 5.0)
 
 
 def test_pairs_are_correlated_but_different(market: sim.Market) -> None:

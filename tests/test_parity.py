@@ -16,6 +16,8 @@ from liqsignals.errors import InputError
 from liqsignals.replay import parity
 from liqsignals.replay.bot import Session, Trade
 
+pytestmark = pytest.mark.slow
+
 
 def span(datadir: Path, strategy: str, start: str, stop: str) -> parity.Span:
     return parity.Span(

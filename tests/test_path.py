@@ -16,13 +16,14 @@ from liqsignals import features, liqmap, records
 from liqsignals.clock import HOUR, MINUTE
 from liqsignals.data.tape import Tape
 from liqsignals.liqmap import kernels
-from liqsignals.liqmap.book import STEP, Reach
+from liqsignals.liqmap.book import STEP
 from liqsignals.liqmap.fold import Fold
+from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import LeverageClass, Parameters
 
 #: One class, half of what is opened, its levels ten buckets from the entry, on either side.
-ONE = Parameters((LeverageClass(60, 70, 1.0, 20_000),), remainder=0.5, theta=1.0)
-TEN = Reach(np.ones((2, 1, 1)), np.array([[[0.0, 1.0]]] * 2), np.full((2, 1), 10), np.full((2, 1), 1))
+ONE = Parameters((LeverageClass(60, 70, 1.0, 20_000),), remainder=0.5, turnover=1.0)
+TEN = Distances(np.ones((2, 1, 1)), np.array([[[0.0, 1.0]]] * 2), np.full((2, 1), 10), np.full((2, 1), 1))
 VOLUME = 100.0
 HELD = 10_000.0
 
@@ -223,7 +224,7 @@ def test_classes_add_up_to_what_was_swept() -> None:
 def test_classes_are_swept_as_the_oracle_says() -> None:
     tape = small(5, 60, "5m", 0.006, 0, 0, 0, 1.0)
     fold = by_class(tape, NARROW)
-    oracle = Oracle(tape, NARROW, liqmap.reach_of(NARROW, PAIR))
+    oracle = Oracle(tape, NARROW, liqmap.distances_of(NARROW, PAIR))
     for i in range(60):
         oracle.step()
         if oracle.running and all(oracle.by_class):

@@ -18,8 +18,9 @@ from websockets.asyncio.server import ServerConnection
 
 from liqsignals import records
 from liqsignals.clock import DAY, SECOND
-from liqsignals.collect import feeds, publish, recorder
-from liqsignals.collect.recorder import Recorder, Rhythm
+from liqsignals.collect import capture, feeds, publish
+from liqsignals.collect.publish import Publication
+from liqsignals.collect.recorder import Recorder, Rhythm, record
 from liqsignals.data import rawlog, store
 from liqsignals.data.coverage import coverage
 from liqsignals.errors import InputError
@@ -53,7 +54,7 @@ def recording(
             if parse is not None:
                 stream = replace(stream, parse=parse)
             recorder = Recorder(extras, [stream], rhythm=rhythm, tell=told.append)
-            recorder._contracts["okx"]["BTC-USDT-SWAP"] = 0.01
+            recorder.publication.contracts["okx"]["BTC-USDT-SWAP"] = 0.01
             task = asyncio.create_task(recorder.run())
             try:
                 await until(lambda: done(recorder) or task.done())
@@ -228,16 +229,16 @@ def test_ten_thousand_in_a_second(tmp_path: Path) -> None:
 
 
 def test_a_burst_waits_for_the_disk_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "WAITING", 100)
+    monkeypatch.setattr(capture, "WAITING", 100)
     most = 0
-    publish = Recorder._publish
+    publish = Publication.publish
 
-    def watched(self: Recorder, batch: Any, upto: int | None) -> None:
+    def watched(self: Publication, batch: Any, upto: int | None) -> None:
         nonlocal most
         most = max(most, sum(map(len, batch.values())))
         publish(self, batch, upto)
 
-    monkeypatch.setattr(Recorder, "_publish", watched)
+    monkeypatch.setattr(Publication, "publish", watched)
     messages = [feed.binance(now_ms(), n) for n in range(3000)]
     recording(tmp_path, sender(messages), lambda r: r.published >= 3000, rhythm=Rhythm(publish=60.0))
     assert most <= 200
@@ -245,7 +246,7 @@ def test_a_burst_waits_for_the_disk_not_in_memory(tmp_path: Path, monkeypatch: p
 
 
 def test_a_full_disk_is_told_and_ends_before_memory_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "HELD", 20_000)
+    monkeypatch.setattr(capture, "HELD", 20_000)
     told: list[str] = []
 
     def full(self: rawlog.RawLog) -> None:
@@ -303,8 +304,8 @@ def test_a_parsers_own_mistake_does_not_end_a_recording(tmp_path: Path) -> None:
 def test_no_sign_of_life_is_written_before_what_it_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (stream,) = feeds.liquidation_streams([PAIR], ["binance"], feeds.URLS)
     recorder = Recorder(tmp_path, [stream])
-    recorder.take("binance", "liquidations", time.time_ns(), feed.binance(now_ms()).encode())
-    recorder._sign(stream, "alive", since=1, until=2)
+    recorder.capture.take("binance", "liquidations", time.time_ns(), feed.binance(now_ms()).encode())
+    recorder.capture.sign(stream, "alive", since=1, until=2)
     flush = rawlog.RawLog.flush
 
     def refusing(self: rawlog.RawLog) -> None:
@@ -314,9 +315,9 @@ def test_no_sign_of_life_is_written_before_what_it_vouches_for(tmp_path: Path, m
 
     with monkeypatch.context() as broken:
         broken.setattr(rawlog.RawLog, "flush", refusing)
-        assert not recorder.flush()
+        assert not recorder.capture.flush()
     assert rawlog.files(tmp_path / "raw" / "binance") == []
-    assert recorder.flush()
+    assert recorder.capture.flush()
     assert len(rawlog.files(tmp_path / "raw" / "binance")) == 2
 
 
@@ -326,7 +327,7 @@ def test_a_revised_value_does_not_replace_what_was_told_first(tmp_path: Path) ->
     label = now_ms() // 300_000 * 300_000 - 600_000
     for amount in ("80000", "90000"):
         row = {"symbol": "BTCUSDT", "sumOpenInterest": amount, "sumOpenInterestValue": "1", "timestamp": label}
-        recorder.take("binance", "open_interest-BTCUSDT", time.time_ns(), json.dumps([row]).encode())
+        recorder.capture.take("binance", "open_interest-BTCUSDT", time.time_ns(), json.dumps([row]).encode())
         asyncio.run(recorder.publish())
     rows = store.read(store.series_dir(tmp_path, "open_interest", "binance", PAIR, "5m"), records.OI_VALUE)
     assert rows["base"].tolist() == [80000.0]
@@ -385,7 +386,7 @@ def test_a_reader_sees_every_row_while_parts_are_folded(tmp_path: Path) -> None:
 
 def test_one_writer(tmp_path: Path) -> None:
     with store.writer(tmp_path, "record"), pytest.raises(InputError, match=r"another liqsignals record.*Way out"):
-        recorder.record(tmp_path, [PAIR], ["binance"])
+        record(tmp_path, [PAIR], ["binance"])
 
 
 def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
@@ -395,14 +396,14 @@ def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
 
     async def main() -> None:
         recorder = Recorder(tmp_path, [stream], polls)
-        recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+        recorder.capture.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
         await recorder.publish()
         assert len(feed.prints(tmp_path, "okx")) == 0
         # Killed before the sizes were told: the next run has the print.
         recorder = Recorder(tmp_path, [stream], polls)
-        recorder.take("okx", "contracts", time.time_ns(), sizes)
-        recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms() + 1, "buy").encode())
-        recorder.flush()
+        recorder.capture.take("okx", "contracts", time.time_ns(), sizes)
+        recorder.capture.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms() + 1, "buy").encode())
+        recorder.capture.flush()
         recorder = Recorder(tmp_path, [stream], polls)
         recorder.recover()
 
@@ -420,7 +421,7 @@ def test_sizes_of_contracts_are_remembered_by_a_run_that_asks_for_nothing(tmp_pa
     log.flush()
     recorder = Recorder(tmp_path, [stream])
     recorder.recover()
-    recorder.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+    recorder.capture.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
     asyncio.run(recorder.publish())
     assert feed.prints(tmp_path, "okx")["base"].tolist() == [0.01]
 
@@ -441,11 +442,11 @@ def test_a_venue_is_recorded_by_its_declaration_alone(tmp_path: Path, monkeypatc
         ("venue", "estimate-BTC-USDT-SWAP"),
     ]
     recorder = Recorder(tmp_path, [stream], polls)
-    recorder.take("venue", "forced", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+    recorder.capture.take("venue", "forced", time.time_ns(), feed.okx(now_ms(), "sell").encode())
     asyncio.run(recorder.publish())
     assert len(feed.prints(tmp_path, "venue")) == 0
     told = b'{"code":"0","data":[{"instId":"BTC-USDT-SWAP","ctType":"linear","ctVal":"0.01","ctMult":"1"}]}'
-    recorder.take("venue", "sizes", time.time_ns(), told)
+    recorder.capture.take("venue", "sizes", time.time_ns(), told)
     asyncio.run(recorder.publish())
     assert feed.prints(tmp_path, "venue")["base"].tolist() == [0.01]
 

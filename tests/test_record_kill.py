@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import feed
+import pytest
 from kill_record import kill_many
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_few_kills(tmp_path: Path) -> None:

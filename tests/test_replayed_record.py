@@ -20,7 +20,7 @@ from feed import until
 
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, SECOND, iso
-from liqsignals.collect import feeds, fetch, publish, recorder
+from liqsignals.collect import ask, capture, feeds, fetch, listen, publish, recorder
 from liqsignals.collect.recorder import Recorder, Rhythm
 from liqsignals.data import coverage, rawlog, store
 from liqsignals.errors import InputError
@@ -28,6 +28,8 @@ from liqsignals.exchange.archive import Archive
 from liqsignals.exchange.endpoints import LoopbackExchange
 from liqsignals.exchange.server import serve
 from liqsignals.replay.clock import faketime_library
+
+pytestmark = pytest.mark.slow
 
 BEGIN = START + 2 * DAY
 
@@ -64,9 +66,10 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     told = SimpleNamespace(time_ns=lambda: clock.ns, time=lambda: clock.ns / SECOND, monotonic=time.monotonic)
-    for module in (recorder, fetch, rawlog):
+    for module in (ask, capture, fetch, listen, publish, rawlog, recorder):
         monkeypatch.setattr(module, "time", told)
-    monkeypatch.setattr(recorder, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
+    for module in (ask, listen, recorder):
+        monkeypatch.setattr(module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
     return clock
 
 
@@ -136,7 +139,7 @@ async def run(folder: Path, port: int, clock: Clock, stop: int, datadir: Path) -
     task = asyncio.create_task(recorder.run())
 
     def newest(channel: str) -> int:
-        return recorder._newest.get(("binance", channel), 0)
+        return recorder.publication.newest.get(("binance", channel), 0)
 
     def taken() -> bool:
         assert not task.done(), task

@@ -21,6 +21,8 @@ from liqsignals.data.tape import read_tape
 from liqsignals.simulation.market import write_market
 from liqsignals.venues import BINANCE_FLIP
 
+pytestmark = pytest.mark.slow
+
 PAIR = "BTC/USDT:USDT"
 STEM = "BTC_USDT_USDT"
 DAYS = 17
@@ -95,7 +97,7 @@ def recorded(whole: Path, datadir: Path, start: int, stop: int, *, every: int) -
                 (now + 90 * 10**9, rates(ns(funding["date"])[paid], funding["funding_rate"].to_numpy()[paid]))
             ],
         }  # fmt: skip
-        recorder._publish(batch, None)
+        recorder.publication.publish(batch, None)
     assert recorder.unparsed == 0
 
 

@@ -1,4 +1,4 @@
-"""Batch, slice and live are the same call: any slice, any chunking, any order, memo or none: the same bits (law 4)."""
+"""Batch, slice and live are the same call: any slice, any chunking, any order, state or none: the same bits (law 4)."""
 
 from dataclasses import replace
 from functools import cache
@@ -58,31 +58,31 @@ def datadir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     timeframe=st.sampled_from(["5m", "15m"]),
     slices=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8),
 )
-def test_a_memo_changes_no_bit_whatever_the_order_of_views(timeframe: str, slices: list[tuple[float, float]]) -> None:
+def test_a_state_changes_no_bit_whatever_the_order_of_views(timeframe: str, slices: list[tuple[float, float]]) -> None:
     """The view may go back in time: full and cut runs of lookahead-analysis share one process."""
     tape, at, closes, full = whole(timeframe)
-    memo = liqmap.Memo()
+    state = liqmap.FoldState()
     for ends in slices:
         first, last = sorted(round(part * (len(at) - 1)) for part in ends)
         rows = slice(first, last + 1)
-        found = features.compute(tape, at[rows], closes[rows], duration_ns(timeframe), NARROW, memo)
+        found = features.compute(tape, at[rows], closes[rows], duration_ns(timeframe), NARROW, state)
         assert_same_bits(found, {name: column[rows] for name, column in full.items()})
 
 
-@given(cuts=st.lists(st.integers(1, ROWS - 13), max_size=12), with_memo=st.booleans())
-def test_any_chunking_gives_the_same_bits(cuts: list[int], with_memo: bool) -> None:
+@given(cuts=st.lists(st.integers(1, ROWS - 13), max_size=12), with_state=st.booleans())
+def test_any_chunking_gives_the_same_bits(cuts: list[int], with_state: bool) -> None:
     tape, at, closes, full = whole("5m")
-    memo = liqmap.Memo() if with_memo else None
+    state = liqmap.FoldState() if with_state else None
     edges = [0, *sorted(set(cuts)), len(at)]
-    parts = [features.compute(tape, at[a:z], closes[a:z], FIVE, NARROW, memo) for a, z in pairwise(edges)]
+    parts = [features.compute(tape, at[a:z], closes[a:z], FIVE, NARROW, state) for a, z in pairwise(edges)]
     assert_same_bits({name: np.concatenate([p[name] for p in parts]) for name in full}, full)
 
 
 def test_one_candle_at_a_time_gives_the_same_bits() -> None:
     tape, at, closes, full = whole("5m")
-    memo = liqmap.Memo()
+    state = liqmap.FoldState()
     for row in range(150, 260):  # across the hole in the candles
-        one = features.compute(tape, at[row : row + 1], closes[row : row + 1], FIVE, NARROW, memo)
+        one = features.compute(tape, at[row : row + 1], closes[row : row + 1], FIVE, NARROW, state)
         assert_same_bits(one, {name: column[row : row + 1] for name, column in full.items()})
 
 
@@ -109,8 +109,8 @@ def test_one_object_answers_any_order_of_calls(datadir: Path, slices: list[tuple
     assert_same_bits(signals.attach(coarse, PAIR, "15m"), Signals(datadir).attach(coarse, PAIR, "15m"))
 
 
-def test_a_memo_of_another_past_is_not_used() -> None:
-    """State is resumed only where the tape begins as it did: each field changed alone, the memo kept."""
+def test_a_state_of_another_past_is_not_used() -> None:
+    """State is resumed only where the tape begins as it did: each field changed alone, the state kept."""
     tape, at, closes, _ = whole("5m")
     others: list[Tape] = []
     for name in ("open", "low", "high", "close", "volume"):
@@ -130,22 +130,22 @@ def test_a_memo_of_another_past_is_not_used() -> None:
     others.append(replace(tape, bars=np.delete(tape.bars, 20)))
     others.append(replace(tape, open_interest=tape.open_interest[10:]))
     for other in others:
-        memo = liqmap.Memo()
-        features.compute(tape, at[150:], closes[150:], FIVE, NARROW, memo)
-        found = features.compute(other, at[150:], closes[150:], FIVE, NARROW, memo)
+        state = liqmap.FoldState()
+        features.compute(tape, at[150:], closes[150:], FIVE, NARROW, state)
+        found = features.compute(other, at[150:], closes[150:], FIVE, NARROW, state)
         assert_same_bits(found, features.compute(other, at[150:], closes[150:], FIVE, NARROW))
 
 
-def test_a_memo_of_other_parameters_is_not_used() -> None:
+def test_a_state_of_other_parameters_is_not_used() -> None:
     tape, at, closes, _ = whole("5m")
-    memo = liqmap.Memo()
-    features.compute(tape, at[150:], closes[150:], FIVE, NARROW, memo)
-    other = replace(NARROW, theta=0.1)
-    found = features.compute(tape, at[150:], closes[150:], FIVE, other, memo)
+    state = liqmap.FoldState()
+    features.compute(tape, at[150:], closes[150:], FIVE, NARROW, state)
+    other = replace(NARROW, turnover=0.1)
+    found = features.compute(tape, at[150:], closes[150:], FIVE, other, state)
     assert_same_bits(found, features.compute(tape, at[150:], closes[150:], FIVE, other))
 
 
-def test_a_memo_of_another_level_of_open_interest_is_not_used() -> None:
+def test_a_state_of_another_level_of_open_interest_is_not_used() -> None:
     """All changes alike, the level not: the book starts with the level."""
     made = make_market(0.5, 3)
     interest = made.interest.assign(open_interest_amount=10_000.0 + np.arange(len(made.interest)) % 7)
@@ -154,9 +154,9 @@ def test_a_memo_of_another_level_of_open_interest_is_not_used() -> None:
     other = as_tape(
         replace(made, interest=interest.assign(open_interest_amount=interest["open_interest_amount"] + 4096))
     )
-    memo = liqmap.Memo()
-    features.compute(one, at[80:], closes[80:], FIVE, NARROW, memo)
-    found = features.compute(other, at[80:], closes[80:], FIVE, NARROW, memo)
+    state = liqmap.FoldState()
+    features.compute(one, at[80:], closes[80:], FIVE, NARROW, state)
+    found = features.compute(other, at[80:], closes[80:], FIVE, NARROW, state)
     assert_same_bits(found, features.compute(other, at[80:], closes[80:], FIVE, NARROW))
 
 

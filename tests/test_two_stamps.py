@@ -157,9 +157,12 @@ def test_dates_go_round_in_milliseconds() -> None:
     ("values", "message"),
     [
         (pd.Series(pd.date_range("2026-01-01", periods=2)), r"X: column 'date' is naive .*tz_localize\('UTC'\)"),
-        (pd.Series([1, 2]), r"X: column 'date' is .*int64.*; it must be tz-aware UTC"),
-        (pd.Series(["2026-01-01", "2026-01-02"], dtype=object), r"X: column 'date' is .*object.*; it must be tz-aware"),
-        (pd.Series(["2026-01-01", "2026-01-02"]), r"X: column 'date' is .*str.*; it must be tz-aware"),
+        (pd.Series([1, 2]), "X: column 'date' is of type int64, not a time; it must be tz-aware UTC"),
+        (
+            pd.Series(["2026-01-01", "2026-01-02"], dtype=object),
+            "X: column 'date' is of type object, not a time; it must be tz-aware",
+        ),
+        (pd.Series(["2026-01-01", "2026-01-02"]), "X: column 'date' is of type str, not a time; it must be tz-aware"),
         (pd.Series(pd.DatetimeIndex(["2026-01-01", None], tz="UTC")), r"X: row 1 has no date"),
     ],
 )

@@ -14,7 +14,18 @@ from liqsignals import cli, liqmap
 from liqsignals.clock import DAY, HOUR, duration_ns, iso, to_dates
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
-from liqsignals.evaluation import fit, scores, validate
+from liqsignals.evaluation import (
+    ages,
+    baselines,
+    candle_sizes,
+    cases,
+    fit,
+    intervals,
+    level_lift,
+    scores,
+    true_levels,
+    validate,
+)
 from liqsignals.liqmap import calibration, kernels
 from liqsignals.liqmap.parameters import LeverageClass, Parameters
 
@@ -70,7 +81,7 @@ def swept_of(tape: Tape, parameters: Parameters) -> np.ndarray:
 @pytest.mark.parametrize("period", ["5m", "1h"])
 def test_ages_sum_to_the_map(market: Market, parameters: Parameters, period: str) -> None:
     tape = as_tape(market, period)
-    aged, whole = validate.fold_by_age(tape, parameters), swept_of(tape, parameters)
+    aged, whole = ages.fold_by_age(tape, parameters), swept_of(tape, parameters)
     np.testing.assert_allclose(aged.swept.sum(axis=2), whole, rtol=1e-9, atol=1e-9 * whole.max())
     assert (aged.swept >= 0.0).all()
     assert (aged.swept.sum(axis=(0, 1)) > 0.0)[:3].all()
@@ -78,13 +89,13 @@ def test_ages_sum_to_the_map(market: Market, parameters: Parameters, period: str
 
 def test_ages_sum_to_the_map_across_a_hole(tape: Tape) -> None:
     holed = replace(tape, bars=np.delete(tape.bars, slice(800, 800 + 12 * 100)))
-    aged, whole = validate.fold_by_age(holed, MIX), swept_of(holed, MIX)
+    aged, whole = ages.fold_by_age(holed, MIX), swept_of(holed, MIX)
     np.testing.assert_allclose(aged.swept.sum(axis=2), whole, rtol=1e-9, atol=1e-9 * whole.max())
 
 
 def test_nothing_is_older_than_the_map(tape: Tape) -> None:
     """With all entries before some hour, what is swept then grows older: by hand from the bars' times."""
-    aged = validate.fold_by_age(tape, MIX)
+    aged = ages.fold_by_age(tape, MIX)
     block = (np.arange(len(aged.swept)) * FIVE + START) // (3 * HOUR)
     since = (block - block[0]) * 3
     for age, least in enumerate((0, 3, 12, 72)):
@@ -94,7 +105,7 @@ def test_nothing_is_older_than_the_map(tape: Tape) -> None:
 
 def test_the_books_of_all_ages_are_the_maps_book(tape: Tape) -> None:
     at = START + 6 * DAY
-    held, price = validate.fold_by_age(tape, MIX, [at]).books[at]
+    held, price = ages.fold_by_age(tape, MIX, [at]).books[at]
     fold = liqmap.Fold.of(tape.cut(at), MIX)
     fold.to(len(fold.plan.low))
     assert fold.book is not None
@@ -113,7 +124,7 @@ def test_a_map_scored_against_itself_is_right_and_against_shuffled_hours_is_not(
     assert own["coverage"] == 1.0
     for key in ("rank", "rank_moved", "r2", "dollars"):
         assert told[key] == pytest.approx([1.0, 1.0], abs=1e-9), key
-    test = np.greater_equal(HOURS, validate.split(HOURS, None))
+    test = np.greater_equal(HOURS, cases.split(HOURS, None))
     mixed = real.copy()
     mixed[:, test] = real[:, np.random.default_rng(0).permutation(np.flatnonzero(test))]
     other = validate.validate(tape, HOURS, mixed, fitted(), baselines=False).found["models"]["map"]
@@ -147,11 +158,11 @@ def test_planted_levels_have_lift(tape: Tape) -> None:
 def test_lift_by_hand() -> None:
     weight, ranking = np.zeros(50), np.arange(50.0)
     weight[48] = 1.0
-    assert validate._lift(weight, ranking) == 10.0
-    assert validate._lift(weight, -ranking) == 0.0
-    assert validate._lift(np.ones(50), ranking) == pytest.approx(1.0)
-    assert np.isnan(validate._lift(np.zeros(50), ranking))
-    assert np.isnan(validate._lift(np.ones(9), np.arange(9.0)))
+    assert level_lift.lift(weight, ranking) == 10.0
+    assert level_lift.lift(weight, -ranking) == 0.0
+    assert level_lift.lift(np.ones(50), ranking) == pytest.approx(1.0)
+    assert np.isnan(level_lift.lift(np.zeros(50), ranking))
+    assert np.isnan(level_lift.lift(np.ones(9), np.arange(9.0)))
 
 
 def test_liquidations_are_placed_where_an_hour_is_the_first(tape: Tape) -> None:
@@ -160,19 +171,19 @@ def test_liquidations_are_placed_where_an_hour_is_the_first(tape: Tape) -> None:
         bars[name] = 100.0
     first = 12 * 100
     bars["low"][first + 3], bars["low"][first + 14], bars["low"][first + 26] = 98.0, 99.0, 97.0
-    case = validate.Case(
+    case = cases.Case(
         replace(tape, bars=bars), HOURS[:120], np.zeros((2, 120)), np.zeros((2, 120)), np.zeros((2, 120), bool),
         np.ones(120, bool),
     )  # fmt: skip
     case.real[0, 100:103] = 8.0, 5.0, 6.0
     levels = np.array([96.5, 97.5, 98.5, 99.5])
-    placed = validate._placed(case, 0, np.arange(100, 103), levels)
+    placed = level_lift.placed_on(case, 0, np.arange(100, 103), levels)
     # The second hour only comes back to where the first was: its 5 USD have no place.
     assert placed.tolist() == [0.0, 6.0, 4.0, 4.0]
 
 
 def test_hours_that_reach_prices_anew(tape: Tape, market: Market) -> None:
-    found = validate._anew(tape, HOURS)
+    found = cases.reached_anew(tape, HOURS)
     low, high = (market.candles[c].to_numpy() for c in ("low", "high"))
     for i in range(len(HOURS)):
         a = 12 * i
@@ -187,7 +198,7 @@ def test_hours_that_reach_prices_anew(tape: Tape, market: Market) -> None:
 @pytest.mark.parametrize("size", ["15m", "1h"])
 def test_coarser_candles_are_the_resampled_ones(market: Market, tape: Tape, size: str) -> None:
     gone = market.candles.drop(index=[100, 101, 102, 700])
-    coarse = validate.coarser(as_tape(replace(market, candles=gone)), duration_ns(size))
+    coarse = candle_sizes.coarser(as_tape(replace(market, candles=gone)), duration_ns(size))
     expected = resampled(gone, size)
     assert coarse.bar_ns == duration_ns(size)
     assert np.array_equal(coarse.bars["event_time"], ns(expected["date"]) + duration_ns(size))
@@ -196,17 +207,17 @@ def test_coarser_candles_are_the_resampled_ones(market: Market, tape: Tape, size
         assert np.array_equal(coarse.bars[name], expected[name])
     np.testing.assert_allclose(coarse.bars["volume"], expected["volume"], rtol=1e-12)
     with pytest.raises(InputError, match="--candles 7m"):
-        validate.coarser(tape, duration_ns("7m"))
+        candle_sizes.coarser(tape, duration_ns("7m"))
 
 
 def test_hourly_interest_is_known_as_late_as_hourly_rows(market: Market, tape: Tape) -> None:
-    hourly, file = validate.hourly_interest(tape), as_tape(market, "1h")
+    hourly, file = candle_sizes.hourly_interest(tape), as_tape(market, "1h")
     assert hourly.period_ns == file.period_ns
     assert np.array_equal(hourly.open_interest, file.open_interest)
 
 
 def test_baselines_see_nothing_after_the_hour(tape: Tape) -> None:
-    names, table = validate.features(tape, HOURS)
+    names, table = baselines.features(tape, HOURS)
     assert len(names) == table.shape[1] == len(set(names))
     cut = START + 8 * DAY
     before = np.less_equal(HOURS + HOUR, cut)
@@ -215,18 +226,18 @@ def test_baselines_see_nothing_after_the_hour(tape: Tape) -> None:
         tape, bars=tape.bars[tape.bars["event_time"] <= cut],
         open_interest=tape.open_interest[tape.open_interest["event_time"] <= cut],
     )  # fmt: skip
-    _, then = validate.features(past, HOURS)
+    _, then = baselines.features(past, HOURS)
     assert np.array_equal(table[before], then[before], equal_nan=True)
     assert np.isfinite(table[100:]).all()
 
 
 def test_trees_learn_only_before_the_split(tape: Tape) -> None:
     real = planted(tape)
-    case = validate.case(tape, HOURS, real, START + 8 * DAY)
-    _, table = validate.features(tape, HOURS)
-    one = validate._trees(case, table, 1)
+    case = cases.case(tape, HOURS, real, START + 8 * DAY)
+    _, table = baselines.features(tape, HOURS)
+    one = baselines.trees(case, table, 1)
     later = replace(case, real=np.where(case.test, 7.0, real))
-    assert np.array_equal(one, validate._trees(later, table, 1), equal_nan=True)
+    assert np.array_equal(one, baselines.trees(later, table, 1), equal_nan=True)
     assert np.isnan(one[:, ~case.test]).all()
     assert (one[:, case.test] >= 0.0).all()
 
@@ -269,7 +280,7 @@ def snapshot(at: int, price: float, longs: list[tuple[float, float]], shorts: li
 def test_true_levels_at_the_maps_own_rank_first(tape: Tape, tmp_path: Path) -> None:
     """Snapshots made of the map's own mass: rank 1, and lift above uniform."""
     at = [START + d * DAY for d in range(6, 11)]
-    books = validate.fold_by_age(tape, MIX, at).books
+    books = ages.fold_by_age(tape, MIX, at).books
     lines = []
     for when in at:
         held, price = books[when]
@@ -306,10 +317,10 @@ def test_files_without_true_levels_are_refused(tmp_path: Path, text: str, words:
     path = tmp_path / "levels.jsonl"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        validate.true_levels(path, "BTC")
+        true_levels.true_levels(path, "BTC")
     assert words in str(caught.value)
     with pytest.raises(InputError, match="cannot be read"):
-        validate.true_levels(tmp_path / "nothing.jsonl", "BTC")
+        true_levels.true_levels(tmp_path / "nothing.jsonl", "BTC")
 
 
 # --- the command
@@ -359,7 +370,7 @@ def test_the_command_prints_json(files: tuple[Path, Path, Path], monkeypatch, ca
     } <= set(found)  # fmt: skip
     assert list(found["models"]) == ["map", "map, 12 h memory", "map, 3 h memory"]
     assert found["models"]["map"]["rank"] == pytest.approx([1.0, 1.0], abs=1e-9)
-    assert set(found["models"]["map"]["intervals"]) == set(validate.STATISTICS)
+    assert set(found["models"]["map"]["intervals"]) == set(intervals.STATISTICS)
     assert list(found["models"]["map"]["months"]) == ["2026-01"]
     assert found["scored"][1] == iso(START + 11 * DAY)
     assert list(found["by_candle"]["sizes"]) == [
@@ -391,7 +402,7 @@ def test_the_command_prints_tables_and_writes_a_page(
         (["--refit"], "--refit needs --fit-until"),
         (["--fit-until", "2026-01-10"], "no time zone"),
         (["--candles", "7m"], "--candles 7m"),
-        (["--unit", "base"], "count usd"),
+        (["--unit", "base"], "are in usd"),
         (["--report", "page.pdf"], "unknown ending"),
         (["--from", "2027-01-01T00:00:00Z"], "no hours of liquidations in the span"),
         (["--calibration", "nothing.json"], "nothing.json"),
@@ -414,6 +425,6 @@ def test_bad_input_ends_with_2_and_one_line(
 
 def test_a_missing_scikit_learn_is_named(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    case = validate.case(tape, HOURS, np.ones((2, len(HOURS))), START + 6 * DAY)
+    case = cases.case(tape, HOURS, np.ones((2, len(HOURS))), START + 6 * DAY)
     with pytest.raises(InputError, match=r"scikit-learn.*--no-baselines"):
-        validate._trees(case, np.zeros((len(HOURS), 1)))
+        baselines.trees(case, np.zeros((len(HOURS), 1)))

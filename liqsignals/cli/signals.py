@@ -20,10 +20,10 @@ from liqsignals.evaluation.liquidations import read as read_liquidations
 from liqsignals.files import written
 from liqsignals.liqmap import calibration
 from liqsignals.report.console import progress, say, simulated_label
+from liqsignals.report.headline import headline, print_headline
 from liqsignals.report.heatmap import picture
 from liqsignals.report.heatmap_html import write_html
 from liqsignals.report.heatmap_png import write_png
-from liqsignals.report.headline import headline, print_headline
 from liqsignals.report.levels import write_levels
 
 

@@ -1,7 +1,7 @@
-"""Binance's archive on disk: daily and monthly zips, each with its checksum, kept as they came.
+"""Local copy of Binance's archive: daily and monthly zips, unmodified, verified by their checksums.
 
-`<extras>/archive/<dataset>/<SYMBOL>/<file>.zip`: the raw files stay, so that a run that was stopped goes on where it was, and
-a parser that improves reads them anew. On every run the published checksum is compared with the stored file's: Binance
+`<extras>/archive/<dataset>/<SYMBOL>/<file>.zip`: the raw files are kept, so that an interrupted run resumes and an
+improved parser can read them again. Every run compares the published checksum with the stored file's, because Binance
 replaces files without notice.
 """
 
@@ -16,14 +16,14 @@ from liqsignals.clock import DAY, iso
 from liqsignals.collect.fetch import Fetcher, FetchError, Missing, Reply
 from liqsignals.files import replaced
 
-#: A file appears the next day, 01:45 .. 09:20 UTC: a missing one is no news for two days.
+#: Files are published the next day, 01:45 .. 09:20 UTC; a missing one is reported only after two days.
 PUBLISHED_WITHIN = 2 * DAY
 MAX_ZIP = 8 << 20
 
 
 @dataclass(frozen=True)
 class File:
-    """One archive file: where it lies on the server and here, and the span [start, stop) (ns) that it covers."""
+    """One archive file: path on the server, local path, and the span [start, stop) (ns) that it covers."""
 
     path: str
     local: Path
@@ -33,19 +33,19 @@ class File:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: there (`file.local`), or why not."""
+    """Result for one file: present at `file.local`, or why not."""
 
     file: File
     there: bool
     fetched: bool = False
     replaced: bool = False
-    #: The archive has no such file, though it should by now.
+    #: The archive has no such file although it is due.
     missing: bool = False
     problem: FetchError | None = None
 
 
 def days(start: int, stop: int) -> list[int]:
-    """Starts (ns) of the UTC days that [start, stop) touches."""
+    """Starts (ns) of the UTC days that overlap [start, stop)."""
     return list(range(start // DAY * DAY, stop, DAY))
 
 
@@ -59,13 +59,13 @@ def daily(dataset: str, symbol: str, name: str, folder: Path, start: int, stop: 
 
 
 async def fetch(fetcher: Fetcher, files: list[File], now: int, step: Callable[[], None]) -> list[Outcome]:
-    """Bring the files up to date, many at once; what could not be had is an outcome, not an exception."""
-    # A few hundred tasks at a time: memory stays bounded however long the list is.
+    """Update the files, many in parallel; failures are outcomes, not exceptions."""
+    # In batches, so that memory does not grow with the list.
     out: list[Outcome] = []
     for first in range(0, len(files), 256):
 
         async def one(file: File) -> Outcome:
-            outcome = await _bring(fetcher, file, now)
+            outcome = await _update(fetcher, file, now)
             step()
             return outcome
 
@@ -73,14 +73,14 @@ async def fetch(fetcher: Fetcher, files: list[File], now: int, step: Callable[[]
     return out
 
 
-async def _bring(fetcher: Fetcher, file: File, now: int) -> Outcome:
+async def _update(fetcher: Fetcher, file: File, now: int) -> Outcome:
     have = await asyncio.to_thread(_sha256, file.local) if file.local.exists() else None
     try:
         wanted = _published(await fetcher.get(file.path + ".CHECKSUM", max_bytes=4096), file)
         if have == wanted:
             return Outcome(file, True)
         problem = ""
-        # A file that is being replaced has the old checksum for a moment: once more, both.
+        # A file being replaced briefly has the old checksum: fetch both again.
         for _ in range(2):
             reply = await fetcher.get(file.path, max_bytes=MAX_ZIP, json=False)
             found = hashlib.sha256(reply.body).hexdigest()
@@ -88,7 +88,8 @@ async def _bring(fetcher: Fetcher, file: File, now: int) -> Outcome:
                 with replaced(file.local) as temporary:
                     temporary.write_bytes(reply.body)
                 return Outcome(file, True, fetched=True, replaced=have is not None)
-            problem = f"{file.local.name}: its content does not match its checksum (sha256 {found[:12]}, published {wanted[:12]})"
+            sums = f"sha256 {found[:12]}, published {wanted[:12]}"
+            problem = f"{file.local.name}: its content does not match its checksum ({sums})"
             wanted = _published(await fetcher.get(file.path + ".CHECKSUM", max_bytes=4096), file)
         kept = "; the copy of an earlier run is used" if have is not None else "; not used"
         return Outcome(
@@ -106,7 +107,7 @@ def _published(reply: Reply, file: File) -> str:
     body = reply.body
     match = re.match(rb"\s*([0-9a-fA-F]{64})\b", body)
     if match is None:
-        raise FetchError(f"{file.local.name}.CHECKSUM holds no sha256 ({body[:40]!r}); the file is not taken")
+        raise FetchError(f"{file.local.name}.CHECKSUM has no sha256 ({body[:40]!r}); the file is not used")
     return match[1].decode().lower()
 
 

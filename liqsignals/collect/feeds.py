@@ -1,6 +1,6 @@
-"""What `liqsignals record` listens to and asks for, built from what the providers declare (spec.py: Stream, Series).
+"""Subscriptions and polls of `liqsignals record`, built from the providers' declarations (spec.py: Stream, Series).
 
-Every provider that declares a stream can be recorded; in here are only the rhythms, which are the same for all.
+Every provider that declares a stream can be recorded. This module adds only the schedules, which are the same for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ from liqsignals.records import Records
 from liqsignals.sources import PROVIDERS, coinmetrics
 from liqsignals.sources.spec import Prints, Provider, Series
 
-#: What can be recorded, by name.
+#: Providers that can be recorded, by name.
 RECORDED = {provider.name: provider for provider in PROVIDERS if provider.streams}
 EXCHANGES = tuple(RECORDED)
-#: Where each feed is unless told otherwise (`--url name=url`).
+#: Default address of each feed; `--url name=url` overrides it.
 URLS = {
     **{provider.name: provider.base_url for provider in (*RECORDED.values(), coinmetrics.PROVIDER)},
     **{f"{provider.name}-stream": stream.url for provider in RECORDED.values() for stream in provider.streams},
@@ -29,19 +29,19 @@ URLS = {
 
 @dataclass(frozen=True)
 class Feed:
-    """A provider's stream for some pairs; what is not explained here is as the Stream declares it."""
+    """A provider's stream for some pairs; other fields as in Stream."""
 
     provider: str
     channel: str
-    #: The whole address.
+    #: The full address.
     url: str
     parse: Callable[..., Prints]
-    #: freqtrade's pair of each symbol that is published; all are kept raw.
+    #: freqtrade's pair by symbol, for the symbols that are published; all are logged raw.
     pairs: Mapping[str, str]
     hello: tuple[str, ...]
     keepalive: str | None
     quiet: float
-    #: The series that tells the coins of one contract, where prints wait for it.
+    #: The series with coins per contract, if prints need it.
     contracts: Series | None
 
 
@@ -51,25 +51,25 @@ Page = Callable[[int, int], tuple[str, Mapping[str, str | int]]]
 
 @dataclass(frozen=True)
 class Request:
-    """A GET whose answer is kept raw and, where `dtype` is set, published as records."""
+    """A GET whose answer is logged raw and, where `dtype` is set, published as records."""
 
     channel: str
     ask: Page
     parse: Callable[[bytes, int], Any]
-    #: Series that it feeds: `<kind>/<provider>/<pair>-<period>`, rows of `dtype`.
+    #: Target series: `<kind>/<provider>/<pair>-<period>`, rows of `dtype`.
     kind: str = ""
     pair: str = ""
     period: str = "5m"
     dtype: Any = None
-    #: Time that one page may cover, ns; 0 where an answer is of the moment. Missed pages are asked for later.
+    #: Time that one page may cover, ns; 0 for answers about the current moment. Missed pages are requested later.
     page_ns: int = 0
-    #: How far back there is anything, ns.
+    #: How far back the provider has data, ns.
     reach_ns: int | None = None
 
 
 @dataclass(frozen=True)
 class Poll:
-    """Requests that are made together, `every` seconds, `after` seconds past each multiple."""
+    """Requests made together every `every` seconds, `after` seconds past each multiple."""
 
     provider: str
     requests: tuple[Request, ...]
@@ -86,18 +86,24 @@ def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Ma
             url = urls[f"{provider.name}-stream"]
             out.append(
                 Feed(
-                    provider.name, stream.channel, url.rstrip("/") + stream.path if stream.path else url, stream.parse, named,
-                    stream.hello(tuple(named)), stream.keepalive, stream.quiet,
+                    provider.name,
+                    stream.channel,
+                    url.rstrip("/") + stream.path if stream.path else url,
+                    stream.parse,
+                    named,
+                    stream.hello(tuple(named)),
+                    stream.keepalive,
+                    stream.quiet,
                     provider.get(stream.contracts) if stream.contracts else None,
                 )
-            )  # fmt: skip
+            )
     return out
 
 
-#: Kinds that are asked for together, every so many seconds, so many seconds past each multiple.
+#: Kinds polled together, period in seconds, and offset in seconds past each multiple.
 _RHYTHM: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("bar",), 300.0, 5.0),
-    # Open interest of a period is answered some 20 s after its end; asking at 45 s leaves room before its known_at.
+    # Open interest of a period is served some 20 s after its end; polling at 45 s leaves time before its known_at.
     (("open_interest", "ratio", "taker"), 300.0, 45.0),
     (("funding",), 3600.0, 90.0),
     (("predicted",), 60.0, 20.0),
@@ -105,14 +111,14 @@ _RHYTHM: tuple[tuple[tuple[str, ...], float, float], ...] = (
 
 
 def polls(pairs: Sequence[str], exchanges: Sequence[str], *, flows: bool = False) -> list[Poll]:
-    """What has to be asked for: bars and open interest that join the live frame, ratios, predicted funding, flows."""
+    """The polls: bars and open interest (to connect history to the live frame), ratios, predicted funding, flows."""
     out: list[Poll] = []
     coins = dict.fromkeys(pair.split("/")[0].lower() for pair in pairs)
     if flows:
         out += [Poll("coinmetrics", (_vintage(coin),), 6 * 3600.0) for coin in coins if coin in ("btc", "eth")]
     providers = _providers(exchanges)
     for provider in providers:
-        # One answer tells all contracts.
+        # One answer holds all contracts.
         sizes = tuple(_request(s, "", s.name) for s in provider.series if s.kind == "contracts")
         out += [Poll(provider.name, sizes, 3600.0)] if sizes else []
     for pair in pairs:
@@ -138,7 +144,7 @@ def _symbol(provider: Provider, pair: str) -> str:
 
 
 def _request(series: Series, pair: str, channel: str) -> Request:
-    """The request of a series that a provider's file declares."""
+    """The request of a declared series."""
     assert series.ask is not None
     return Request(
         channel, partial(series.ask, pair), partial(_by_date, series), series.kind, pair,
@@ -147,9 +153,9 @@ def _request(series: Series, pair: str, channel: str) -> Request:
 
 
 def _vintage(coin: str) -> Request:
-    """Exchange flows as they are told today of the last 100 days: kept raw, for yesterday's numbers are recomputed.
+    """Today's vintage of the last 100 days of exchange flows; logged raw, because values are revised later.
 
-    They are not published: a later vintage under an earlier `known_at` would be a look ahead.
+    Not published as records: a later vintage under an earlier `known_at` would be lookahead.
     """
 
     def ask(start: int, stop: int) -> tuple[str, Mapping[str, str | int]]:
@@ -159,12 +165,12 @@ def _vintage(coin: str) -> Request:
 
 
 def _by_date(series: Series, raw: bytes, received_at: int) -> Any:
-    """An answer read by the parser of its day."""
+    """Parse an answer with the parser valid at its time."""
     return series.parser(received_at)(raw, received_at)
 
 
 def override(given: Sequence[str], known: Mapping[str, str] = URLS) -> dict[str, str]:
-    """`known` with `name=url` replacements. Raises InputError for a name that is not there."""
+    """`known` with `name=url` replacements. Raises InputError for an unknown name."""
     urls = dict(known)
     for text in given:
         name, _, url = text.partition("=")
@@ -175,14 +181,14 @@ def override(given: Sequence[str], known: Mapping[str, str] = URLS) -> dict[str,
 
 
 def merge_ratios(rows: Records) -> Records:
-    """RATIO rows of several endpoints, one row an instant: what each tells, NaN where none does."""
+    """RATIO rows of several endpoints merged to one row per instant; NaN where no endpoint has a value."""
     at = rows["event_time"]
     instants, where = np.unique(at, return_inverse=True)
     out = np.zeros(len(instants), rows.dtype)
     out["event_time"] = instants
     for name in (n for n in rows.dtype.names or () if n not in ("event_time", "known_at")):
         out[name] = np.nan
-        told = np.isfinite(rows[name])
-        out[name][where[told]] = rows[name][told]
+        finite = np.isfinite(rows[name])
+        out[name][where[finite]] = rows[name][finite]
     np.maximum.at(out["known_at"], where, rows["known_at"])
     return out

@@ -1,8 +1,8 @@
-"""Fetching: as often as a provider allows, again when it fails for a while, never more bytes than expected.
+"""HTTP client with rate limits, retries and bounded bodies.
 
-One `Fetcher` a provider and run. 429 and 418 stop everything that is asked of the provider until the time that it names;
-5xx, time-outs, broken connections and half-sent bodies are tried again after 1, 2, 4 ... s with jitter. What stays
-broken is a FetchError: a sentence for the user, with what he can do.
+One `Fetcher` per provider and run. 429 and 418 pause all requests to the provider for the time in Retry-After; 5xx,
+time-outs, broken connections and truncated bodies are retried after 1, 2, 4 ... s with jitter. Permanent failures are a
+FetchError with a message and a remedy for the user.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ import httpx
 from liqsignals.errors import InputError, __version__
 from liqsignals.sources.spec import Provider
 
-#: A provider that asks for a longer pause is left alone for this run, s.
+#: If a provider requests a longer pause, further requests fail until it is over, s.
 LONGEST_PAUSE = 900.0
-#: Clocks farther apart than this are told, s.
+#: A larger clock difference is reported, s.
 SKEW = 30.0
 
-#: Time as the waits see it; a test puts its own here.
-_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-_clock: Callable[[], float] = time.monotonic
+#: Time as the waits see it, s: a test puts its own here.
+sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+clock: Callable[[], float] = time.monotonic
 
 
 class FetchError(InputError):
@@ -44,14 +44,14 @@ class Refused(FetchError):
 
 
 class _Again(Exception):
-    """An attempt failed in a way that may pass."""
+    """An attempt failed; a retry may succeed."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A body as received, and when it was asked for (ns UTC).
+    """A body as received, and the time of the request (ns UTC).
 
-    Not when it came: an answer that was made before a bar's close and came after it has the bar as it stood then.
+    Not the time of arrival: an answer computed before a bar's close and received after it holds the unfinished bar.
     """
 
     body: bytes
@@ -60,12 +60,12 @@ class Reply:
 
 @dataclass
 class Fetcher:
-    """Requests to one provider. Make one with `fetcher`."""
+    """Requests to one provider. Create it with `fetcher`."""
 
     provider: Provider
     client: httpx.AsyncClient
     tell: Callable[[str], None]
-    #: Seconds by which the provider's clock is ahead of ours, as its last answers said.
+    #: Seconds by which the provider's clock is ahead of ours, from its last answer's Date header.
     skew: float | None = None
     _times: deque[float] = field(default_factory=deque)
     _open_at: float = 0.0
@@ -85,9 +85,9 @@ class Fetcher:
         max_bytes: int | None = None,
         json: bool = True,
     ) -> Reply:
-        """Body of `base_url + path`. Raises Missing on 404, FetchError where it cannot be had.
+        """Body of `base_url + path`. Raises Missing on 404, FetchError for other failures.
 
-        `json` refuses a web page in place of data. `max_bytes` bounds the body, the provider's limit unless given.
+        `json` rejects an HTML page. `max_bytes` bounds the body; default is the provider's limit.
         """
         limits = self.provider.limits
         url = self.client.base_url.join(path.lstrip("/"))
@@ -98,7 +98,7 @@ class Fetcher:
         self._slots = self._slots or asyncio.Semaphore(limits.concurrency)
         for attempt in range(limits.attempts):
             if attempt:
-                await _sleep(min(2.0 ** (attempt - 1), 30.0) * self._random.uniform(0.5, 1.5))
+                await sleep(min(2.0 ** (attempt - 1), 30.0) * self._random.uniform(0.5, 1.5))
             async with self._slots:
                 await self._wait_turn(what)
                 try:
@@ -116,15 +116,15 @@ class Fetcher:
         )
 
     async def _wait_turn(self, what: str) -> None:
-        """Wait until the rate limit, and a pause that the provider asked for, let a request go."""
+        """Wait until the rate limit and a pause requested by the provider permit a request."""
         limits = self.provider.limits
         async with self._turn:
             while True:
                 # A recorder outlives a long ban.
-                if self._closed and _clock() < self._closed_until:
+                if self._closed and clock() < self._closed_until:
                     problem, remedy = self._closed
                     raise FetchError(f"{what}: {problem}", remedy)
-                now = _clock()
+                now = clock()
                 while self._times and self._times[0] <= now - limits.per_seconds:
                     self._times.popleft()
                 wait = self._open_at - now
@@ -133,7 +133,7 @@ class Fetcher:
                 if wait <= 0:
                     self._times.append(now)
                     return
-                await _sleep(wait)
+                await sleep(wait)
 
     async def _once(
         self, url: httpx.URL, headers: Mapping[str, str] | None, max_bytes: int, json: bool, what: str
@@ -155,7 +155,8 @@ class Fetcher:
                 size += len(part)
                 if size > max_bytes:
                     raise FetchError(
-                        f"{what}: the answer is longer than {max_bytes >> 10} KiB, more than such a file can be; not taken"
+                        f"{what}: the answer is longer than {max_bytes >> 10} KiB, more than such a file can be; not "
+                        "taken"
                     )
             body = b"".join(parts)
         said = " ".join(body[:200].decode("utf-8", "replace").split())
@@ -167,7 +168,7 @@ class Fetcher:
             raise Refused(f"{what}: it refused the request ({status}): {said or 'no reason given'}")
         if status >= 300:
             raise FetchError(
-                f"{what}: it sends elsewhere ({status} to {response.headers.get('Location', '?')}); not followed"
+                f"{what}: it redirects ({status} to {response.headers.get('Location', '?')}); not followed"
             )
         if json and body[:200].lstrip()[:1] == b"<":
             raise _Again(
@@ -182,11 +183,11 @@ class Fetcher:
         if asked is not None and asked > LONGEST_PAUSE:
             problem = f"it answered {status} and asks to be left alone for {asked / 60:.0f} min"
             remedy = "run the same command again after that; it goes on where it stopped"
-            self._closed, self._closed_until = (problem, remedy), _clock() + asked
+            self._closed, self._closed_until = (problem, remedy), clock() + asked
             raise FetchError(f"{what}: {problem}", remedy)
         pause = asked if asked is not None else (60.0 if status == 418 else 5.0)
-        if _clock() + pause > self._open_at:
-            self._open_at = _clock() + pause
+        if clock() + pause > self._open_at:
+            self._open_at = clock() + pause
             self.tell(f"{self.provider.name}: it answered {status} (too many requests); waiting {pause:g} s")
 
     def _compare_clocks(self, date: str | None) -> None:
@@ -200,8 +201,9 @@ class Fetcher:
         if abs(skew) > SKEW and (self.skew is None or abs(self.skew) <= SKEW):
             word = "ahead of" if skew > 0 else "behind"
             self.tell(
-                f"{self.provider.name}: its clock is {abs(skew):.0f} s {word} this machine's. Rows are taken by the times in "
-                "them; check this machine's clock"
+                f"{self.provider.name}: its clock is {abs(skew):.0f} s {word} this machine's. Rows are selected by "
+                "their own "
+                "time stamps; check this machine's clock"
             )
         self.skew = skew
 
@@ -209,7 +211,7 @@ class Fetcher:
 def _refused(provider: Provider, status: int) -> str:
     if provider.key_env:
         return f"it does not accept the key in {provider.key_env} ({status}); check the key and its plan."
-    return f"it refuses this machine ({status}); it may block its address for some minutes."
+    return f"it refuses this machine ({status}); it may block the IP address for some minutes."
 
 
 def _seconds(text: str | None) -> float | None:
@@ -230,7 +232,7 @@ def _seconds(text: str | None) -> float | None:
 async def fetcher(
     provider: Provider, base_url: str | None = None, *, tell: Callable[[str], None]
 ) -> AsyncIterator[Fetcher]:
-    """A Fetcher of a provider, at `base_url` instead of its own where given. `tell` takes sentences for the user."""
+    """A Fetcher of a provider, at `base_url` instead of its own where given. `tell` receives messages for the user."""
     limits = provider.limits
     async with httpx.AsyncClient(
         base_url=(base_url or provider.base_url).rstrip("/") + "/",

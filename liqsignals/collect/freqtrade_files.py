@@ -186,7 +186,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     with _stage(datadir) as stage:
         source = stage / "rows.feather"
         frame.to_feather(source)
-        problem = _in_own_process(stage, pair, timeframe, source, final.suffix[1:])
+        problem = in_own_process(stage, pair, timeframe, source, final.suffix[1:])
         staged = stage / "futures" / final.name
         if problem or not staged.exists():
             raise InputError(
@@ -235,7 +235,7 @@ def _reads_as(
     return np.array_equal(read["event_time"], at) and np.array_equal(read["base"], base)
 
 
-def _in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: str) -> str:
+def in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: str) -> str:
     """Let freqtrade_writer.py write where freqtrade's imports do not cost this process its memory; what went wrong, or nothing."""
     script = Path(__file__).with_name("freqtrade_writer.py")
     command = [sys.executable, str(script), str(stage), pair, timeframe, str(source), form]

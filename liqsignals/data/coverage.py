@@ -1,4 +1,4 @@
-"""What a series has, and what it lacks: holes in its rows, and spans in which a recorded stream was alive."""
+"""Coverage of a series: holes in its rows, and the spans in which a recorded stream was alive."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Hole:
 
 
 def holes(at: Int64Array, period: int, start: int, stop: int) -> list[Hole]:
-    """Spans of [start, stop) without a row. `at` (n,) ascending: starts of the periods that have one, ns."""
+    """Spans of [start, stop) without a row. `at` (n,) ascending: starts of the periods with a row, ns."""
     inside = at[(at >= start) & (at < stop)]
     edges = np.concatenate(([start - period], inside, [-(-(stop - start) // period) * period + start]))
     gaps = np.flatnonzero(np.diff(edges) > period)
@@ -34,19 +34,20 @@ ALIVE = "alive"
 
 @dataclass(frozen=True)
 class Alive:
-    """A span [start, stop] (ns) in which a stream was demonstrably alive."""
+    """A span [start, stop] (ns) in which a stream is known to have been alive."""
 
     start: int
     stop: int
 
 
 def coverage(extras: Path, provider: str, channel: str, since: int = 0) -> list[Alive]:
-    """When a stream was alive, of the days from `since` (ns) on. What lies between is unknown, not empty."""
+    """Spans in which a stream was alive, from the day of `since` (ns) on. Between them data are unknown, not empty."""
     spans: dict[int, int] = {}
     for path in rawlog.files(extras / "raw" / provider, ALIVE, since):
         for _, raw in rawlog.read(path):
-            sign = json.loads(raw)
-            if sign["stream"] == channel:
-                # The last sign of a connection counts: one whose subscription was lost takes back what its pings said.
-                spans[sign["since"]] = sign["until"]
+            entry = json.loads(raw)
+            if entry["stream"] == channel:
+                # The last entry of a connection counts: a lost subscription shortens the span that its pings had
+                # confirmed.
+                spans[entry["since"]] = entry["until"]
     return [Alive(start, stop) for start, stop in sorted(spans.items()) if stop > start]

@@ -1,4 +1,4 @@
-"""Exchange flows: a CSV in Coin Metrics' columns, as records."""
+"""Reads exchange flows from a CSV in Coin Metrics' columns."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from liqsignals.records import Records
 
 
 def read_flows(path: Path) -> Records:
-    """FLOW records of a CSV in Coin Metrics' columns; days without all three numbers are not known."""
+    """FLOW records of a CSV in Coin Metrics' columns; days without all three numbers are left out."""
     names = {"inflow": "FlowInExNtv", "outflow": "FlowOutExNtv", "supply": "SplyExNtv"}
     frame = read_stable(path, pd.read_csv)
     missing = [c for c in ("time", *names.values()) if c not in frame.columns]
@@ -27,12 +27,12 @@ def read_flows(path: Path) -> Records:
     try:
         frame["date"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
     except ValueError as error:
-        raise InputError(f"{path}: column 'time' holds something that is no day ({error})") from error
+        raise InputError(f"{path}: column 'time' holds a value that is not a day ({error})") from error
     try:
         frame[list(names.values())] = frame[list(names.values())].astype(np.float64)
     except ValueError as error:
         raise InputError(
-            f"{path}: a flow is no number ({error})",
+            f"{path}: a flow is not a number ({error})",
             "download the file again",
         ) from error
     frame, day = sorted_rows(frame.dropna(subset=list(names.values())), tuple(names.values()), str(path))
@@ -50,12 +50,12 @@ def read_flows(path: Path) -> Records:
 
 
 def flow_file(extras: Path, pair: str) -> Path | None:
-    """The flows CSV of a pair's base coin: the one whose name has the coin as a word of its own."""
+    """The flows CSV of a pair's base coin: the file with the coin as a separate word in its name."""
     coin = pair.split("/")[0].lower()
     found = [p for p in sorted((extras / "flows").glob("*.csv")) if coin in re.split(r"[^a-z0-9]+", p.stem.lower())]
     if len(found) > 1:
         raise InputError(
             f"{extras / 'flows'} holds several files for {coin.upper()}: {', '.join(p.name for p in found)}",
-            "keep one (vintages differ, and mixing them invents flows)",
+            "keep one (vintages differ, and a mixture has wrong flows)",
         )
     return found[0] if found else None

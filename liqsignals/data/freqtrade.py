@@ -102,13 +102,14 @@ def pairs_in(datadir: Path) -> list[str]:
     return sorted({file.pair for file in found if file})
 
 
-def _load(path: Path) -> pd.DataFrame:
+def load_file(path: Path) -> pd.DataFrame:
+    """One reading of a file, torn where another process writes it: see `read_stable`."""
     return pd.read_feather(path) if path.suffix == ".feather" else pd.read_parquet(path)
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """A freqtrade file's frame, checked to hold `columns`."""
-    frame = read_stable(path, _load)
+    frame = read_stable(path, load_file)
     missing = [c for c in ("date", *columns) if c not in frame.columns]
     if missing:
         raise InputError(

@@ -1,10 +1,10 @@
-"""When was a row of open interest measured? The test that tells start labels from end labels.
+"""Detects whether open-interest labels name the start or the end of their period.
 
-Binance's archive named a snapshot by the end of its 5 minutes until 2026-06-25 and by their start since then,
-without notice (binance-public-data issue 491); its REST answers and other venues differ again, and one file can
-hold both. What does not lie: open interest changes when there is trading. On every one of 243 days of BTC and
-of ETH, |change of open interest| ranks with the volume of the bar in which it happened far above the bars
-beside it (BTC medians .60 against .37 and .30), so each day tells its own convention.
+Binance's archive labelled a snapshot with the end of its 5 minutes until 2026-06-25 and with their start since then,
+without notice (binance-public-data issue 491). Its REST API and other venues differ again, and one file can hold both.
+The test: open interest changes where there is trading. On each of 243 days of BTC and of ETH, the rank correlation of
+|change of open interest| with volume is clearly highest in the bar of the change (BTC medians .60, against .37 and .30
+in the neighbouring bars), so the convention can be estimated for each day.
 """
 
 import logging
@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 #: By convention, LABEL_END and LABEL_START.
 _NAMES = ("end", "start")
 
-#: A block is decided when its best rank correlation reaches PEAK and leads the next by LEAD. On the days named above the
-#: best was never below .31 and its lead never below .10; where volume and open interest have nothing to do with each
-#: other, 288 rows reach a lead of .08 on one day in five, but a peak of .25 on none of 3,000.
+#: A block is decided when its best rank correlation reaches PEAK and leads the next by LEAD. On the days named above
+#: the best was never below .31 and its lead never below .10. With volume and open interest independent, 288 rows reach
+#: a lead of .08 on one day in five, but a peak of .25 on none of 3,000.
 PEAK = 0.25
 LEAD = 0.08
-#: Rows that decide a block; a coarser file pools as many days as give them.
+#: Rows per block; coarser files pool as many days as needed.
 BLOCK_ROWS = 144
 
 
 def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks less their mean; ties keep their order, which is noise among hundreds of rows."""
+    """Ranks minus their mean; ties keep their order, which is negligible among hundreds of rows."""
     ranks = np.empty(len(values))
     ranks[np.argsort(values, kind="stable")] = np.arange(len(values)) - (len(values) - 1) / 2
     return ranks
@@ -90,8 +90,8 @@ def conventions(
             if best != 2 and scores[best] >= PEAK and lead >= LEAD:
                 decided[i] = best
     starts = blocks * block_ns
-    told = decided[decided >= 0]
-    state = int(told[0]) if told.size else before
+    known = decided[decided >= 0]
+    state = int(known[0]) if known.size else before
     kinds = np.empty(len(blocks), np.int8)
     for i, start in enumerate(starts):
         if twins is not None and start in twins:
@@ -113,25 +113,29 @@ def snapshot_times(
     what: str,
     before: int | None = None,
 ) -> tuple[Int64Array, NDArray[np.float64], int | None]:
-    """Instants at which open interest was measured, ascending and unique, the amounts, and the last convention told.
+    """Times at which open interest was measured, ascending and unique, the amounts, and the convention after the last
+    row.
 
-    `label` is sorted and may hold one label twice where the convention goes from end to start: the last row of
-    the old days and the first of the new ones. Raises InputError where two rows contradict each other
-    elsewhere; `what` names the file.
+    `label` is sorted and may hold one label twice where the convention changes from end to start: the last row of the
+    old days and the first of the new ones. Raises InputError where two rows of one label differ elsewhere; `what` names
+    the file.
     """
     if len(label) == 0:
         return label, amount, before
     seen_twice = np.concatenate(([False], label[1:] == label[:-1]))
-    days, kinds, told = conventions(
+    days, kinds, convention = conventions(
         label, amount, period_ns, bar_open, bar_ns, volume, exchange, label[seen_twice], before
     )
     for at in np.flatnonzero(np.diff(kinds)):
         logger.warning(
             "%s: open-interest labels change from %s to %s of period on %s; both are read as the same instants",
-            what, _NAMES[kinds[at]], _NAMES[kinds[at + 1]], iso(days[at + 1])[:10],
-        )  # fmt: skip
+            what,
+            _NAMES[kinds[at]],
+            _NAMES[kinds[at + 1]],
+            iso(days[at + 1])[:10],
+        )
     kind = kinds[np.searchsorted(days, label, side="right") - 1].copy()
-    # An end-labelled day ends with the next day's first label.
+    # The last row of an end-labelled day has the next day's first label.
     first = np.flatnonzero(np.isin(label, days[1:]))
     previous = kinds[np.searchsorted(days, label[first]) - 1]
     boundary = (previous == LABEL_END) & (kind[first] == LABEL_START)
@@ -148,6 +152,6 @@ def snapshot_times(
     snapshot = label + np.where(kind == LABEL_START, period_ns, 0)
     order = np.argsort(snapshot, kind="stable")
     snapshot, amount = snapshot[order], amount[order]
-    # Where labels go from start to end, an instant stands in both: the earlier row has it.
+    # Where labels change from start to end, one instant occurs in both conventions: the earlier row is kept.
     keep = np.concatenate(([True], snapshot[1:] != snapshot[:-1]))
-    return snapshot[keep], amount[keep], told
+    return snapshot[keep], amount[keep], convention

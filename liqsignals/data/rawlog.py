@@ -1,10 +1,10 @@
-"""What a recorder received, byte for byte: gzip files of lines that are never edited.
+"""Append-only raw log of a recorder: every received message, byte for byte, in gzip files.
 
 `<extras>/raw/<provider>/<YYYY-MM-DD>/<channel>.<start ns>.gz` (UTC day of arrival; `zcat` reads it). A line is
-`{received_ns} {bytes}`; bytes that hold a line break are written as `{received_ns}= {base64}`. A file is a row of
-gzip members, one a flush, each decodable by itself: what kills the writer tears at most the last one, and readers leave a
-torn end alone. A writer never appends behind bytes that it did not write itself: each run, and each failed
-write, begins a new file.
+`{received_ns} {bytes}`; bytes that hold a line break are written as `{received_ns}= {base64}`. A file is a sequence of
+gzip members, one per flush, each decodable by itself: a killed writer truncates at most the last one, and readers
+ignore a truncated end. A writer never appends to bytes that it did not write itself: each run, and each failed write,
+begins a new file.
 """
 
 import base64
@@ -21,9 +21,9 @@ from liqsignals.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-#: A member holds about so many bytes of lines at most (one line may be longer).
+#: Approximate limit of the bytes of lines in one member (one line may be longer).
 MEMBER = 1 << 20
-#: Longest line that a reader takes: the longest body that collect/fetch.py takes, in base64.
+#: Longest line accepted by a reader: collect/fetch.py's longest body, in base64.
 LONGEST = 64 << 20
 _CHUNK = 1 << 20
 
@@ -40,7 +40,7 @@ def encode(received_at: int, raw: bytes) -> bytes:
 
 
 def decode(line: bytes) -> tuple[int, bytes]:
-    """Arrival (ns) and bytes of a line without its line break. Raises ValueError for what `encode` never writes."""
+    """Arrival (ns) and bytes of a line without its line break. Raises ValueError for lines not written by `encode`."""
     head, _, raw = line.partition(b" ")
     if head.endswith(b"="):
         return int(head[:-1]), base64.b64decode(raw, validate=True)
@@ -49,7 +49,7 @@ def decode(line: bytes) -> tuple[int, bytes]:
 
 @dataclass
 class RawLog:
-    """Appends one channel's lines. `add` keeps them in memory, `flush` writes them as one gzip member."""
+    """Appends one channel's lines. `add` buffers them in memory, `flush` writes them as one gzip member."""
 
     #: `<extras>/raw/<provider>`
     folder: Path
@@ -61,17 +61,17 @@ class RawLog:
 
     @property
     def held(self) -> int:
-        """Bytes that wait in memory."""
+        """Bytes buffered in memory."""
         return self._size
 
     def add(self, received_at: int, raw: bytes) -> None:
-        """Take a line; full members are written at once."""
+        """Buffer a line; a full member is written at once."""
         day = received_at // DAY
         try:
             if self._size >= MEMBER or (self._lines and day != self._day):
                 self.flush()
         finally:
-            # A disk that is full keeps no line from being held.
+            # The line is buffered even if the flush failed (full disk).
             if day != self._day and not self._lines:
                 self._day, self._path = day, None
             line = encode(received_at, raw)
@@ -79,7 +79,7 @@ class RawLog:
             self._size += len(line)
 
     def flush(self) -> None:
-        """Write what was added. Raises InputError where the disk does not take it; the lines are kept and tried again."""
+        """Write the buffered lines. If that fails, raises InputError and keeps them for the next flush."""
         if not self._lines:
             return
         packed = zlib.compressobj(1, zlib.DEFLATED, 31)
@@ -111,8 +111,8 @@ class RawLog:
 def read(path: Path) -> Iterator[tuple[int, bytes]]:
     """Arrival (ns) and bytes of every line of a raw file, in order, in bounded memory.
 
-    A torn end (a killed writer) is left out. Damage before the end is named in the log; what follows it in
-    the file cannot be found and is left out, too.
+    A truncated end (a killed writer) is ignored. Damage before the end is logged; the rest of the file cannot be
+    decoded and is left out.
     """
     with path.open("rb") as file:
         held = b""
@@ -130,12 +130,12 @@ def read(path: Path) -> Iterator[tuple[int, bytes]]:
                     parts.append(part)
                     size += len(part)
                     if size >= LONGEST:
-                        raise zlib.error("a member is longer than any that was written")
+                        raise zlib.error("a member exceeds the longest that is ever written")
                 held = inflate.unused_data
                 lines = b"".join(parts).split(b"\n")
                 decoded = [decode(line) for line in lines[:-1]]
             except (zlib.error, ValueError) as error:
-                logger.warning("%s: damaged (%s); the lines before the damage are read", path, error)
+                logger.warning("%s: damaged (%s); only the lines before the damage are read", path, error)
                 return
             yield from decoded
 

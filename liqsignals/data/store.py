@@ -1,8 +1,9 @@
 """The extras: records that freqtrade's files cannot hold, as parquet, one file a month.
 
-`<extras>/<kind>/<source>/<PAIR>-<period>/2026-02.parquet` (and `parts/<ns>.parquet` beside it, a recorder's newest), columns as the kind's dtype in records.py (times int64 ns
-UTC). One process writes a folder tree (`writer`), any number read: a file is replaced in one step, never edited, so that a
-reader sees the old one or the new one. Files depend on the rows alone, not on the order or number of `append` calls.
+`<extras>/<kind>/<source>/<PAIR>-<period>/2026-02.parquet`, and `parts/<ns>.parquet` beside it for a recorder's newest
+rows. Columns are those of the kind's dtype in records.py (times int64 ns UTC). One process writes a folder tree
+(`writer`), any number read: files are replaced atomically, never edited in place. Their content depends on the rows
+alone, not on the order or number of `append` calls.
 """
 
 import fcntl
@@ -22,11 +23,11 @@ from liqsignals.records import Records
 
 
 def check_extras(extras: Path | None) -> None:
-    """Raise InputError for a folder of extras that was named and is not there."""
+    """Raise InputError if the configured extras folder does not exist."""
     if extras is not None and not extras.is_dir():
         raise InputError(
             f"there is no extras folder {extras}",
-            "make it, or leave the setting out",
+            "create it, or remove the setting",
         )
 
 
@@ -37,15 +38,16 @@ def venue_dirs(extras: Path) -> dict[str, Path]:
 
 
 def series_dir(extras: Path, kind: str, source: str, pair: str, period: str) -> Path:
-    """Folder of one series; `period` is freqtrade's notation, or `events` where rows come as they happen."""
+    """Folder of one series; `period` is in freqtrade's notation, or `events` for irregular rows."""
     return extras / kind / source / f"{stem(pair)}-{period}"
 
 
 @contextmanager
 def writer(extras: Path, who: str) -> Iterator[None]:
-    """Be the one `who` ("download", "record") that writes into these extras. Raises InputError where there is one.
+    """Hold the exclusive lock of `who` ("download", "record") on these extras. Raises InputError if another process has
+    it.
 
-    The lock belongs to the process: a killed one leaves none.
+    The lock ends with the process, also when it is killed.
     """
     extras.mkdir(parents=True, exist_ok=True)
     path = extras / f".{who}.lock"
@@ -65,23 +67,23 @@ def writer(extras: Path, who: str) -> Iterator[None]:
 
 
 def sweep_temporary(folder: Path) -> None:
-    """Remove what a killed writer left half-written. Only the holder of the lock may call it."""
+    """Remove temporary files left by a killed writer. The caller must hold the lock."""
     for path in folder.rglob(".*.tmp"):
-        # Parts are a recorder's, which has a lock of its own.
+        # Parts belong to a recorder, which has its own lock.
         if path.parent.name != "parts":
             path.unlink(missing_ok=True)
 
 
 def append(folder: Path, rows: Records) -> int:
-    """Add rows to a series; how many times had no row before.
+    """Add rows to a series; returns the number of new rows.
 
-    Rows with one `event_time` (and, for events, the same content) are one row: what is stored last counts, with the
-    earliest `known_at`; what it leaves NaN stays as it was.
+    Rows with the same `event_time` (and, for events, the same content) are one row: the last stored one is kept, with
+    the earliest `known_at`. NaN never overwrites a number.
     """
     added = 0
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as lock:
-        # A recorder folds its parts into the months that a download fills: one of them at a time.
+        # Recorder and download may append to the same month: the lock serialises them.
         fcntl.flock(lock, fcntl.LOCK_EX)
         for month, part in _months(rows):
             path = folder / f"{month}.parquet"
@@ -95,15 +97,20 @@ def append(folder: Path, rows: Records) -> int:
 
 
 def write(path: Path, rows: Records) -> None:
-    """Write records as one parquet file, in one step."""
+    """Write records as one parquet file, atomically."""
     with replaced(path) as temporary:
         pq.write_table(pa.table({n: rows[n] for n in rows.dtype.names or ()}), temporary, compression="zstd")
 
 
 def unique(rows: Records) -> Records:
-    """Rows in time order, each event once: of two the later one in `rows` counts, with the earlier `known_at`.
+    """Rows in time order, each event once: of duplicates the last one in `rows` is kept, with the earliest `known_at`.
 
     A NaN takes nothing away: a number that an earlier one told stays.
+
+    >>> from liqsignals.records import OPEN_INTEREST, records
+    >>> rows = records(OPEN_INTEREST, np.array([2, 1, 2]), np.array([7, 5, 9]), base=np.array([30.0, 10.0, 31.0]))
+    >>> unique(rows)[["event_time", "known_at", "base"]].tolist()
+    [(1, 5, 10.0), (2, 7, 31.0)]
     """
     keys = _keys(rows)
     order = np.lexsort((np.arange(len(rows)), *reversed(keys)))
@@ -119,13 +126,13 @@ def unique(rows: Records) -> Records:
     out["known_at"] = np.minimum.reduceat(ordered["known_at"], first)
     for name in ordered.dtype.names or ():
         if ordered.dtype[name].kind == "f" and np.isnan(out[name]).any():
-            told = np.maximum.reduceat(np.where(np.isnan(ordered[name]), -1, np.arange(len(ordered))), first)
-            out[name] = np.where(told >= 0, ordered[name][told], np.nan)
+            source = np.maximum.reduceat(np.where(np.isnan(ordered[name]), -1, np.arange(len(ordered))), first)
+            out[name] = np.where(source >= 0, ordered[name][source], np.nan)
     return out
 
 
 def _keys(rows: Records) -> list[np.ndarray]:
-    """What tells one event from another: its time, and for events that may share one all that is in it."""
+    """Columns that identify an event: its time, and for kinds with several events at one time also their content."""
     names = ["event_time"]
     if "side" in (rows.dtype.names or ()):
         names += ["side", "price", "base"]
@@ -137,11 +144,11 @@ def _keys(rows: Records) -> list[np.ndarray]:
 def read(folder: Path, dtype: np.dtype[np.void], start: int | None = None, stop: int | None = None) -> Records:
     """Rows of a series with start <= event_time < stop, in time order; empty where there is none.
 
-    Raises InputError for a file that cannot be read, with the way out.
+    Raises InputError for an unreadable file.
     """
     first = iso(start)[:7] if start is not None else ""
     last = iso(stop)[:7] if stop is not None else "9999"
-    # Parts first: one that vanishes meanwhile has been folded into a month, which is read after it.
+    # Parts first: one that is removed meanwhile has been merged into a month, which is read later.
     recorded = _parts(folder, dtype)
     months = [_read(p, dtype) for p in sorted(folder.glob("*.parquet")) if first <= p.stem <= last]
     rows = np.concatenate([*months, *recorded]) if months or recorded else np.empty(0, dtype)
@@ -156,7 +163,7 @@ def read(folder: Path, dtype: np.dtype[np.void], start: int | None = None, stop:
 
 
 def _parts(folder: Path, dtype: np.dtype[np.void]) -> list[Records]:
-    """What a recorder has published since it last folded its parts into months, oldest first."""
+    """Rows that a recorder has published since it last merged its parts into months, oldest first."""
     out = []
     for path in sorted((folder / "parts").glob("*.parquet")):
         try:
@@ -174,7 +181,8 @@ def read_file(path: Path, dtype: np.dtype[np.void]) -> Records:
 
 def _read(path: Path, dtype: np.dtype[np.void]) -> Records:
     try:
-        # Opened once: a path is opened for the footer and again for the pages, and may be another file by then.
+        # Opened once: given a path, pyarrow opens it for the footer and again for the pages, and it may be replaced in
+        # between.
         with path.open("rb") as file:
             table = pq.ParquetFile(file).read()
         out = np.empty(len(table), dtype)

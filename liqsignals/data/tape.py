@@ -50,7 +50,7 @@ class Tape:
     flow: Records | None = None
     #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing tells.
     labels: int | None = None
-    #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.Memo stands for them.
+    #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.FoldState stands for them.
     since: int = 0
     #: Close (ns) of the first bar that freqtrade may have made up (no volume, and not on disk) or cut short (it came
     #: late): from it on the view is not complete; 0: none.
@@ -107,7 +107,7 @@ class Tape:
         )
 
     def later(self, since: int, *, copy: bool = False) -> Self:
-        """The tape without bars and open interest of before `since` (ns), which a liqmap.Memo has folded.
+        """The tape without bars and open interest of before `since` (ns), which a liqmap.FoldState has folded.
 
         Its arrays refer to this tape's, and keep all of it in memory, unless `copy`.
         """

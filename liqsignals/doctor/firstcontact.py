@@ -1,8 +1,8 @@
-"""First contact: `liqsignals doctor --live` asks the exchanges what no document settles.
+"""Live checks of `liqsignals doctor --live`: queries the exchanges for facts that their documentation leaves open.
 
-Each check asks one question that research left open, and says what it found and what that means for the data. A check that
-cannot be answered (no connection, another format) is a problem of its own and hides no other. Sources: research/sources.md,
-where it says [?] and in its last paragraph; binance-public-data issue 491; Bybit v5 docs market/open-interest.
+Each check tests one open question and reports its finding and the consequence for the data. A check that fails (no
+connection, another format) is reported as a problem and does not stop the others. Sources: research/sources.md (entries
+marked [?], and the last paragraph); binance-public-data issue 491; Bybit v5 docs market/open-interest.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ from liqsignals.errors import InputError
 from liqsignals.sources import decode
 from liqsignals.sources.spec import ParseError
 
-#: Further addresses that only these checks use.
+#: Addresses of the feeds, and of providers used only by these checks.
 URLS = {
     **feeds.URLS,
     "gate": "https://api.gateio.ws",
     "hyperliquid": "https://api.hyperliquid.xyz",
     "binance-archive": "https://data.binance.vision",
 }
-#: A clock that is off by more spoils `known_at`.
+#: Largest clock difference that `known_at` tolerates.
 SKEW = 2 * SECOND
 PERIOD = 5 * MINUTE
-#: Seconds to wait for a websocket to show a sign of its subscription.
+#: Seconds to wait for a websocket to confirm its subscription.
 LISTEN = 20.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a check found."""
+    """Result of a check."""
 
     ok: bool
     found: str
@@ -48,11 +48,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Ask:
-    """How checks reach the exchanges."""
+    """HTTP access of the checks."""
 
     client: httpx.Client
     urls: Mapping[str, str]
-    #: Seconds that a websocket may be silent.
+    #: Seconds to wait for a websocket message.
     listen: float = LISTEN
 
     def get(self, name: str, path: str, **params: Any) -> Any:
@@ -68,7 +68,7 @@ class Ask:
         return decode.answer(answer.content, path)
 
     def number(self, value: Any) -> float:
-        """A number that may be text."""
+        """A number or text of one."""
         return decode.number(value, "answer")
 
 
@@ -90,7 +90,7 @@ def _clock(name: str, path: str, read: Callable[[Any], int]) -> Callable[[Ask], 
 
 
 def binance_label(ask: Ask) -> Found:
-    """Does REST open interest name the start or the end of its period?"""
+    """Do labels of REST open interest name the start or the end of the period?"""
     rows = ask.get("binance", "/futures/data/openInterestHist", symbol="BTCUSDT", period="5m", limit=30)
     now = ask.get("binance", "/fapi/v1/openInterest", symbol="BTCUSDT")
     label = decode.stamps(decode.column(rows, "timestamp", "openInterestHist"), "openInterestHist")
@@ -105,12 +105,13 @@ def binance_label(ask: Ask) -> Found:
     near = abs(current - amount[-1])
     return Found(
         kind == "its start",
-        f"the newest 5m label is {age / MINUTE:.1f} min old, so a label names {kind}; the value now is {near / max(step, 1e-9):.1f} "
-        "median steps from the newest row",
-        "as liqsignals takes it" if kind == "its start" else
-        "liqsignals takes labels for starts since 2026-06-25 and reads each day's own evidence; rows would be used 5 min later than "
-        "possible, never earlier",
-    )  # fmt: skip
+        f"the newest 5m label is {age / MINUTE:.1f} min old, so a label names {kind}; the value now is "
+        f"{near / max(step, 1e-9):.1f} median steps from the newest row",
+        "as liqsignals assumes"
+        if kind == "its start"
+        else "liqsignals assumes start labels since 2026-06-25 and estimates the convention per day; rows would be "
+        "used 5 min later than possible, never earlier",
+    )
 
 
 def binance_archive_label(ask: Ask) -> Found:
@@ -128,9 +129,10 @@ def binance_archive_label(ask: Ask) -> Found:
         first = min(row[0] for row in table)
         start = first.endswith("00:00:00")
         return Found(
-            start, f"the file of {day} begins at {first}: labels name the {'start' if start else 'end'} of the period",
-            "as since 2026-06-25" if start else "the convention has changed again; files are read each by their own labels",
-        )  # fmt: skip
+            start,
+            f"the file of {day} begins at {first}: labels name the {'start' if start else 'end'} of the period",
+            "as since 2026-06-25" if start else "the convention has changed again; each file is read by its own labels",
+        )
     return Found(False, "no metrics file of the last three days", "the archive is late or has moved; REST has 30 days")
 
 
@@ -147,17 +149,25 @@ def bybit_sides(ask: Ask) -> Found:
     jump = float(np.max(np.abs(np.diff(np.log2(amount))))) if len(amount) > 1 else float("nan")
     fine = abs(ratio - 2.0) < 0.01 and not jump > 0.8
     return Found(
-        fine, f"openInterest is {ratio:.3f} x singleOpenInterest; around 2026-06-11 the largest step is x{2**jump:.2f}",
-        "halving it is right for all dates" if fine else
-        "halving it is wrong for some dates: do not use Bybit's open interest of both sides of the step together",
-    )  # fmt: skip
+        fine,
+        f"openInterest is {ratio:.3f} x singleOpenInterest; around 2026-06-11 the largest step is x{2**jump:.2f}",
+        "halving it is correct for all dates"
+        if fine
+        else "halving it is wrong for some dates: do not combine Bybit's open interest from before and after the step",
+    )
 
 
 def _bybit(ask: Ask, start: int, stop: int) -> list[Any]:
     answer = ask.get(
-        "bybit", "/v5/market/open-interest", category="linear", symbol="BTCUSDT", intervalTime="5min", limit=200,
-        startTime=start // 10**6, endTime=stop // 10**6,
-    )  # fmt: skip
+        "bybit",
+        "/v5/market/open-interest",
+        category="linear",
+        symbol="BTCUSDT",
+        intervalTime="5min",
+        limit=200,
+        startTime=start // 10**6,
+        endTime=stop // 10**6,
+    )
     rows = answer.get("result", {}).get("list") if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
         raise ParseError(f"open-interest: no rows in {decode.shown(answer)}")
@@ -169,11 +179,12 @@ def bybit_label(ask: Ask) -> Found:
     now = time.time_ns()
     newest = max(decode.stamp(row.get("timestamp"), "open-interest") for row in _bybit(ask, now - HOUR, now))
     age = now - newest
-    kind = "an instant already measured (its end, or a snapshot)" if age < PERIOD else "the start of its interval"
+    kind = "the end of its interval, or the time of a snapshot" if age < PERIOD else "the start of its interval"
     return Found(
-        True, f"the newest 5min label is {age / MINUTE:.1f} min old: it names {kind}",
-        "known_at (label + two periods) is safe for both; each day's own evidence tells which it is",
-    )  # fmt: skip
+        True,
+        f"the newest 5min label is {age / MINUTE:.1f} min old: it names {kind}",
+        "known_at (label + two periods) is safe for both; the convention is estimated per day",
+    )
 
 
 def bybit_maintenance(ask: Ask) -> Found:
@@ -192,12 +203,12 @@ def bybit_maintenance(ask: Ask) -> Found:
     return Found(
         unit != "neither fractions nor percent",
         f"initialMargin x maxLeverage is {product:g}: {unit}; maintenanceMargin {row.get('maintenanceMargin')}",
-        "brackets have to be read in this unit",
+        "brackets must be read in this unit",
     )
 
 
 def okx_liquidations(ask: Ask) -> Found:
-    """Does the undocumented REST twin of liquidation-orders still answer?"""
+    """Does the undocumented REST endpoint liquidation-orders still answer?"""
     answer = ask.get(
         "okx", "/api/v5/public/liquidation-orders", instType="SWAP", instFamily="BTC-USDT", state="filled", limit=100
     )
@@ -209,26 +220,33 @@ def okx_liquidations(ask: Ask) -> Found:
     details = [d for row in answer.get("data", []) for d in row.get("details", [])]
     oldest = min((decode.stamp(d.get("ts"), "ts") for d in details), default=None)
     span = "none" if oldest is None else f"{len(details)} back to {iso(oldest)}"
-    return Found(True, f"it answers; prints: {span}", "prints of about a day can be filled in after an outage")
+    return Found(True, f"it answers; prints: {span}", "prints of about a day can be backfilled after an outage")
 
 
 def okx_open_interest(ask: Ask) -> Found:
     """Is `oiCcy` contracts x contract size?"""
     rows = decode.rows(
-        json.dumps(ask.get("okx", "/api/v5/rubik/stat/contracts/open-interest-history", instId="BTC-USDT-SWAP", period="5m")).encode(),
-        "open-interest-history", "data",
-    )  # fmt: skip
+        json.dumps(
+            ask.get("okx", "/api/v5/rubik/stat/contracts/open-interest-history", instId="BTC-USDT-SWAP", period="5m")
+        ).encode(),
+        "open-interest-history",
+        "data",
+    )
     instrument = decode.rows(
-        json.dumps(ask.get("okx", "/api/v5/public/instruments", instType="SWAP", instId="BTC-USDT-SWAP")).encode(), "instruments", "data"
-    )[0]  # fmt: skip
+        json.dumps(ask.get("okx", "/api/v5/public/instruments", instType="SWAP", instId="BTC-USDT-SWAP")).encode(),
+        "instruments",
+        "data",
+    )[0]
     size = ask.number(instrument.get("ctVal"))
     ratio = ask.number(rows[0][2]) / ask.number(rows[0][1])
     newest = time.time_ns() - decode.stamp(rows[0][0], "ts")
     fine = abs(ratio / size - 1) < 0.001
     return Found(
-        fine, f"coins per contract: {ratio:g} in open interest, {size:g} as the instrument says; newest label {newest / MINUTE:.1f} min old",
-        "oiCcy is coins, one contract size" if fine else "do not use oiCcy before this is understood",
-    )  # fmt: skip
+        fine,
+        f"coins per contract: {ratio:g} in open interest, {size:g} in its specification; newest label "
+        f"{newest / MINUTE:.1f} min old",
+        "oiCcy is in coins" if fine else "do not use oiCcy until this is explained",
+    )
 
 
 def gate_depth(ask: Ask) -> Found:
@@ -236,16 +254,23 @@ def gate_depth(ask: Ask) -> Found:
     now = time.time_ns() // SECOND
     reached = None
     for days in (7, 30, 90, 365, 1095):
-        rows = ask.get("gate", "/api/v4/futures/usdt/contract_stats", contract="BTC_USDT", interval="5m", limit=2,
-                       **{"from": now - days * 86400})  # fmt: skip
+        rows = ask.get(
+            "gate",
+            "/api/v4/futures/usdt/contract_stats",
+            contract="BTC_USDT",
+            interval="5m",
+            limit=2,
+            **{"from": now - days * 86400},
+        )
         first = decode.stamp(rows[0].get("time"), "time") // SECOND if rows and isinstance(rows[0], dict) else None
         if first is None or abs(first - (now - days * 86400)) > 3600:
             break
         reached = days
     return Found(
-        reached is not None, f"5m rows reach back {reached or 0} days or more",
-        "liquidations of Gate can be downloaded that far" if reached else "it has no history at this address",
-    )  # fmt: skip
+        reached is not None,
+        f"5m rows reach back {reached or 0} days or more",
+        "liquidations of Gate can be downloaded that far" if reached else "no history at this address",
+    )
 
 
 def hyperliquid_sides(ask: Ask) -> Found:
@@ -254,13 +279,15 @@ def hyperliquid_sides(ask: Ask) -> Found:
     at = [asset["name"] for asset in universe["universe"]].index("BTC")
     interest, price = ask.number(contexts[at]["openInterest"]), ask.number(contexts[at]["markPx"])
     return Found(
-        True, f"openInterest of BTC is {interest:,.0f} coins ({interest * price / 1e9:.2f} B USD); the answer does not tell sides",
-        "compare with the sum of |szi| over addresses before it is added to other venues'",
-    )  # fmt: skip
+        True,
+        f"openInterest of BTC is {interest:,.0f} coins ({interest * price / 1e9:.2f} B USD); the answer does not say "
+        "whether it is one-sided",
+        "compare with the sum of |szi| over addresses before adding it to other venues' open interest",
+    )
 
 
 def _stream(name: str) -> Callable[[Ask], Found]:
-    """Does the liquidation stream connect, take the subscription, and answer?"""
+    """Does the liquidation stream connect, accept the subscription and send messages?"""
 
     def check(ask: Ask) -> Found:
         (stream,) = feeds.liquidation_streams(["BTC/USDT:USDT"], [name], ask.urls)
@@ -278,7 +305,7 @@ def _stream(name: str) -> Callable[[Ask], Found]:
                                 return Found(
                                     False,
                                     f"it refuses: {raw[:150].decode(errors='replace')}",
-                                    "nothing is recorded there",
+                                    "it cannot be recorded",
                                 )
                             seen += 1
                             found = stream.parse(raw, time.time_ns())
@@ -288,15 +315,16 @@ def _stream(name: str) -> Callable[[Ask], Found]:
                 except TimeoutError:
                     pass
             if prints:
-                return Found(True, f"connected; {prints} prints understood", "it can be recorded")
+                return Found(True, f"connected; {prints} prints parsed", "it can be recorded")
             if seen:
-                return Found(
-                    True, "connected; it confirms the subscription", "it can be recorded; no print came meanwhile"
-                )
+                return Found(True, "connected; it confirms the subscription", "it can be recorded; no print arrived")
             return Found(
-                not stream.hello, f"connected; not a message in {ask.listen:g} s",
-                "quiet markets look the same: ask again later" if not stream.hello else "it does not confirm the subscription",
-            )  # fmt: skip
+                not stream.hello,
+                f"connected; no message in {ask.listen:g} s",
+                "possibly a quiet market: try again later"
+                if not stream.hello
+                else "it does not confirm the subscription",
+            )
 
         return asyncio.run(listen())
 
@@ -330,7 +358,7 @@ CHECKS: dict[str, Callable[[Ask], Found]] = {
 
 
 def run(urls: Mapping[str, str] = URLS, *, listen: float = LISTEN) -> list[dict[str, Any]]:
-    """Every check's `check`, `ok`, `found` and `means`."""
+    """Results of all checks: `check`, `ok`, `found`, `means`."""
     out = []
     with httpx.Client(timeout=15.0, headers={"User-Agent": "liqsignals doctor"}) as client:
         ask = Ask(client, urls, listen)
@@ -342,7 +370,7 @@ def run(urls: Mapping[str, str] = URLS, *, listen: float = LISTEN) -> list[dict[
                 found = Found(
                     False,
                     f"no answer ({why})",
-                    "not known; ask again, or from another network (451: not from this country)",
+                    "unknown; try again, or from another network (451: blocked in this country)",
                 )
             except (
                 InputError,
@@ -354,14 +382,14 @@ def run(urls: Mapping[str, str] = URLS, *, listen: float = LISTEN) -> list[dict[
                 ZeroDivisionError,
             ) as error:
                 found = Found(
-                    False, f"the answer is not as documented ({error})", "not known; the vendor has changed its format"
+                    False, f"the answer is not as documented ({error})", "unknown; the vendor has changed its format"
                 )
             out.append({"check": name, "ok": found.ok, "found": found.found, "means": found.means})
     return out
 
 
 def add_to(report: dict[str, Any], urls: Mapping[str, str] = URLS, *, listen: float = LISTEN) -> None:
-    """Run every check and add what it found to a doctor's report."""
+    """Run every check and add the results to a doctor report."""
     report["live"] = run(urls, listen=listen)
     report["problems"] += [f"{c['check']}: {c['found']}: {c['means']}" for c in report["live"] if not c["ok"]]
     report["healthy"] = not report["problems"]

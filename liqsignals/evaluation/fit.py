@@ -1,14 +1,14 @@
-"""Fit the map's mix of leverage to real liquidations, and keep what was fitted with what it was fitted on.
+"""Fit the map's mix of leverage to real liquidations; the result records the data that it was fitted on.
 
-Model, per hour h and side s: feed USD = report_factor x sum_k standing_k / standing0_k x M[h, s, k], where M is the USD that
-the map with mix standing0 swept of class k. Fitted are the logs of `standing`, by least squares on
-ln(USD + scores.FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (what is swept is opened anew),
-so the map is folded again with the new mix, ROUNDS times. Both sides share one mix.
+Model, per hour h and side s: feed USD = report_factor x sum_k standing_k / standing0_k x M[h, s, k], where M is the USD
+that the map with mix standing0 swept of class k. Fitted are the logs of `standing`, by least squares on ln(USD +
+scores.FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (swept positions are reopened), so
+the fold and the fit are repeated ROUNDS times. Both sides share one mix.
 
-Liquidations identify the mix's shape and its product with the report factor, not both. The level comes from the
-literature: FORCED of open interest is liquidated a day (BitMEX: 3.51 % of longs, 1.89 % of shorts; arXiv 2102.04591), of
-which the feed shows what it shows; the remainder takes the rest. A class with less than EVIDENCE of all that was
-swept keeps its prior.
+Liquidations identify the mix's shape and the product of its level and the report factor, not the two separately. The
+level comes from the literature: FORCED of open interest is liquidated a day (BitMEX: 3.51 % of longs, 1.89 % of shorts;
+arXiv 2102.04591); the report factor is the share of it in the feed, and the remainder is all other open interest. A
+class with less than EVIDENCE of the swept USD keeps its prior.
 """
 
 import hashlib
@@ -35,16 +35,16 @@ EVIDENCE = 0.02
 
 FORCED = 0.027
 
-#: What that level may be off by: the shorts' and the longs' share over their mean.
+#: Uncertainty of FORCED: the shorts' and the longs' share over their mean.
 LEVEL = (0.7, 1.3)
 
-#: Least hours and least hours of more than 0.5 % that way, on each side, that a fit accepts.
+#: Minimum hours, and minimum hours per side that moved more than 0.5 % toward it, that a fit accepts.
 LEAST_HOURS, LEAST_MOVED = 21 * 24, 60
 
-#: Share of the hours, the newest, that the scores in the file are computed on, with a mix fitted on the others.
+#: Share of the hours, the newest, held out for the scores in the file, with a mix fitted on the others.
 HOLDOUT = 0.3
 
-_DRAWS = 200
+DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,10 @@ def _interest_usd(tape: MapTape, hours: Int64Array) -> Float64Array:
 
 
 def _solve(swept: Float64Array, real: Float64Array, off: Float64Array, free: NDArray[np.bool_]) -> Float64Array:
-    """Log steps of the classes' masses (0 where not `free`): swept (m, classes) and real (m,) feed USD, `off` = ln(mass /
-    prior)."""
+    """Fitted log changes of the classes' masses (0 where not `free`).
+
+    `swept` (m, classes) and `real` (m,) are feed USD, `off` is ln(mass / prior).
+    """
     from scipy.optimize import least_squares
 
     target = np.log(real + scores.FLOOR)
@@ -122,7 +124,7 @@ def _solve(swept: Float64Array, real: Float64Array, off: Float64Array, free: NDA
     return out
 
 
-def _mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Parameters:
+def mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Parameters:
     """Parameters whose classes stand at these shares of open interest; together at most nine tenths."""
     standing = standing * min(1.0, 0.9 / standing.sum())
     classes = tuple(replace(c, standing=float(s)) for c, s in zip(parameters.classes, standing, strict=True))
@@ -131,17 +133,17 @@ def _mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Para
 
 @dataclass(frozen=True)
 class _Stack:
-    """All markets' hours with a map, one below the other."""
+    """All markets' hours with a map, concatenated."""
 
     swept: Float64Array
     real: Float64Array
     hours: Int64Array
-    #: All that the map swept in them, position USD.
+    #: Total USD that the map swept in these hours, position USD.
     position: float
 
 
 def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
-    """Swept USD (2 m, classes) as the feed would show it, were FORCED liquidated a day; real USD (2 m,); hours (2 m,)."""
+    """Swept USD (2 m, classes) scaled to the feed assuming FORCED a day; real USD (2 m,); hours (2 m,)."""
     rows, real, hours, position = [], [], [], 0.0
     for m in markets:
         swept = sweeps(m.tape, parameters, m.hours)
@@ -178,15 +180,15 @@ def _fit(markets: Sequence[Market], prior: liqmap.Parameters) -> tuple[liqmap.Pa
     for _ in range(ROUNDS):
         stack = _stack(markets, parameters)
         now = np.log(standing_of(parameters))
-        free = _told(stack)
+        free = _identified(stack)
         step = _solve(stack.swept, stack.real, now - start, free)
-        parameters = _mixed(parameters, np.exp(np.where(free, now + step, start)))
+        parameters = mixed(parameters, np.exp(np.where(free, now + step, start)))
     stack = _stack(markets, parameters)
     return replace(parameters, report_factor=float(stack.real.sum()) / stack.position), free, stack
 
 
-def _told(stack: _Stack) -> NDArray[np.bool_]:
-    """Classes that swept enough for the data to tell their weight."""
+def _identified(stack: _Stack) -> NDArray[np.bool_]:
+    """Classes with enough swept USD to identify their weight."""
     share = stack.swept.sum(axis=0)
     return np.asarray(share >= EVIDENCE * share.sum())
 
@@ -196,7 +198,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
 
     The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
     newest HOLDOUT of them) over the others; there are none where too few hours come before it. Intervals are the 5 % and
-    95 % of _DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
+    95 % of DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
     """
     try:
         import scipy.optimize  # noqa: F401
@@ -219,42 +221,42 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
             after = m.hours >= cut
             predicted = trial.report_factor * sweeps(m.tape, trial, m.hours[after]).sum(axis=2).T
             held_out[m.tape.pair] = scores.hour_score(predicted, m.usd[:, after], moves(m.tape, m.hours[after]))
-    parameters, told, stack = _fit(markets, prior)
+    parameters, identified, stack = _fit(markets, prior)
     off = np.log(standing_of(parameters)) - np.log(standing_of(prior))
     days = np.unique(stack.hours // DAY)
     rows = [np.flatnonzero(stack.hours // DAY == d) for d in days]
     draw = np.random.default_rng(0)
     steps = []
-    for _ in range(_DRAWS):
+    for _ in range(DRAWS):
         chosen = np.concatenate([rows[i] for i in draw.integers(0, len(rows), len(rows))])
-        steps.append(_solve(stack.swept[chosen], stack.real[chosen], off, told))
+        steps.append(_solve(stack.swept[chosen], stack.real[chosen], off, identified))
     factors = np.exp(np.quantile(np.array(steps), (0.05, 0.95), axis=0)) * np.array(LEVEL)[:, None]
     classes = tuple(
         replace(c, doubt=(min(float(lo), 1.0), max(float(hi), 1.0))) if sure else c
-        for c, sure, lo, hi in zip(parameters.classes, told, *factors, strict=True)
+        for c, sure, lo, hi in zip(parameters.classes, identified, *factors, strict=True)
     )
     mean = float(np.mean([np.mean(s.rank) for s in held_out.values()])) if held_out else np.nan
-    # No hours held out, or hours in which nothing varied: not scored.
+    # No score without held-out hours, or where nothing varied in them.
     score = mean if np.isfinite(mean) else None
     provenance = {
         "source": source,
         "pairs": sorted(m.tape.pair for m in markets),
         "span": [iso(int(hours[0])), iso(int(hours[-1]) + HOUR)],
         "hours": len(hours),
-        "data_sha256": _digest(markets),
+        "data_sha256": digest(markets),
         "out_of_sample": {"from": iso(cut), **{pair: s.as_dict() for pair, s in held_out.items()}},
     }
     return Fitted(
         replace(parameters, classes=classes, score=score, known_at=int(hours[-1]) + HOUR),
-        tuple(bool(t) for t in told),
+        tuple(bool(i) for i in identified),
         provenance,
     )
 
 
-def _digest(markets: Sequence[Market]) -> str:
+def digest(markets: Sequence[Market]) -> str:
     """SHA-256 of all that the fit saw."""
-    told = hashlib.sha256()
+    seen = hashlib.sha256()
     for m in markets:
         for array in (m.tape.bars, m.tape.open_interest, m.hours, m.usd):
-            told.update(np.ascontiguousarray(array).tobytes())
-    return told.hexdigest()
+            seen.update(np.ascontiguousarray(array).tobytes())
+    return seen.hexdigest()

@@ -1,8 +1,8 @@
 """Real liquidations by hour and side, from hourly tables or recorded prints, in USD.
 
-Nothing is guessed: the unit stands in the column names or is given, the side is the side of the *position* (a long that
-is liquidated is sold: Binance and OKX say SELL of it, Bybit says Buy), times carry a zone or are epochs, and where a
-market is at hand, a table whose longs are liquidated when price rises is refused.
+Nothing is guessed: the unit is in the column names or given as an option, the side is that of the *position* (for a
+liquidated long Binance and OKX report SELL, Bybit reports Buy), times have a zone or are epochs. With candles at hand,
+a table whose longs are liquidated when price rises is refused.
 
 ==================================================  =====  ===============================  ========================
 columns                                             unit   time                             from
@@ -39,7 +39,7 @@ from liqsignals.records import Float64Array, Records
 logger = logging.getLogger(__name__)
 
 
-#: Names of the long and the short column, and the unit that they name (None: they name none).
+#: Names of the long and the short column, and their unit (None: not given by the names).
 _COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("liq_long_usd", "liq_short_usd", "usd"),
     ("liq_long_base", "liq_short_base", "base"),
@@ -54,8 +54,8 @@ _PRINTS = ("price", "base")
 _SIDES = ("side", "liquidated_side")
 _TIMES = ("date", "time", "t", "event_time")
 _SUFFIXES = (".parquet", ".feather", ".csv", ".json", ".jsonl")
-#: A market whose hours closed at least this far from their open tells which column is which, where there are enough.
-_TOLD, _ENOUGH = 0.01, 5
+#: Sides are checked on hours with a close at least this far from their open, if there are enough of each direction.
+_FAR, _ENOUGH = 0.01, 5
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Liquidations:
     #: Opens of the hours (n,), int64 ns UTC, ascending; USD (2, n), longs first.
     hours: Int64Array
     usd: Float64Array
-    #: What was read as what, for people: unit, time, side, what was left out.
+    #: Notes for the user: how unit, time and side were read, and what was left out.
     notes: tuple[str, ...]
 
 
 def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Liquidations:
     """Read a file of liquidations.
 
-    `unit` ("usd" or "base") is needed where the columns do not say it, and must agree with them where they do. Base units
-    become USD at the mean close of the hour's bars, which needs `tape`; hours without all their bars are left out.
-    Raises InputError (file, row, way out) for anything that is not a table of hours or of prints.
+    `unit` ("usd" or "base") is required where the columns do not name it, and must agree with them where they do. Base
+    units become USD at the mean close of the hour's bars, which needs `tape`; hours without all their bars are left
+    out. Raises InputError for anything that is not a table of hours or of prints.
     """
     if unit not in (None, "usd", "base"):
         raise InputError(f"--unit {unit}: must be usd or base")
@@ -104,7 +104,7 @@ def _frame(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(
             f"there is no file {path}",
-            "name a table of liquidations",
+            "give a table of liquidations",
         )
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path}: unknown ending; use one of {', '.join(_SUFFIXES)}")
@@ -134,11 +134,11 @@ def _load(path: Path) -> pd.DataFrame:
 
 
 def _unwrapped(content: Any, path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON answer: bare, in CoinGlass's envelope, or one symbol of Coinalyze's."""
+    """Rows of a JSON answer: a plain list, CoinGlass's envelope, or one symbol of Coinalyze's."""
     if isinstance(content, dict) and "data" in content:
         if str(content.get("code", "0")) != "0":
             raise InputError(
-                f"{path} is an error of the vendor, not a table: {content.get('msg')}",
+                f"{path} is an error message of the vendor, not a table: {content.get('msg')}",
                 "download it again",
             )
         content = content["data"]
@@ -152,8 +152,8 @@ def _unwrapped(content: Any, path: Path) -> list[dict[str, Any]]:
         content = content[0]["history"]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise InputError(
-            f"{path} is no list of rows",
-            "give the vendor's answer as it came",
+            f"{path} is not a list of rows",
+            "give the vendor's answer unchanged",
         )
     return content
 
@@ -198,30 +198,30 @@ def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
     try:
         dates = pd.to_datetime(text, utc=True, format="ISO8601")
     except ValueError as error:
-        # pandas goes on for lines about formats.
-        told = str(error).splitlines()[0]
+        # pandas appends several lines about formats.
+        reason = str(error).splitlines()[0]
         raise InputError(
-            f"{path}: column '{name}' holds something that is no time ({told})",
-            "mend it",
+            f"{path}: column '{name}' holds a value that is not a time ({reason})",
+            "correct it",
         ) from error
     return np.asarray(dates.dt.as_unit("ns").astype("int64"), np.int64), name
 
 
 def _epochs(values: NDArray[Any], path: Path, name: str) -> Int64Array:
-    """Ns of epochs in s, ms, us or ns: between 2001 and 2286 their digits tell them apart."""
+    """Ns of epochs in s, ms, us or ns: between 2001 and 2286 the number of digits identifies the unit."""
     whole = np.asarray(values)
     for digits, factor in ((10, SECOND), (13, SECOND // 1000), (16, SECOND // 1_000_000), (19, 1)):
         low, high = (10 ** (digits - 1), 10**digits) if digits < 19 else (10**18, 2**63 - 1)
         if ((whole >= low) & (whole < high)).all() and (whole == np.floor(whole)).all():
             return np.asarray(whole.astype(np.int64) * factor, np.int64)
     raise InputError(
-        f"{path}: column '{name}' (first: {whole[0]}) is no epoch in s, ms, us or ns throughout",
+        f"{path}: column '{name}' (first: {whole[0]}) is not an epoch in s, ms, us or ns throughout",
         "write times as 2026-01-31T12:00:00Z",
     )
 
 
 def _amounts(frame: pd.DataFrame, names: tuple[str, str], path: Path) -> Float64Array:
-    """Both sides' amounts (2, n); NaN where the vendor has none. Text and negative amounts are refused."""
+    """Both sides' amounts (2, n); NaN where missing. Raises InputError for text and negative amounts."""
     out = np.empty((2, len(frame)))
     for side, name in enumerate(names):
         numbers = pd.to_numeric(frame[name], errors="coerce")
@@ -229,8 +229,8 @@ def _amounts(frame: pd.DataFrame, names: tuple[str, str], path: Path) -> Float64
         if text.size:
             row = int(text[0])
             raise InputError(
-                f"{path}: row {row}, column '{name}': {frame[name].iloc[row]!r} is no number",
-                "mend the row",
+                f"{path}: row {row}, column '{name}': {frame[name].iloc[row]!r} is not a number",
+                "correct the row",
             )
         out[side] = numbers.to_numpy(np.float64)
         bad = np.flatnonzero((out[side] < 0) | np.isinf(out[side]))
@@ -238,7 +238,7 @@ def _amounts(frame: pd.DataFrame, names: tuple[str, str], path: Path) -> Float64
             row = int(bad[0])
             raise InputError(
                 f"{path}: row {row}, column '{name}': {out[side, row]:g} must be a number of at least 0",
-                "if the sign tells the side, split it into two columns",
+                "if the sign encodes the side, split it into two columns",
             )
     return out
 
@@ -253,18 +253,18 @@ def _hourly(frame: pd.DataFrame, path: Path, unit: str | None, tape: Tape | None
             f"{path} has {what} (it has: {have})",
             f"keep one pair of {ways}",
         )
-    long, short, told = known[0]
-    if told is None and unit is None:
+    long, short, named = known[0]
+    if named is None and unit is None:
         raise InputError(
-            f"{path}: the columns {long} and {short} do not say whether they count USD or coins",
-            "--unit usd or --unit base (Coinalyze counts coins unless it was asked with convert_to_usd=true)",
+            f"{path}: the columns {long} and {short} do not name their unit (USD or coins)",
+            "--unit usd or --unit base (Coinalyze returns coins unless requested with convert_to_usd=true)",
         )
-    if told is not None and unit is not None and told != unit:
+    if named is not None and unit is not None and named != unit:
         raise InputError(
-            f"{path}: the columns {long} and {short} count {told}, --unit says {unit}",
+            f"{path}: the columns {long} and {short} are in {named}, but --unit is {unit}",
             "leave it out",
         )
-    unit = told or unit
+    unit = named or unit
     hours, time_name = _times(frame, path)
     notes = [f"{long} read as liquidated long positions, {short} as liquidated shorts, in {unit}"]
     if time_name == "event_time":
@@ -282,25 +282,25 @@ def _hourly(frame: pd.DataFrame, path: Path, unit: str | None, tape: Tape | None
     hours, amounts = hours[~empty], amounts[:, ~empty]
     if "liq_row_absent_in_source" in frame.columns:
         absent = int(frame["liq_row_absent_in_source"].to_numpy(bool).sum())
-        notes.append(f"{absent} hours are marked as absent in the source: read as the table gives them")
+        notes.append(f"{absent} hours are marked as absent in the source: read with the table's values")
     if len(hours) and len(hours) < (hours[-1] - hours[0]) // HOUR + 1:
         gap = int((hours[-1] - hours[0]) // HOUR + 1 - len(hours))
         notes.append(f"{gap} hours between the first and the last are missing: unknown, not zero")
     if unit == "base":
         if tape is None or tape.bars is None:
             raise InputError(
-                f"{path} counts coins, and without candles there is no price for them",
+                f"{path} is in coins, and without candles there is no price to convert them",
                 "give --datadir",
             )
         price = _mean_close(tape.bars, tape.bar_ns, hours)
         kept = np.isfinite(price)
         if not kept.any():
             raise InputError(
-                f"{path} counts coins, and none of its hours ({iso(int(hours[0]))} .. {iso(int(hours[-1]))}) has "
-                f"its candles of {tape.pair} to value them by",
-                "candles of that span (liqsignals download), or a table in USD",
+                f"{path} is in coins, and none of its hours ({iso(int(hours[0]))} .. {iso(int(hours[-1]))}) has "
+                f"all candles of {tape.pair}, needed to convert them",
+                "download candles of that span (liqsignals download), or give a table in USD",
             )
-        notes.append("coins valued at the mean close of the hour's bars")
+        notes.append("coins converted at the mean close of the hour's bars")
         if not kept.all():
             notes.append(f"{int((~kept).sum())} hours without all their candles: left out")
         hours, amounts = hours[kept], amounts[:, kept] * price[kept]
@@ -312,7 +312,7 @@ def _check_hours(hours: Int64Array, order: NDArray[np.intp], path: Path) -> None
     if off.size:
         raise InputError(
             f"{path}: row {off[0]} ({iso(hours[off[0]])}) is not at a full hour; an hourly table is needed",
-            "ask the vendor for an interval of 1h, or add the rows up by hour",
+            "ask the vendor for an interval of 1h, or sum the rows by hour",
         )
     steps = np.diff(hours[order])
     twice = np.flatnonzero(steps == 0)
@@ -320,7 +320,7 @@ def _check_hours(hours: Int64Array, order: NDArray[np.intp], path: Path) -> None
         row = int(order[twice[0] + 1])
         raise InputError(
             f"{path}: row {row} repeats the hour {iso(hours[row])}",
-            "keep one (if they are venues, add them up)",
+            "keep one (if they are different venues, sum them)",
         )
     if len(steps) and steps.min() > HOUR:
         raise InputError(
@@ -330,8 +330,9 @@ def _check_hours(hours: Int64Array, order: NDArray[np.intp], path: Path) -> None
 
 
 def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
-    """Sums by hour of recorded prints. The first and the last hour are partial, and an hour without a print looks like a
-    recorder that was down: they are left out, not counted as zero."""
+    """Hourly sums of recorded prints. The partial first and last hour are left out, and so are hours without a print,
+    which may be recorder downtime.
+    """
     if "event_time" not in frame.columns:
         raise InputError(f"{path}: prints need the column event_time (epoch ns, when it happened)")
     at, _ = _times(frame[["event_time"]], path)
@@ -352,18 +353,19 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
     np.add.at(total, (side[inside], (hour - first)[inside]), usd[inside])
     seen = np.flatnonzero(np.bincount((hour - first)[inside], minlength=n)) if n else np.empty(0, np.int64)
     notes = [
-        "prints added up by hour of event_time; the partial first and last hour left out. A recorder that was down within an hour "
-        "goes unseen here: compare with liqsignals doctor"
+        "prints summed by hour of event_time; the partial first and last hour left out. Recorder downtime within an "
+        "hour "
+        "is not visible here: check with liqsignals doctor"
     ]
     if len(seen) < n:
         notes.append(
-            f"{n - len(seen)} hours without a print left out: a quiet hour looks like a recorder that was down"
+            f"{n - len(seen)} hours without a print left out: quiet hours and recorder downtime cannot be distinguished"
         )
     return Liquidations(np.asarray((first + seen) * HOUR, np.int64), total[:, seen], tuple(notes))
 
 
 def _sides(column: pd.Series, path: Path) -> Int64Array:
-    """0 for a liquidated long, 1 for a short; an order's side is refused, for venues mean opposite things by it."""
+    """0 for a liquidated long, 1 for a short. Order sides are refused: their meaning differs between venues."""
     text = column.astype(str).str.lower()
     known = text.map({"0": 0, "1": 1, "long": 0, "short": 1})
     odd = np.flatnonzero(known.isna().to_numpy())
@@ -372,12 +374,12 @@ def _sides(column: pd.Series, path: Path) -> Int64Array:
         raise InputError(
             f"{path}: row {row}: side {column.iloc[row]!r} is not the side of a liquidated position (long or 0, "
             "short or 1)",
-            "of a liquidated long Binance and OKX say SELL, Bybit says Buy; write long or short",
+            "for a liquidated long Binance and OKX report SELL, Bybit reports Buy; write long or short",
         )
     return np.asarray(known.to_numpy(np.int64))
 
 
-# --- what the market says
+# --- comparison with the market
 
 
 def _mean_close(bars: Records, bar_ns: int, hours: Int64Array) -> Float64Array:
@@ -392,7 +394,7 @@ def _check_sides(found: Liquidations, bars: Records, bar_ns: int, path: Path) ->
     change = np.zeros(len(found.hours))
     rows = np.flatnonzero(whole)
     change[rows] = np.log(bars["close"][last[rows] - 1] / bars["open"][first[rows]])
-    fell, rose = change < -_TOLD, change > _TOLD
+    fell, rose = change < -_FAR, change > _FAR
     if min(int(fell.sum()), int(rose.sum())) < _ENOUGH:
         return
     longs, shorts = found.usd
@@ -400,5 +402,5 @@ def _check_sides(found: Liquidations, bars: Records, bar_ns: int, path: Path) ->
         raise InputError(
             f"{path}: in {int(fell.sum())} hours that fell more than 1 % shorts were liquidated, in "
             f"{int(rose.sum())} that rose longs: the sides are swapped, or the times are not UTC",
-            "swap the two columns, or mend the times",
+            "swap the two columns, or correct the times",
         )

@@ -1,16 +1,18 @@
-"""Other open maps' rules, our own code on liqsignals' 5-bp log grid, one compiled pass each (docs/evidence.md names them).
+"""Rules of other open-source maps, reimplemented on liqsignals' 5-bp log grid, one compiled pass each
+(docs/evidence.md).
 
-A rule says how many USD each candle adds at which leverages and how they fade; a level goes when a candle's range
-contains it. Compiled with fastmath, which the library forgoes. Nothing is tuned, and peers know open interest at
-once, where liqsignals waits two periods.
+A rule defines the USD that each candle adds per leverage and their decay; a level is removed when a candle's range
+contains it. Compiled with fastmath, which the rest of the library does not use. Parameters are not tuned, and the rules
+see open interest at once, while liqsignals waits two periods.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from liqsignals.compiled import cached
 from liqsignals.data.tape import MapTape
 from liqsignals.liqmap.book import STEP
 
@@ -18,12 +20,11 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Seeds:
+class Seeds(NamedTuple):
     """`usd` (side, n) that each candle adds at `entries` (n, anchors), weighted by `anchors`.
 
-    Per tier its share, half-life in hours, and ln(liquidation price / entry) of (side, tier). `spread` over
-    neighbouring buckets on entering a level, `smooth` on reading the map.
+    Per tier: share, half-life in hours, and ln(liquidation price / entry) of (side, tier). `spread` is the kernel over
+    neighbouring buckets when a level is entered, `smooth` when the map is read.
     """
 
     usd: F8
@@ -55,17 +56,22 @@ def pcdogyu(tape: MapTape, buy_share: F8 | float = 0.5, funding: F8 | float = 0.
     share = np.clip(buy_share + 0.05 * sign - 20.0 * funding, 0.1, 0.9)
     entry, leverage = (b["high"] + b["low"] + b["close"]) / 3.0, np.array([5.0, 10.0, 20.0, 50.0, 100.0])
     return Seeds(
-        np.stack([opened * share, opened * (1.0 - share)]), entry[:, None], np.ones(1),
-        np.array([0.08, 0.22, 0.32, 0.25, 0.13]), np.array([168.0, 120.0, 72.0, 36.0, 18.0]),
-        np.log([1.0 - 1.0 / leverage + 0.005, 1.0 + 1.0 / leverage - 0.005]), np.ones(1), np.array([0.274, 0.452, 0.274]),
-    )  # fmt: skip
+        usd=np.stack([opened * share, opened * (1.0 - share)]),
+        entries=entry[:, None],
+        anchors=np.ones(1),
+        tiers=np.array([0.08, 0.22, 0.32, 0.25, 0.13]),
+        half_life=np.array([168.0, 120.0, 72.0, 36.0, 18.0]),
+        distance=np.log([1.0 - 1.0 / leverage + 0.005, 1.0 + 1.0 / leverage - 0.005]),
+        spread=np.ones(1),
+        smooth=np.array([0.274, 0.452, 0.274]),
+    )
 
 
 def liqmap_ts(tape: MapTape) -> Seeds:
     """bendizziesmith/liqmap: turnover x clamp(1 + 8 max(dOI / OI, 0), 1, 3) becomes positions, half on each side.
 
     Anchors close .45, high .275, low .275; liquidation at 1 -+ 1/L; its tiers for candles up to 1 h. Shares are its
-    standing split 'current' over the half-lives (its 'highLeverage' scores lower in the peers' study).
+    standing split 'current' divided by the half-lives (its 'highLeverage' scores lower in the study of peers).
     """
     b = tape.bars
     base = interest_at(tape, b["event_time"])
@@ -74,10 +80,15 @@ def liqmap_ts(tape: MapTape) -> Seeds:
     leverage, half_life = np.array([10.0, 25.0, 50.0, 100.0]), np.array([120.0, 48.0, 24.0, 12.0])
     tiers = np.array([0.625, 0.268, 0.084, 0.023]) / half_life
     return Seeds(
-        np.stack([usd, usd]), np.stack([b["close"], b["high"], b["low"]], axis=1), np.array([0.45, 0.275, 0.275]),
-        tiers / tiers.sum(), half_life, np.log([1.0 - 1.0 / leverage, 1.0 + 1.0 / leverage]),
-        np.array([0.25, 0.5, 0.25]), np.ones(1),
-    )  # fmt: skip
+        usd=np.stack([usd, usd]),
+        entries=np.stack([b["close"], b["high"], b["low"]], axis=1),
+        anchors=np.array([0.45, 0.275, 0.275]),
+        tiers=tiers / tiers.sum(),
+        half_life=half_life,
+        distance=np.log([1.0 - 1.0 / leverage, 1.0 + 1.0 / leverage]),
+        spread=np.array([0.25, 0.5, 0.25]),
+        smooth=np.ones(1),
+    )
 
 
 def fold(tape: MapTape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
@@ -90,25 +101,25 @@ def fold(tape: MapTape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
     fade = 0.5 ** (tape.bar_ns / 3.6e12 / seeds.half_life)
     swept, near, levels = np.zeros((len(low), 2)), np.zeros((len(low), 2)), np.zeros((len(at), 2, size))
     entries, distance = np.log(seeds.entries) / STEP - first, seeds.distance / STEP
-    plain = seeds.usd, seeds.anchors, seeds.tiers, seeds.spread
-    _fold(low, high, close, entries, *plain, fade, distance, first, at, size, swept, near, levels)
+    at_entry = seeds._replace(entries=entries, distance=distance, half_life=fade)
+    _fold(low, high, close, at_entry, first, STEP, at, swept, near, levels)
     half = len(seeds.smooth) // 2
     return swept, sum(w * np.roll(levels, i - half, 2) for i, w in enumerate(seeds.smooth)), first, near
 
 
-@njit(cache=True, fastmath=True)
-def _fold(
-    low, high, close, entries, usd, anchors, tiers, spread, fade, distance, origin, at, size, swept, near, levels
-):
-    mass = np.zeros((2, len(tiers), size))
+@cached([Path(__file__)], fastmath=True)
+def _fold(low, high, close, seeds, origin, step, at, swept, near, levels):
+    """`seeds` in buckets from `origin`: `entries`, `distance`; its `half_life` is what a bar leaves of each tier."""
+    usd, entries, anchors, tiers, fade, distance, spread, _ = seeds
+    mass = np.zeros((2, len(tiers), levels.shape[2]))
     scale = np.ones(len(tiers))
-    below, above = np.log(0.95) / STEP, np.log(1.05) / STEP
+    below, above = np.log(0.95) / step, np.log(1.05) / step
     half = len(spread) // 2
     r = 0
     for i in range(len(low)):
-        first = int(np.ceil(np.log(low[i]) / STEP - 0.5)) - origin
-        last = int(np.floor(np.log(high[i]) / STEP - 0.5)) - origin
-        here = np.log(close[i]) / STEP - 0.5 - origin
+        first = int(np.ceil(np.log(low[i]) / step - 0.5)) - origin
+        last = int(np.floor(np.log(high[i]) / step - 0.5)) - origin
+        here = np.log(close[i]) / step - 0.5 - origin
         lo, middle, hi = int(np.ceil(here + below)), int(np.ceil(here)), int(np.floor(here + above)) + 1
         for k in range(len(tiers)):
             scale[k] *= fade[k]

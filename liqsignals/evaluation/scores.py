@@ -1,7 +1,7 @@
-"""How right a map was: scores of hourly predictions against real liquidations, and their bootstrap intervals.
+"""Scores of hourly predictions against real liquidations, and their bootstrap intervals.
 
-Side 0 is long, 1 is short; predictions and real values are USD of (2, n) hours. A prediction that is NaN (no map, stale
-input) counts as zero: not to know is not to be excused; `coverage` says how often.
+Side 0 is long, 1 is short; predictions and real values are USD of (2, n) hours. A NaN prediction (no map, stale input)
+scores as 0; `coverage` is the share of hours with a prediction.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from liqsignals.clock import DAY, Int64Array, to_dates
 from liqsignals.records import Float64Array
 
-#: ln of the move from an hour's open toward a side's levels from which the hour counts as one that moved.
+#: An hour counts as moved when its ln move from the open toward a side's levels exceeds this.
 MOVED = 0.005
-#: Added to both sides of a log: hours with less are single small accounts, and feeds that leave them out.
+#: Added inside logs: smaller hours are single small accounts, which some feeds omit.
 FLOOR = 10_000.0
 
 
@@ -45,7 +45,11 @@ def log_r2(predicted: Float64Array, real: Float64Array) -> float:
 
 
 def dollar_ratio(predicted: Float64Array, real: Float64Array) -> float:
-    """Real over predicted dollars, in sum; NaN where nothing was predicted."""
+    """Real over predicted dollars, in sum; NaN where nothing was predicted.
+
+    >>> dollar_ratio(np.array([100.0, 300.0]), np.array([500.0, 300.0]))
+    2.0
+    """
     total = float(predicted.sum())
     return float(real.sum()) / total if total > 0.0 else float("nan")
 
@@ -78,7 +82,9 @@ class HourScore:
 
 
 def hour_score(predicted: Float64Array, real: Float64Array, moved: Float64Array) -> HourScore:
-    """Score predictions (2, n) against real liquidations (2, n), USD; `moved` (2, n) ln moves toward each side's levels."""
+    """Score predictions (2, n) against real liquidations (2, n), USD; `moved` (2, n) ln moves toward each side's
+    levels.
+    """
     covered = np.isfinite(predicted).all(axis=0)
     guess = np.where(np.isfinite(predicted), predicted, 0.0)
     far = moved > MOVED
@@ -113,8 +119,9 @@ def bootstrap(
 ) -> Float64Array:
     """2.5 % and 97.5 % of a statistic over resamplings of whole UTC days: (2, k).
 
-    `statistic` gets row numbers into `hours` and returns k values; hours of a day share their events, so days are drawn, with
-    replacement. A paired difference is a statistic that scores both on the same rows. NaN draws are left out.
+    `statistic` takes row numbers into `hours` and returns k values. Whole days are drawn with replacement, because the
+    hours of a day are dependent. For a paired difference, `statistic` scores both models on the same rows. NaN draws
+    are left out.
     """
     _, day = np.unique(hours // DAY, return_inverse=True)
     rows = [np.flatnonzero(day == d) for d in range(int(day.max(initial=-1)) + 1)]

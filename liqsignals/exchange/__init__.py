@@ -1,1 +1,1 @@
-"""The loopback exchange: Binance USD-M as freqtrade sees it, over a data directory, at any market time."""
+"""The loopback exchange: Binance USD-M as freqtrade sees it, served from a data directory at any market time."""

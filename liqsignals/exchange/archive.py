@@ -1,6 +1,6 @@
-"""A freqtrade data directory as a market's past: files, rows, and what they say about the contract.
+"""Reads a freqtrade data directory as market history: files, rows, tick and step of each contract.
 
-Dates in here are milliseconds, as on the exchange's wire. Nothing in here knows the time.
+Dates are milliseconds, as in the exchange's API. Nothing in this module depends on the current time.
 """
 
 import math
@@ -66,7 +66,7 @@ class Market:
 
 
 class Spec(NamedTuple):
-    """What a market's candles say about its contract."""
+    """Tick, step and listing date of a contract, derived from its candles."""
 
     price_decimals: int
     amount_decimals: int
@@ -74,7 +74,7 @@ class Spec(NamedTuple):
 
 
 class Archive:
-    """A freqtrade data directory, listed at once, read on first use, kept in memory from then on."""
+    """A freqtrade data directory. Files are listed on construction, read on first use and cached in memory."""
 
     def __init__(self, datadir: Path) -> None:
         self.datadir = datadir
@@ -104,7 +104,7 @@ class Archive:
             raise InputError(f"{folder}: no candle file such as BTC_USDT_USDT-5m-futures.feather; {fill}")
         self._frames: dict[Path, Frame] = {}
         self._built: dict[tuple[str, str, int], Frame] = {}
-        self._told: dict[tuple[str, int], NDArray[np.int64]] = {}
+        self._published: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._specs: dict[str, Spec | None] = {}
 
     def finest(self, symbol: str, kind: str) -> int | None:
@@ -112,7 +112,7 @@ class Archive:
         return min(self.markets[symbol].files.get(kind, ()), default=None)
 
     def frame(self, symbol: str, kind: str, minutes: int) -> Frame | None:
-        """The rows of one timeframe: its file's, else made from the next shorter one that fits into it."""
+        """Rows of one timeframe: its file's, else resampled from the longest shorter timeframe that divides it."""
         files = self.markets[symbol].files.get(kind, {})
         if minutes in files:
             return self._read(files[minutes], kind)
@@ -126,14 +126,14 @@ class Archive:
             self._built[key] = make(rows, shorter, minutes)
         return self._built[key]
 
-    def told(self, symbol: str, minutes: int) -> NDArray[np.int64]:
-        """When each row of `frame(symbol, "open_interest", minutes)` was told first (ms, ascending), shape (n,).
+    def published_ms(self, symbol: str, minutes: int) -> NDArray[np.int64]:
+        """When each row of `frame(symbol, "open_interest", minutes)` is first served (ms, ascending), shape (n,).
 
-        At its label where labels name the ends of periods, a period later where they name starts: the file tells which
-        (data/labels.py), a day at a time.
+        At its label where labels name the ends of periods, one period later where they name starts. The convention is
+        estimated per day from the file (data/labels.py).
         """
         key = (symbol, minutes)
-        if key not in self._told:
+        if key not in self._published:
             rows, length = self.frame(symbol, "open_interest", minutes), self.finest(symbol, "futures")
             bars = self.frame(symbol, "futures", length) if length else None
             if rows is None or bars is None or length is None:
@@ -146,14 +146,14 @@ class Archive:
                 bars.columns[4], "binance",
             )  # fmt: skip
             start = kinds[np.searchsorted(days, rows.date * _NS, side="right") - 1] == LABEL_START
-            self._told[key] = np.maximum.accumulate(rows.date + np.where(start, period * MINUTE, 0))
-        return self._told[key]
+            self._published[key] = np.maximum.accumulate(rows.date + np.where(start, period * MINUTE, 0))
+        return self._published[key]
 
     def spec(self, symbol: str) -> Spec | None:
-        """Tick and step as the latest candles show them, or None without candles.
+        """Tick and step estimated from the latest candles, or None without candles.
 
-        Read from the smallest file, and only the end of it: exchangeInfo asks this of every market, and a
-        contract's tick changes over the years.
+        Only the end of the smallest file is read: exchangeInfo needs this for every market, and a contract's tick
+        changes over the years.
         """
         if symbol not in self._specs:
             paths = self.markets[symbol].files["futures"].values()
@@ -167,7 +167,7 @@ class Archive:
             try:
                 table = feather.read_table(path)
                 if kind == "funding_rate" and names[0] not in table.column_names:
-                    names = ("open",)  # how freqtrade stored funding until 2026
+                    names = ("open",)  # freqtrade's column name for funding until 2026
                 date = table["date"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy()
                 columns = [table[name].cast(pa.float64()).to_numpy() for name in names]
             except (OSError, KeyError, pa.ArrowInvalid) as error:
@@ -180,14 +180,14 @@ class Archive:
 
 
 def opened(at: _Time, minutes: int) -> _Time:
-    """Open of the candle of `minutes` that holds each instant (ms)."""
+    """Open of the candle of `minutes` that contains each instant (ms)."""
     step = minutes * MINUTE
     origin = _WEEK_ORIGIN if minutes == INTERVALS["1w"] else 0
     return (at - origin) // step * step + origin
 
 
 def _resample(rows: Frame, shorter: int, minutes: int) -> Frame:
-    """Candles of `minutes` from shorter ones; a last one that is not complete is left out."""
+    """Candles of `minutes` from shorter ones; an incomplete last candle is left out."""
     step = minutes * MINUTE
     if not len(rows.date):
         return rows
@@ -202,7 +202,7 @@ def _resample(rows: Frame, shorter: int, minutes: int) -> Frame:
             np.maximum.reduceat(high, first),
             np.minimum.reduceat(low, first),
             close[last],
-            # Without it, sums of decimals end in ...0000001.
+            # Removes float residue such as ...0000001 from sums of decimals.
             np.round(np.add.reduceat(volume, first), 8).astype(np.float64),
         ),
     )
@@ -211,7 +211,7 @@ def _resample(rows: Frame, shorter: int, minutes: int) -> Frame:
 
 
 def _snapshots(rows: Frame, shorter: int, minutes: int) -> Frame:
-    """Open interest is a level, not a sum: a longer period has the rows at its own labels."""
+    """Open interest is a level, not a sum: a longer period keeps the rows at its own labels."""
     keep = rows.date % (minutes * MINUTE) == 0
     return Frame(rows.date[keep], tuple(column[keep] for column in rows.columns))
 
@@ -219,7 +219,7 @@ def _snapshots(rows: Frame, shorter: int, minutes: int) -> Frame:
 def _sample(path: Path, rows: int = 200) -> Spec | None:
     """Tick and step from the decimals of a file's last rows.
 
-    No call in here may make pyarrow import pandas: a backtest asks for nothing else, and would wait for it.
+    No call in here may make pyarrow import pandas: a backtest needs nothing else, and the import would delay its start.
     """
     try:
         with pa.memory_map(str(path)) as source:
@@ -245,10 +245,10 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def decimals(close: Sequence[float], volume: Sequence[float]) -> tuple[int, int]:
-    """Decimals of the price and of the amount, as observed, within what an exchange could have.
+    """Decimals of the price and of the amount, as observed, limited to plausible ones.
 
     A tick is between 1e-7 and 1e-3 of the price. A step is no finer than 0.001, which is Binance's finest,
-    unless it would be worth more than 100 of the quote currency.
+    unless 0.001 would be worth more than 100 of the quote currency.
     """
     size = math.floor(math.log10(max(close[-1], 1e-9)))
     traded = [value for value in volume if value > 0]

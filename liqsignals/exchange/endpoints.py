@@ -1,4 +1,6 @@
-"""What the loopback exchange answers: Binance USD-M's public endpoints over an archive, at the market's time."""
+"""Endpoints of the loopback exchange: Binance USD-M's public REST API, served from an archive at the market clock's
+time.
+"""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -12,7 +14,7 @@ from aiohttp import web
 
 from liqsignals.errors import InputError
 from liqsignals.exchange import archive as files
-from liqsignals.exchange import path as inside
+from liqsignals.exchange import path as paths
 from liqsignals.exchange import quotes, stream
 from liqsignals.exchange.archive import DAY, INTERVALS, MINUTE, PERIODS, Archive, Frame, Spec, text
 from liqsignals.exchange.extras import Extras
@@ -23,7 +25,7 @@ Clock = Callable[[], int]
 
 Row = Mapping[str, Any]
 
-#: More prices to dwell at: symbol -> open of the finest bar, ms -> prices (path.py).
+#: Additional prices to dwell at: symbol -> open of the finest bar, ms -> prices (path.py).
 Extra = Mapping[str, Mapping[int, Sequence[float]]]
 
 
@@ -35,7 +37,7 @@ def _handler(answer: Callable[[Row], Any]) -> Callable[[web.Request], Awaitable[
 
 
 def _dated(now_ms: Clock) -> Any:
-    """Answers carry the market's time: a recorder compares it with its own."""
+    """Add a Date header with the market clock's time: a recorder compares it with its own clock."""
 
     @web.middleware
     async def date(
@@ -66,9 +68,9 @@ async def _answer_errors(
 
 _HOUR = 60 * MINUTE
 
-_NEVER = 4133404800000  # Binance's delivery date of a contract that is never delivered
+_NEVER = 4133404800000  # Binance's delivery date of a perpetual contract
 
-_KEPT = 30 * DAY  # open interest and ratios
+_RETENTION = 30 * DAY  # of open interest and ratios
 
 _PERIOD = 5 * MINUTE
 
@@ -86,7 +88,7 @@ def wall_clock_ms() -> int:
 
 
 class ApiError(Exception):
-    """An answer of the shape `{"code": ..., "msg": ...}`."""
+    """An error response `{"code": ..., "msg": ...}`."""
 
     def __init__(self, code: int, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -95,14 +97,14 @@ class ApiError(Exception):
 
 
 class LoopbackExchange:
-    """The endpoints. `now_ms` is the only clock they read, once an answer."""
+    """The endpoints. `now_ms` is the only clock they read, once per request."""
 
     def __init__(self, archive: Archive, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> None:
         self.archive = archive
         self.extras = Extras(archive.datadir, archive.markets)
         self.now_ms = seen(now_ms)
         self._extra = extra or {}
-        self._paths: dict[str, inside.Path] = {}
+        self._paths: dict[str, paths.Path] = {}
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[_dated(self.now_ms), _answer_errors])
@@ -169,16 +171,16 @@ class LoopbackExchange:
         if forming and len(rows) < limit:
             rows.append(tuple(forming))
         if kind == "mark":
-            return [_kline(inside.Bar(*values), step, "0", *_NO_TAKERS) for values in rows]
-        bars = [inside.Bar(*values) for values in rows]
+            return [_kline(paths.Bar(*values), step, "0", *_NO_TAKERS) for values in rows]
+        bars = [paths.Bar(*values) for values in rows]
         takers = self._takers(symbol, [bar.date for bar in bars], step, now)
         return [
-            _kline(bar, step, text(bar.volume), *(told or (text(round(quotes.turnover(bar), 8)), *_NO_TAKERS[1:])))
-            for bar, told in zip(bars, takers, strict=True)
+            _kline(bar, step, text(bar.volume), *(known or (text(round(quotes.turnover(bar), 8)), *_NO_TAKERS[1:])))
+            for bar, known in zip(bars, takers, strict=True)
         ]
 
     def _takers(self, symbol: str, dates: list[int], step: int, now: int) -> list[tuple[str, int, str, str] | None]:
-        """Turnover, trades, and coins and quote units bought by takers, of the bars that have closed and are told."""
+        """Turnover, trades, coins and quote units bought by takers; None for bars open or not in the extras."""
         rows = self.extras.takers(symbol)
         if step != _PERIOD or not len(rows) or not dates:
             return [None] * len(dates)
@@ -191,7 +193,7 @@ class LoopbackExchange:
             out.append((text(row["quote"]), trades, text(row["buy_base"]), text(row["buy_quote"])) if known else None)
         return out
 
-    def _forming(self, symbol: str, kind: str, minutes: int, now: int) -> inside.Bar | None:
+    def _forming(self, symbol: str, kind: str, minutes: int, now: int) -> paths.Bar | None:
         if (market := self._look(symbol, now)) is None:
             return None
         if kind == "mark":
@@ -207,7 +209,7 @@ class LoopbackExchange:
                 "symbol": symbol,
                 "fundingRate": text(rate),
                 "fundingTime": date,
-                "markPrice": "",  # as in Binance's own early rows; the files do not have it
+                "markPrice": "",  # empty in Binance's own early rows, too; the files do not have it
                 "rateType": "Regular",
             }
             for symbol in symbols
@@ -241,7 +243,7 @@ class LoopbackExchange:
             raise ApiError(-4021, f"{limit} is not valid depth limit.")
         now = self.now_ms()
         if (market := self._look(symbol, now)) is None:
-            raise _nothing_yet()
+            raise _not_listed_yet()
         bids, asks = self._book(symbol, market, now, limit)
         return {"lastUpdateId": now, "E": now, "T": now, "bids": bids, "asks": asks}
 
@@ -257,9 +259,9 @@ class LoopbackExchange:
         )
 
     def open_interest(self, query: Row) -> list[dict[str, Any]]:
-        """The latest rows of the window, however it is given: this endpoint never counts from its start.
+        """The latest rows of the window: this endpoint never counts `limit` from startTime.
 
-        Labels are the file's, and a row is told when its snapshot had been taken. Binance keeps 30 days, and refuses a
+        Labels are those of the file; a row is served once its snapshot was taken. Binance keeps 30 days and refuses a
         window that begins earlier.
         """
         symbol = self._symbol(query)
@@ -267,7 +269,7 @@ class LoopbackExchange:
         minutes, start, end, limit = _span(query, now)
         frame = self.archive.frame(symbol, "open_interest", minutes)
         if frame:
-            frame = frame.slice(0, int(np.searchsorted(self.archive.told(symbol, minutes), now, side="right")))
+            frame = frame.slice(0, int(np.searchsorted(self.archive.published_ms(symbol, minutes), now, side="right")))
         rows = _select(frame, start, end, limit, oldest_first=False)
         return [
             {
@@ -280,7 +282,7 @@ class LoopbackExchange:
         ]
 
     def ratio(self, query: Row, column: str) -> list[dict[str, Any]]:
-        """As `open_interest`, from the extras; labels are those of Binance's REST API of the day."""
+        """Like `open_interest`, from the extras; labels follow Binance's REST convention at the market time."""
         symbol = self._symbol(query)
         now = self.now_ms()
         minutes, start, end, limit = _span(query, now)
@@ -306,7 +308,7 @@ class LoopbackExchange:
         if "symbol" in query:
             symbol = self._symbol(query)
             if (market := self._look(symbol, now)) is None:
-                raise _nothing_yet()
+                raise _not_listed_yet()
             return row(symbol, market, now)
         return [row(symbol, market, now) for symbol in self.archive.markets if (market := self._look(symbol, now))]
 
@@ -314,7 +316,7 @@ class LoopbackExchange:
         if (spec := self.archive.spec(symbol)) is None:
             return None
         if symbol not in self._paths:
-            self._paths[symbol] = inside.Path(spec.price_decimals, self._extra.get(symbol, {}))
+            self._paths[symbol] = paths.Path(spec.price_decimals, self._extra.get(symbol, {}))
         return quotes.look(self.archive, self._paths[symbol], symbol, now)
 
     def _ticker(self, symbol: str, market: quotes.Market, now: int) -> dict[str, Any]:
@@ -367,7 +369,7 @@ class LoopbackExchange:
         return side(book.bid, -book.spacing), side(book.ask, book.spacing)
 
     def _premium(self, symbol: str, market: quotes.Market, now: int) -> dict[str, Any]:
-        """Mark price and funding. Inside a mark candle the last price stands for the mark price, and it for the index."""
+        """Mark price and funding. Inside a mark candle the last price is used as mark price and as index price."""
         mark = text(market.price())
         rate, hours = self._funding_now(symbol, now)
         period = hours * _HOUR
@@ -376,7 +378,7 @@ class LoopbackExchange:
             "markPrice": mark,
             "indexPrice": mark,
             "estimatedSettlePrice": mark,
-            # Binance sends the running estimate of the next rate; the last settled one is what can be known.
+            # Binance sends its running estimate of the next rate; the files hold only settled rates.
             "lastFundingRate": text(rate),
             "interestRate": "0.00010000",
             "nextFundingTime": now // period * period + period,
@@ -384,7 +386,7 @@ class LoopbackExchange:
         }
 
     def _funding(self, symbol: str) -> Frame | None:
-        """Settled rates. Settlements are what they are: the file's timeframe means nothing."""
+        """Settled rates. The timeframe in the file's name has no meaning here."""
         minutes = self.archive.finest(symbol, "funding_rate")
         return self.archive.frame(symbol, "funding_rate", minutes) if minutes else None
 
@@ -399,7 +401,7 @@ class LoopbackExchange:
     def _spec(self, symbol: str) -> Spec:
         spec = self.archive.spec(symbol)
         if spec is None:
-            raise _nothing_yet()
+            raise _not_listed_yet()
         return spec
 
 
@@ -464,15 +466,16 @@ def _ratio(symbol: str, column: str, date: int, value: float) -> dict[str, Any]:
     return {"symbol": symbol, "longShortRatio": text(value), **shares, "timestamp": date}
 
 
-#: Turnover, trades and what takers bought where there is no volume at all; and where nothing is told, the last three.
+#: Turnover, trades, coins and quote units bought by takers of a candle without volume. The last three are also used
+#: where they are not known.
 _NO_TAKERS = ("0", 0, "", "")
 
 
-def _kline(bar: inside.Bar, step: int, volume: str, turnover: str, trades: int, bought: str, paid: str) -> list[Any]:
+def _kline(bar: paths.Bar, step: int, volume: str, turnover: str, trades: int, bought: str, paid: str) -> list[Any]:
     """A candle as Binance sends it.
 
     Freqtrade's files hold no turnover, number of trades or taker volume. Without the extras the first is estimated, the
-    second zero, and the third empty: a recorder must not keep a zero that nobody counted.
+    second zero, and the third empty: a zero would be stored by a recorder as a measured value.
     """
     return [
         bar.date,
@@ -531,16 +534,16 @@ def _window(query: Row, default: int, most: int) -> tuple[int | None, int, int]:
 
 
 def _span(query: Row, now: int) -> tuple[int, int, int, int]:
-    """Minutes of the period, first and last label and limit of a series that is kept for 30 days."""
+    """Minutes of the period, first and last label and limit of a series with 30 days of history."""
     period = _required(query, "period")
     if period not in PERIODS:
         raise ApiError(-1130, "Data sent for parameter 'period' is not valid.")
     start, end, limit = _window(query, default=30, most=500)
-    oldest = now - _KEPT
+    oldest = now - _RETENTION
     if start is not None and start < oldest:
         raise ApiError(-1130, "parameter 'startTime' is invalid.")
     return INTERVALS[period], oldest if start is None else start, min(end, now), limit
 
 
-def _nothing_yet() -> ApiError:
+def _not_listed_yet() -> ApiError:
     return ApiError(-1122, "Invalid symbol status.")

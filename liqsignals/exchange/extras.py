@@ -1,7 +1,7 @@
-"""What an exchange tells and freqtrade's files cannot hold, from the extras beside them: prints, ratios, takers' volume.
+"""Exchange data that freqtrade's files cannot hold, read from the extras: liquidation prints, ratios, taker volume.
 
-`<datadir>/liqsignals/<kind>/binance/<pair>-<period>/`, as `liqsignals download` and `record` write it (data/store.py). All of it may be
-absent. Read on first use, and kept in memory from then on.
+Folders are `<datadir>/liqsignals/<kind>/binance/<pair>-<period>/`, as `liqsignals download` and `record` write them
+(data/store.py). Each may be absent. Series are read on first use and cached in memory.
 """
 
 import json
@@ -21,15 +21,15 @@ _SOURCE = "binance"
 
 
 class Prints(NamedTuple):
-    """Forced orders of all markets in the order in which they are told: when (ms), whose, and the record of each."""
+    """Forced orders of all markets in the order in which they are sent: send time (ms), symbol, LIQUIDATION record."""
 
-    told_ms: NDArray[np.int64]
+    sent_ms: NDArray[np.int64]
     symbol: list[str]
     rows: Records
 
 
 class Extras:
-    """The extras of one data directory. `markets`: by symbol. Reading raises InputError for a damaged file."""
+    """The extras of one data directory. `markets` is keyed by symbol. Reading raises InputError for a damaged file."""
 
     def __init__(self, datadir: Path, markets: dict[str, Market]) -> None:
         self._folder = datadir / "liqsignals"
@@ -39,7 +39,7 @@ class Extras:
         self._prints: Prints | None = None
 
     def ratios(self, symbol: str, column: str) -> Frame:
-        """Instants (ms, ascending) of the snapshots that tell a column of RATIO, and its values."""
+        """Times (ms, ascending) of the snapshots with a finite value in a column of RATIO, and the values."""
         if (symbol, column) not in self._ratios:
             rows = self._rows(symbol, "ratio", "5m", records.RATIO)
             rows = rows[np.isfinite(rows[column])]
@@ -51,16 +51,16 @@ class Extras:
         return self._rows(symbol, "taker", "5m", records.TAKER)
 
     def prints(self) -> Prints:
-        """All prints. Each is told a second after it happened, as Binance's snapshots of one second are at the latest."""
+        """All prints. Each is sent a second after its event: Binance's snapshots of one second arrive by then."""
         if self._prints is None:
             parts = {
                 symbol: self._rows(symbol, "liquidation", "events", records.LIQUIDATION) for symbol in self._markets
             }
             rows = np.concatenate([np.empty(0, records.LIQUIDATION), *parts.values()])
             symbols = [symbol for symbol, part in parts.items() for _ in range(len(part))]
-            told = -(-(rows["event_time"] + records.LIQUIDATION_LAG) // _NS)
-            order = np.argsort(told, kind="stable")
-            self._prints = Prints(told[order], [symbols[number] for number in order], rows[order])
+            sent = -(-(rows["event_time"] + records.LIQUIDATION_LAG) // _NS)
+            order = np.argsort(sent, kind="stable")
+            self._prints = Prints(sent[order], [symbols[number] for number in order], rows[order])
         return self._prints
 
     def _rows(self, symbol: str, kind: str, period: str, dtype: np.dtype[np.void]) -> Records:
@@ -72,7 +72,7 @@ class Extras:
 
 
 def forced_order(symbol: str, row: Any) -> str:
-    """The message of `!forceOrder@arr` that tells of a LIQUIDATION record."""
+    """The `!forceOrder@arr` message of a LIQUIDATION record."""
     price, amount, at = text(row["price"]), text(row["base"]), int(row["event_time"]) // _NS
     order = {
         "s": symbol,

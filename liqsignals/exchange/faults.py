@@ -1,7 +1,8 @@
-"""What goes wrong at an exchange, on purpose: faults by the market clock, put between the loopback exchange and who asks it.
+"""Fault injection: exchange failures scheduled on the market clock, applied between the loopback exchange and its
+clients.
 
-A fault has a kind, a stretch of market time and a few numbers (docs/replay.md has the file's format). What it does
-depends on these, on the clock and on how many requests came before, on nothing else: two runs have the same faults.
+A fault has a kind, a span of market time and a few parameters (docs/replay.md has the file's format). Its effect
+depends only on these, on the clock and on the number of earlier requests, so that two runs have the same faults.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from aiohttp.typedefs import Middleware
 from liqsignals.clock import parse_time
 from liqsignals.errors import InputError
 
-#: Kind -> the keys that it takes beside the common ones, the endpoint that it is about (None: any).
+#: Kind -> its keys beside the common ones, and the endpoint that it affects (None: any).
 KINDS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
     "delay": (("seconds",), None),
     "drop": ((), None),
@@ -39,17 +40,18 @@ KINDS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
 }
 _COMMON = ("kind", "from", "until", "pair", "path", "share")
 _OPTIONAL = ("pair", "path", "share", "retry_after", "healed_at")
-_OWN_CLOCK = ("serverTime", "E", "T", "time")
+_CLOCK_FIELDS = ("serverTime", "E", "T", "time")
 _PAGE = "<!DOCTYPE html><html><head><title>Maintenance</title></head><body><h1>We will be back soon</h1></body></html>"
 _SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. Instants are ms since the epoch, UTC; `start` is part of the stretch, `until` is not.
+    """One fault in [start, until), ms since the epoch, UTC.
 
-    `pair` (as freqtrade writes it) and `path` (the end of an endpoint's path, as `klines` or `ticker/24hr`) narrow it down;
-    `share` is the part of these requests that it meets. The other fields belong to single kinds.
+    `pair` (freqtrade's notation) and `path` (the end of an endpoint's path, such as `klines` or `ticker/24hr`) restrict
+    the requests that match; `share` is the fraction of matching requests that are affected. Other fields belong to
+    single kinds.
     """
 
     kind: str
@@ -63,11 +65,11 @@ class Fault:
     retry_after: int | None = None
     factor: float = 1.0
     after: float = 0.0
-    #: When the skipped candles come back; None: never.
+    #: When the skipped candles are served again; None: never.
     healed_at: int | None = None
 
     def active(self, now: int) -> bool:
-        """Whether it is at work at `now` (ms)."""
+        """Whether the fault is active at `now` (ms)."""
         end: float = self.until
         if self.kind == "skip_candle":
             end = math.inf if self.healed_at is None else self.healed_at
@@ -75,15 +77,15 @@ class Fault:
             end = self.until + self.after * _SECOND
         return self.start <= now < end
 
-    def concerns(self, path: str, query: Mapping[str, str]) -> bool:
-        """Whether a request is one of those that it is about. With a pair: only requests that name a symbol."""
+    def matches(self, path: str, query: Mapping[str, str]) -> bool:
+        """Whether the fault applies to a request. With a pair: only to requests with that symbol."""
         wanted = self.path or KINDS[self.kind][1]
         if wanted is not None and not f"/{path}".endswith(f"/{wanted}"):
             return False
         return self.pair is None or query.get("symbol") == self.pair.partition(":")[0].replace("/", "")
 
-    def meets(self, count: int) -> bool:
-        """Whether it meets the `count`-th request that it is about: a hash decides, no state."""
+    def selects(self, count: int) -> bool:
+        """Whether the `count`-th matching request is affected: decided by a hash, without state."""
         if self.share >= 1.0:
             return True
         digest = hashlib.blake2b(f"{self!r} {count}".encode(), digest_size=8).digest()
@@ -91,10 +93,10 @@ class Fault:
 
 
 def read_faults(path: Path) -> tuple[Fault, ...]:
-    """The faults of a JSON file, in the order of their beginnings.
+    """The faults of a JSON file, sorted by start.
 
-    Raises InputError naming the file and the entry for what is not JSON, for unknown or missing keys, wrong kinds of
-    values, times without a zone and stretches that end before they begin.
+    Raises InputError naming the file and the entry for invalid JSON, unknown or missing keys, values of a wrong type or
+    range, times without a zone and spans that end before they start.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -167,12 +169,12 @@ def _value(kind: str, key: str, value: Any, where: str) -> Any:
 
 
 def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now: int) -> Any:
-    """The payload (parsed JSON) of an answer as the fault leaves it; `payload` itself stays as it is.
+    """The payload (parsed JSON) of an answer with the fault applied; `payload` itself is not modified.
 
-    `now` (ms) is the clock that the answer was made by. Faults that are not about a payload's rows or times, and requests
-    that the fault is not about, give it back unchanged.
+    `now` (ms) is the time for which the answer was computed. Faults that do not change rows or times, and requests that
+    do not match, return the payload unchanged.
     """
-    if not fault.concerns(path, query):
+    if not fault.matches(path, query):
         return payload
     if fault.kind == "clock":
         return _shifted(payload, round(fault.seconds * _SECOND))
@@ -201,7 +203,7 @@ def _shifted(payload: Any, by: int) -> Any:
     if not isinstance(payload, dict):
         return payload
     return {
-        key: value + by if key in _OWN_CLOCK and isinstance(value, int) else value for key, value in payload.items()
+        key: value + by if key in _CLOCK_FIELDS and isinstance(value, int) else value for key, value in payload.items()
     }
 
 
@@ -210,41 +212,41 @@ def _scaled(row: Mapping[str, Any], factor: float) -> dict[str, Any]:
     return {**row, **{name: f"{float(row[name]) * factor:.8f}" for name in names if row[name]}}
 
 
-#: By how much (ms) the answer that is being made is behind the market clock.
+#: Lag (ms) of the answer being computed behind the market clock.
 _LAG: ContextVar[int] = ContextVar("lag", default=0)
 
 
 def seen(now_ms: Callable[[], int]) -> Callable[[], int]:
-    """The market clock as the request being answered sees it: `stale_klines` lets an exchange answer out of its past."""
+    """The market clock less the current request's lag: `stale_klines` makes the exchange answer for an earlier time."""
     return lambda: now_ms() - _LAG.get()
 
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_POLL = 0.005  # seconds of this machine between looks at the market clock
+_POLL = 0.005  # wall-clock seconds between reads of the market clock
 _POLL_SOCKET = 0.05
 
 
 def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int], counts: Counter[str]) -> Middleware:
-    """An aiohttp middleware that does to requests what the faults say; the outermost one of the exchange's.
+    """An aiohttp middleware that applies faults to requests; it must be the exchange's outermost one.
 
-    While an answer waits for the market clock, its instant (ms) is in `waiting`, so that whoever steps a standing clock
-    can see it and step there. `counts` has how often each kind met a request. Of a websocket only its connection is
-    concerned: refused or closed during an outage, refused by a drop.
+    While a delayed answer waits for the market clock, its due time (ms) is in `waiting`, so that the driver of a
+    stopped clock can step to it. `counts` holds how many requests each kind affected. Of a websocket only the
+    connection is affected: refused or closed during an outage, refused by a drop.
     """
-    asked = [0] * len(faults)
+    matched = [0] * len(faults)
 
-    def met(request: web.Request, now: int) -> list[Fault]:
+    def affecting(request: web.Request, now: int) -> list[Fault]:
         found = []
         for row, fault in enumerate(faults):
-            if fault.active(now) and fault.concerns(request.path, request.query):
-                asked[row] += 1
-                if fault.meets(asked[row]):
+            if fault.active(now) and fault.matches(request.path, request.query):
+                matched[row] += 1
+                if fault.selects(matched[row]):
                     found.append(fault)
         return found
 
     def down(request: web.Request) -> bool:
         now = now_ms()
-        return any(f.kind == "outage" and f.active(now) and f.concerns(request.path, request.query) for f in faults)
+        return any(f.kind == "outage" and f.active(now) and f.matches(request.path, request.query) for f in faults)
 
     async def socket(request: web.Request, handler: _Handler) -> web.StreamResponse:
         task = asyncio.ensure_future(handler(request))
@@ -293,7 +295,7 @@ def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int
     @web.middleware
     async def fault_middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
         now = now_ms()
-        found = met(request, now)
+        found = affecting(request, now)
         for fault in found:
             if fault.kind in ("outage", "drop"):
                 counts[fault.kind] += 1
@@ -303,7 +305,7 @@ def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await socket(request, handler)
         response = await answered(request, handler, found, now)
-        # Waits after the answer was made: what comes late is old, too.
+        # Waits after the answer was computed: a late answer holds old data.
         for fault in found:
             if fault.kind == "delay":
                 counts["delay"] += 1
@@ -322,8 +324,9 @@ async def _until(due: int, now_ms: Callable[[], int], waiting: list[int]) -> Non
         waiting.remove(due)
 
 
-#: Binance's own words (https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code).
-_WORDS = {
+#: Binance's error codes and messages
+#: (https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code).
+_MESSAGES = {
     418: (
         -1003,
         "Way too many requests; IP banned until {until}. Please use the websocket for live updates to avoid bans.",
@@ -336,18 +339,19 @@ _WORDS = {
 
 
 def _refusal(fault: Fault, now: int) -> web.Response:
-    code, words = _WORDS.get(fault.code, (-1000, "An unknown error occurred while processing the request."))
+    code, message = _MESSAGES.get(fault.code, (-1000, "An unknown error occurred while processing the request."))
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    body = {"code": code, "msg": words.format(until=now + (fault.retry_after or 0) * _SECOND)}
+    body = {"code": code, "msg": message.format(until=now + (fault.retry_after or 0) * _SECOND)}
     return web.json_response(body, status=fault.code, headers=headers)
 
 
 def random_faults(
     seed: int, start: int, end: int, per_day: float, pairs: Sequence[str] = (), candle: int = 5 * _MINUTE
 ) -> tuple[Fault, ...]:
-    """Faults for a soak, `per_day` of them a day between `start` and `end` (ms): every kind in turn, at random instants.
+    """Faults for a soak test, `per_day` of them a day between `start` and `end` (ms): every kind in turn, at random
+    times.
 
-    With `pairs`, faults of data meet one pair at a time. `candle` (ms) is the length of the candles that are skipped.
+    With `pairs`, each data fault affects one random pair. `candle` (ms) is the length of skipped candles.
     """
     rng = random.Random(seed)
     kinds: list[str] = []
@@ -379,7 +383,7 @@ def _random_fault(kind: str, rng: random.Random, start: int, end: int, pairs: Se
             return Fault(kind, begin, lasting(5, 60), pair)
         case "skip_candle":
             opens = begin // candle * candle
-            # A candle that never comes back restarts the map for days: one in four is enough.
+            # A candle that stays missing restarts the map's 14 days of warm-up: one in four is enough.
             healed = None if rng.random() < 0.25 else opens + candle + _HOUR
             return Fault(kind, opens, opens + candle, pair, healed_at=healed)
         case "late_open_interest":

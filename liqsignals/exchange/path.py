@@ -1,12 +1,13 @@
-"""The price inside a bar, of which the files tell only open, high, low and close: a pure function of the bar and the time in it.
+"""The price inside a bar, a pure function of the bar's open, high, low and close and of the time in it.
 
-open - low - high - close where the bar closed at or above its open, else open - high - low - close (docs/decisions/011 and
-040). It dwells at each of the four, so that a bot that looks now and then sees every one of them:
+The path is open - low - high - close where the bar closed at or above its open, else open - high - low - close
+(docs/decisions/011 and 040). The price dwells at each of the four, so that a bot polling a few times a bar sees all of
+them:
 
     share of the bar   0 .. .30   .35 .. .50      .60 .. .75       .85 .. 1
     price              open       first extreme   second extreme   close
 
-and moves evenly, rounded to the tick, in between.
+Between dwells it moves linearly, rounded to the tick.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-#: Shares of the bar that lie within the four dwells: who looks at these sees open, both extremes and close.
+#: Shares of the bar within the four dwells: polling at these sees open, both extremes and close.
 DWELLS = (0.02, 0.42, 0.67, 0.92)
 _HOLDS = ((0.0, 0.30), (0.35, 0.50), (0.60, 0.75), (0.85, 1.0))
-#: Share of its part of the bar after which a price is reached, where a bar has more stops than four.
+#: With more than four stops: share of its part of the bar after which a price is reached.
 _WAY = 0.25
 
 
@@ -34,17 +35,17 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Path:
-    """How the price of one market walks its bars.
+    """The price path of one market inside its bars.
 
-    `decimals`: of the tick. `extra`: more prices to dwell at, by the bar's open in ms; each is inserted where the price first
-    passes it and ignored where the bar does not. Then all dwells, the four included, share the bar evenly.
+    `decimals`: of the tick. `extra`: additional prices to dwell at, by the bar's open in ms; each is inserted where the
+    path first crosses it and ignored where it does not. Then all dwells, the four included, share the bar equally.
     """
 
     decimals: int
     extra: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def stops(self, bar: Bar) -> list[tuple[float, float]]:
-        """(share of the bar, price) of every dwell, in their order; the share lies within the dwell."""
+        """(share of the bar, price) of every dwell, in order; the share lies within the dwell."""
         prices = self._prices(bar)
         if len(prices) == len(DWELLS):
             return list(zip(DWELLS, prices, strict=True))
@@ -52,9 +53,9 @@ class Path:
         return list(zip([DWELLS[0], *shares[1:]], prices, strict=True))
 
     def forming(self, bar: Bar, share: float) -> Bar:
-        """The candle as it stands when `share` (0 .. 1) of the bar has passed; its close is the price then.
+        """The forming candle after `share` (0 .. 1) of the bar; its close is the price at that time.
 
-        High and low are those of the path so far, the volume grows evenly. At 1 it is the bar.
+        High and low are those of the path so far, volume grows linearly. At 1 it is the bar.
         """
         if share >= 1:
             return bar
@@ -66,7 +67,7 @@ class Path:
             ahead = prices[passed + 1]
             done = (share - end) / (holds[passed + 1][0] - end)
             between = round(price + done * (ahead - price), self.decimals)
-            # A bar older than today's tick may lie off it.
+            # Prices of an old bar may be off today's tick.
             price = min(max(between, min(price, ahead)), max(price, ahead))
         walked = [*prices[: passed + 1], price]
         return Bar(bar.date, bar.open, max(walked), min(walked), price, round(bar.volume * share, 8))

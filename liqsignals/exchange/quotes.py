@@ -1,6 +1,6 @@
-"""What an archive's market shows at an instant: forming candles, the last day, spread and depth (docs/decisions/040).
+"""A market's state at an instant: forming candles, 24-hour statistics, spread and depth (docs/decisions/040).
 
-Answers cost the same however long the history is.
+The cost does not depend on the length of the history.
 """
 
 import math
@@ -11,14 +11,14 @@ import numpy as np
 from liqsignals.exchange.archive import DAY, MINUTE, Archive, Frame, Spec, opened
 from liqsignals.exchange.path import Bar, Path
 
-#: The spread is this part of the mean range of so many bars of the finest timeframe.
+#: The spread is _SPREAD of the mean range of the last _RECENT bars of the finest timeframe.
 _SPREAD, _RECENT = 0.01, 12
-#: Each level holds what is traded in so many seconds, at usual ranges; at most four times, at least a quarter of it.
+#: Each level holds _SECONDS of mean volume at usual ranges; at most _MOST times that, at least 1 / _MOST.
 _SECONDS, _MOST = 5.0, 4.0
 
 
 class Market(NamedTuple):
-    """One market at an instant: the finest bars that have closed, and the one that has not as it stands (None in a hole)."""
+    """One market at an instant: the finest closed bars, and the forming bar (None in a hole)."""
 
     closed: Frame
     forming: Bar | None
@@ -30,7 +30,7 @@ class Market(NamedTuple):
     def day(self) -> Frame:
         """The closed bars of the last 24 hours."""
         end = self.forming.date if self.forming else int(self.closed.date[-1]) + self.step
-        # A whole day and the forming bar would be more than 24 hours.
+        # A whole day plus the forming bar would exceed 24 hours.
         first = end - max(DAY, self.step) + self.step * (self.forming is not None)
         return self.closed.slice(int(np.searchsorted(self.closed.date, first)), len(self.closed.date))
 
@@ -56,9 +56,9 @@ def row(frame: Frame, number: int) -> Bar:
 
 
 def forming(market: Market, minutes: int, now: int) -> Bar | None:
-    """The candle of `minutes` that is open at `now`: what has closed of it and the forming bar.
+    """The candle of `minutes` that is open at `now`: its closed bars and the forming bar.
 
-    None where nothing of it is known, and for a timeframe that the finest bars do not make up.
+    None where no bar of it is known, and for a timeframe that is no multiple of the finest bars.
     """
     if minutes * MINUTE % market.step:
         return None
@@ -68,7 +68,7 @@ def forming(market: Market, minutes: int, now: int) -> Bar | None:
 def forming_mark(archive: Archive, market: Market, symbol: str, minutes: int, now: int) -> Bar | None:
     """The mark candle of `minutes` that is open at `now`.
 
-    Files of mark prices are hourly: within the newest bar the mark price opens where the file says, and is the last price
+    Mark-price files are hourly: within the newest bar the mark price opens at the file's open and equals the last price
     from then on. Without a row in the file it is the last price throughout.
     """
     finest = archive.finest(symbol, "mark")
@@ -101,7 +101,7 @@ def _joined(closed: Frame, bar: Bar | None, begin: int) -> Bar | None:
 
 
 class Quote(NamedTuple):
-    """The last day of a market as its bars tell it, the forming one included; times in ms."""
+    """24-hour statistics from a market's bars, the forming one included; times in ms."""
 
     open: float
     high: float
@@ -132,12 +132,12 @@ def quote(market: Market, now: int) -> Quote:
 
 
 def turnover(bar: Bar) -> float:
-    """In quote units; an estimate, for the files do not hold it."""
+    """Estimated turnover in quote units; the files do not hold it."""
     return bar.volume * (bar.open + bar.high + bar.low + bar.close) / 4
 
 
 class Book(NamedTuple):
-    """A made-up order book, in ticks: best prices, distance of the levels; and coins on each of them."""
+    """A synthetic order book: best prices and level spacing in ticks, coins per level."""
 
     bid: int
     ask: int
@@ -145,19 +145,19 @@ class Book(NamedTuple):
     amount: float
 
 
-def book(market: Market, spec: Spec, told: Quote) -> Book:
-    """Spread and depth as the market's volatility makes them (decision 040).
+def book(market: Market, spec: Spec, stats: Quote) -> Book:
+    """Spread and depth from the market's volatility (decision 040).
 
-    Spread: 1 % of the mean relative range of the last twelve closed bars, in whole ticks, at least one, split around the price.
-    Levels are half a spread apart, so that twenty reach ten spreads from the price. Each holds five seconds' mean volume of
-    the day, less by as much as those bars' ranges are wider than the day's (a quarter at least, four times at most).
+    Spread: 1 % of the mean relative range of the last twelve closed bars, in whole ticks, at least one, centred on the
+    price. Levels are half a spread apart, so that twenty reach ten spreads from the price. Each holds five seconds of
+    the day's mean volume, times the day's mean range over the mean range of those bars (limited to 1/4 .. 4).
     """
     bars = len(market.closed.date)
     recent, usual = _mean_range(market.closed.slice(max(0, bars - _RECENT), bars)), _mean_range(market.day())
-    ticks = told.last * 10**spec.price_decimals
+    ticks = stats.last * 10**spec.price_decimals
     spread = max(1, math.ceil(round(_SPREAD * recent * ticks, 6)))
     ratio = usual / recent if recent > 0 else 1.0
-    amount = _SECONDS * told.per_second * min(max(ratio, 1 / _MOST), _MOST)
+    amount = _SECONDS * stats.per_second * min(max(ratio, 1 / _MOST), _MOST)
     bid = round(ticks) - spread // 2
     return Book(bid, bid + spread, -(-spread // 2), max(amount, 10.0**-spec.amount_decimals))
 

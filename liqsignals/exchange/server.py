@@ -1,14 +1,14 @@
-"""The loopback exchange: what freqtrade needs of Binance's public USD-M REST API, served from files.
+"""The loopback exchange: the part of Binance's public USD-M REST API that freqtrade needs, served from files.
 
-Any freqtrade data directory will do. Freqtrade itself is not touched: it reads one more configuration file,
-the overlay, whose addresses all point here, those for orders and balances included, so that a bot started
-with it can reach no real account by mistake.
+Any freqtrade data directory can be served. Freqtrade is not modified: it reads one more configuration file, the
+overlay, which points all addresses here, those for orders and balances included, so that a bot started with it cannot
+reach a real account by mistake.
 
     python -m liqsignals.exchange.server --datadir user_data/data/binance -- \\
         freqtrade backtesting --config config.json --config {overlay} --strategy MyStrategy
 
-Nothing in it knows the time but `now_ms`. An answer holds the candles that had closed by then, bit for bit the file's, and the
-forming one as far as the path inside its finest bar (path.py) has come; open interest and funding labelled no later.
+`now_ms` is the only clock. An answer holds the candles closed by then, bit for bit as in the file, and the forming one
+up to the current point of the path inside its finest bar (path.py); open interest and funding are labelled no later.
 Tickers, books and mark prices follow that path (quotes.py).
 """
 
@@ -28,7 +28,7 @@ from liqsignals.exchange.endpoints import Clock, Extra, LoopbackExchange, wall_c
 from liqsignals.exchange.serving import served
 from liqsignals.exchange.supervise import caught_signals, run, wait
 
-# ccxt's names of Binance's addresses and what follows the host in them.
+# ccxt's names of Binance's base URLs, and their paths.
 _API = {
     "public": "api/v3",
     "private": "api/v3",
@@ -56,17 +56,18 @@ _API = {
 
 
 def config_overlay(port: int) -> dict[str, Any]:
-    """The configuration that sends freqtrade, sync and async, to the loopback exchange and nowhere else."""
+    """The configuration that points all of freqtrade's requests, sync and async, at the loopback exchange."""
     return {
         "exchange": {
             "name": "binance",
             "enable_ws": False,
-            # Or else freqtrade takes long candle histories from Binance's archive.
+            # Otherwise freqtrade downloads long candle histories from Binance's archive.
             "only_from_ccxt": True,
             "ccxt_config": {
-                # There is nobody to spare: without this, downloads wait for Binance's request weights.
+                # The loopback exchange has no limits; with ccxt's limiter, downloads would wait for Binance's request
+                # weights.
                 "enableRateLimit": False,
-                # A proxy that the user needs for Binance cannot reach this machine's loopback.
+                # A proxy that the user needs for Binance cannot reach this machine's loopback interface.
                 "httpProxy": None,
                 "httpsProxy": None,
                 "socksProxy": None,
@@ -79,7 +80,7 @@ def config_overlay(port: int) -> dict[str, Any]:
 
 @contextmanager
 def serve(exchange: LoopbackExchange) -> Iterator[int]:
-    """Serve on a free port of 127.0.0.1, in a thread that ends with the block; yields the port."""
+    """Serve on a free port of 127.0.0.1, in a thread that stops at the end of the block; yields the port."""
     with served(exchange.app(), "loopback-exchange", 1.0) as port:
         yield port
 

@@ -1,4 +1,4 @@
-"""The one way in which loopback servers run: on a free port of 127.0.0.1, in a thread that ends with the block."""
+"""Runs a loopback server on a free port of 127.0.0.1, in a thread that stops at the end of a `with` block."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from aiohttp import web
 
 @contextmanager
 def served(app: web.Application, name: str, shutdown_s: float) -> Iterator[int]:
-    """Serve an application; yields the port. `shutdown_s`: how long open requests may take at the end."""
+    """Serve an application; yields the port. `shutdown_s`: seconds that open requests have to finish at shutdown."""
     started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:
@@ -33,7 +33,7 @@ def served(app: web.Application, name: str, shutdown_s: float) -> Iterator[int]:
                 raise
             started.set_exception(error)
 
-    # A daemon: whatever happens to the main thread, the process ends and the server with it.
+    # A daemon thread does not keep the process alive if the main thread dies.
     server = threading.Thread(target=thread, name=name, daemon=True)
     server.start()
     port, loop, stop = started.result()

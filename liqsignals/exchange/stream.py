@@ -1,6 +1,6 @@
-"""The websocket of forced orders, by the market clock: `/market/ws/!forceOrder@arr` and `/market/ws/<symbol>@forceOrder`.
+"""The forced-order websocket on the market clock: `/market/ws/!forceOrder@arr` and `/market/ws/<symbol>@forceOrder`.
 
-Any other stream connects and says nothing, as at Binance. What happened before a client connected is not told.
+Any other stream connects and sends nothing, as at Binance. Events before the client connected are not sent.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from aiohttp import web
 
 from liqsignals.exchange.extras import Extras, forced_order
 
-#: Seconds of this machine between two looks at the clock, which may be stepped or run at any rate.
-_LOOK = 0.02
+#: Wall-clock seconds between polls of the market clock, which may be stepped or run at any rate.
+_POLL = 0.02
 
 
 def add_to(app: web.Application, extras: Extras, now_ms: Callable[[], int]) -> None:
@@ -25,9 +25,9 @@ def add_to(app: web.Application, extras: Extras, now_ms: Callable[[], int]) -> N
         since = now_ms()
         await socket.prepare(request)
         connected.add(socket)
-        sender = asyncio.create_task(_tell(socket, extras, request.match_info["stream"], since, now_ms))
+        sender = asyncio.create_task(_send(socket, extras, request.match_info["stream"], since, now_ms))
         try:
-            # Reading answers pings, and ends when the client goes.
+            # Reading answers pings, and ends when the client disconnects.
             async for _ in socket:
                 pass
         finally:
@@ -45,18 +45,18 @@ def add_to(app: web.Application, extras: Extras, now_ms: Callable[[], int]) -> N
     app.router.add_get("/market/ws/{stream}", handle)
 
 
-async def _tell(
+async def _send(
     socket: web.WebSocketResponse, extras: Extras, stream: str, since: int, now_ms: Callable[[], int]
 ) -> None:
-    """Send every print after `since` (ms) when its time has come."""
+    """Send every print after `since` (ms) when it is due."""
     prints = extras.prints()
     of, _, kind = stream.partition("@")
     wanted = {"!forceOrder": set(prints.symbol)}.get(of, {of.upper()} if kind == "forceOrder" else set())
-    told = int(np.searchsorted(prints.told_ms, since, side="right"))
+    sent = int(np.searchsorted(prints.sent_ms, since, side="right"))
     while True:
-        due = int(np.searchsorted(prints.told_ms, now_ms(), side="right"))
-        for number in range(told, due):
+        due = int(np.searchsorted(prints.sent_ms, now_ms(), side="right"))
+        for number in range(sent, due):
             if prints.symbol[number] in wanted:
                 await socket.send_str(forced_order(prints.symbol[number], prints.rows[number]))
-        told = max(told, due)
-        await asyncio.sleep(_LOOK)
+        sent = max(sent, due)
+        await asyncio.sleep(_POLL)

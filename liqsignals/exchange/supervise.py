@@ -1,4 +1,4 @@
-"""How a server in this process and a command beside it end: with each other, on a signal, or with the parent process."""
+"""Lifetime of a server in this process and of its child command: both end together, on a signal, or with the parent."""
 
 import math
 import os
@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_POLL = 0.2  # seconds between looks at the child, the parent and the signals
-_GRACE = 10.0  # seconds that a child has after SIGTERM
+_POLL = 0.2  # seconds between checks of the child, the parent and the signals
+_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 
 @contextmanager
 def caught_signals() -> Iterator[list[int]]:
-    """The signals that ask to stop, in a list instead of an exception at any point."""
+    """Collects stop signals in a list, so that none raises an exception at an arbitrary point."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
@@ -37,7 +37,7 @@ def caught_signals() -> Iterator[list[int]]:
 
 
 def run(command: Sequence[str], caught: list[int], parent: int, environment: Mapping[str, str] | None = None) -> int:
-    """The command's exit code. It is told to stop when this process is, or when this one's parent is gone."""
+    """Run a command and return its exit code. Signals are forwarded to it; it is terminated when the parent is gone."""
     try:
         child = subprocess.Popen(command, env={**os.environ, **(environment or {})})
     except OSError as error:
@@ -54,7 +54,7 @@ def run(command: Sequence[str], caught: list[int], parent: int, environment: Map
         while caught:
             number = caught.pop(0)
             if number == signal.SIGINT:
-                # A Ctrl-C has reached the child already; a second one would break off its clean-up.
+                # In the foreground Ctrl-C has reached the child already; a second one would interrupt its clean-up.
                 if not _in_foreground():
                     child.send_signal(number)
             else:
@@ -69,7 +69,7 @@ def run(command: Sequence[str], caught: list[int], parent: int, environment: Map
 
 
 def _in_foreground() -> bool:
-    """Whether a terminal's Ctrl-C goes to this process group."""
+    """Whether a terminal's Ctrl-C reaches this process group."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
@@ -77,10 +77,9 @@ def _in_foreground() -> bool:
 
 
 def wait(caught: list[int], parent: int) -> None:
-    """Until a signal, the parent's end, or the end of a standard input that somebody holds open.
+    """Block until a signal, the parent's end, or end of file on a piped standard input.
 
-    A terminal or /dev/null is not held by anybody: reading the one stops a job in the background, the other
-    ends at once.
+    Only pipes and sockets are read: reading a terminal stops a background job, and /dev/null ends at once.
     """
     try:
         mode = os.fstat(0).st_mode

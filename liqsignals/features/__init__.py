@@ -47,7 +47,7 @@ NAMES = tuple(c.name for c in COLUMNS)
 
 
 def history(families: Sequence[Family] = FAMILIES) -> int:
-    """How long (ns) before the first candle bars and open interest must reach, beside what the map's memo needs."""
+    """How long (ns) before the first candle bars and open interest must reach, beside what the map's state needs."""
     return max((int(getattr(family, "HISTORY", 0)) for family in families), default=0)
 
 
@@ -67,7 +67,7 @@ def compute(
     closes: Float64Array,
     timeframe_ns: int,
     parameters: liqmap.Parameters | None = None,
-    memo: liqmap.Memo | None = None,
+    state: liqmap.FoldState | None = None,
     *,
     markets: Markets | None = None,
     families: Sequence[Family] = FAMILIES,
@@ -76,7 +76,7 @@ def compute(
 
     `at` (n,) ascending decision times, `closes` (n,) the candles' closes, `timeframe_ns` their length. The tape is cut
     here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `parameters` are
-    those of the calibration in use, the prior unless given. `memo` carries map state between calls. `markets` is asked
+    those of the calibration in use, the prior unless given. `state` carries map state between calls. `markets` is asked
     for other pairs and venues, which are cut alike; without it they have no files. Returns COLUMNS of `families` in
     order, each (n,) float64; NaN rules are in COLUMNS. Raises RuntimeError for a family that gives what it does not
     declare.
@@ -84,7 +84,7 @@ def compute(
     out = empty(len(at), families)
     if len(at) == 0:
         return out
-    context = Context.of(tape, at, closes, timeframe_ns, parameters or liqmap.Parameters(), memo, markets or Markets())
+    context = Context.of(tape, at, closes, timeframe_ns, parameters or liqmap.Parameters(), state, markets or Markets())
     for family in families:
         found = family.compute(context.declared(history([family]), pairs([family])))
         names = [column.name for column in family.COLUMNS]

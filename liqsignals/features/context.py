@@ -36,7 +36,7 @@ class Markets:
         """Parameters of a pair's map."""
         return liqmap.Parameters()
 
-    def memo(self, pair: str, venue: str) -> liqmap.Memo | None:
+    def state(self, pair: str, venue: str) -> liqmap.FoldState | None:
         """State of a market's map between calls, None where none is kept."""
         return None
 
@@ -100,7 +100,7 @@ class _Run:
 
     markets: Markets
     parameters: liqmap.Parameters
-    memo: liqmap.Memo | None
+    state: liqmap.FoldState | None
     tapes: dict[tuple[str, str], Tape] = field(default_factory=dict)
     maps: dict[tuple[str, str], Map | None] = field(default_factory=dict)
     columns: dict[str, Float64Array] = field(default_factory=dict)
@@ -129,11 +129,11 @@ class Context:
         closes: Float64Array,
         timeframe_ns: int,
         parameters: liqmap.Parameters,
-        memo: liqmap.Memo | None,
+        state: liqmap.FoldState | None,
         markets: Markets,
     ) -> "Context":
         """The context of a tape, which is cut here, at `at[-1]`; n must be at least 1."""
-        context = cls(tape.pair, tape.venue, at, closes, timeframe_ns, _Run(markets, parameters, memo))
+        context = cls(tape.pair, tape.venue, at, closes, timeframe_ns, _Run(markets, parameters, state))
         context._run.tapes[tape.pair, tape.venue] = context._cut(tape)
         return context
 
@@ -202,17 +202,17 @@ class Context:
     def _fold(self, tape: MapTape | None) -> Map | None:
         if tape is None:
             return None
-        parameters, closes, memo = self.parameters(tape.pair), self.closes, self._run.memo
+        parameters, closes, state = self.parameters(tape.pair), self.closes, self._run.state
         if not self._own(tape.pair, tape.venue):
-            memo = self._run.markets.memo(tape.pair, tape.venue)
+            state = self._run.markets.state(tape.pair, tape.venue)
             row = asof(tape.bars, self.at)
             close = tape.bars["close"][row] if len(tape.bars) else np.full(len(row), np.nan)
             closes = np.where(row >= 0, close, np.nan)
         folded, first = tape, int(open_time(self.at[:1], self.timeframe_ns)[0])
-        if tape.since and memo is not None and memo.serves(first, memo.needs):
-            # Rows before those that the memo needs are here for families that read bars themselves.
-            folded = tape.later(memo.needs)
-        return Map(tape, parameters, *liqmap.read(folded, parameters, self.at, closes, memo, self.timeframe_ns))
+        if tape.since and state is not None and state.serves(first, state.needs):
+            # Rows before those that the state needs are here for families that read bars themselves.
+            folded = tape.later(state.needs)
+        return Map(tape, parameters, *liqmap.read(folded, parameters, self.at, closes, state, self.timeframe_ns))
 
 
 @cache

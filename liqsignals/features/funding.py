@@ -22,7 +22,13 @@ MAX_INTERVALS = 2
 
 
 def rate_8h(settled: Records) -> Float64Array:
-    """Settled rates as fractions per 8 h: rate x 8 / interval."""
+    """Settled rates as fractions per 8 h: rate x 8 / interval.
+
+    >>> from liqsignals.records import FUNDING, records
+    >>> at = np.array([0, 4 * HOUR])
+    >>> rate_8h(records(FUNDING, at, at, rate=np.array([0.0001, 0.0001]), interval_h=np.array([8.0, 4.0]))).tolist()
+    [0.0001, 0.0002]
+    """
     return np.asarray(settled["rate"] * (8.0 / settled["interval_h"]))
 
 

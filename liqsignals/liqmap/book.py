@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from liqsignals import venues
 from liqsignals.clock import Int64Array
 from liqsignals.liqmap import kernels, margin
+from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import TIER_WIDTH, LeverageClass, Parameters
 from liqsignals.records import Float64Array
 
@@ -19,38 +20,19 @@ STEP = 5e-4
 _GROW = 512
 
 
-@dataclass(frozen=True)
-class Reach:
-    """Where the levels of new entries lie: shares of class k's levels by distance in buckets from the entry's bucket.
-
-    Class k of a side has `count[side, k]` cells from distance `near[side, k]` on; `share[side, k]` holds them in the
-    order of the grid (longs: farthest first), `cum[side, k, j]` the share of the nearest j.
-    """
-
-    share: Float64Array
-    cum: Float64Array
-    near: Int64Array
-    count: Int64Array
-
-    @property
-    def longest(self) -> int:
-        """Greatest distance of a level from its entry, in buckets."""
-        return int((self.near + self.count).max())
-
-
-def reach_of(parameters: Parameters, pair: str) -> Reach:
+def distances_of(parameters: Parameters, pair: str) -> Distances:
     """Distances of a pair's levels: leverage spread evenly in log over each class's band, and at its round leverages.
 
     A class above the venue's maximum leverage for its notional stands at that maximum: such positions do not exist.
     """
-    return _reach(parameters.classes, parameters.tier_share, venues.brackets(pair))
+    return _distances(parameters.classes, parameters.tier_share, venues.brackets(pair))
 
 
 @lru_cache(maxsize=64)
-def _reach(classes: tuple[LeverageClass, ...], tier_share: float, table: tuple[venues.Bracket, ...]) -> Reach:
+def _distances(classes: tuple[LeverageClass, ...], tier_share: float, table: tuple[venues.Bracket, ...]) -> Distances:
     n = len(classes)
     shares: list[list[Float64Array]] = [[], []]
-    near = np.zeros((2, n), np.int64)
+    nearest = np.zeros((2, n), np.int64)
     for side in range(2):
         for k, c in enumerate(classes):
             most = venues.bracket_at(table, c.notional).max_leverage
@@ -59,9 +41,11 @@ def _reach(classes: tuple[LeverageClass, ...], tier_share: float, table: tuple[v
             cells: list[Int64Array] = []
             parts: list[NDArray[np.floating[Any]]] = []
             for part, low, high in bands:
-                edges = np.geomspace(*((low, high) if c.worn else (min(low, 0.999 * most), min(high, most))), 513)
+                edges = np.geomspace(
+                    *((low, high) if c.eroded_margin else (min(low, 0.999 * most), min(high, most))), 513
+                )
                 middles = np.sqrt(edges[1:] * edges[:-1])
-                if c.worn:
+                if c.eroded_margin:
                     ratio = 1.0 + (1.0 if side == kernels.SHORT else -1.0) / middles
                 else:
                     ratio = np.array([margin.liquidation_ratio(side, x, c.notional, table) for x in middles])
@@ -71,21 +55,21 @@ def _reach(classes: tuple[LeverageClass, ...], tier_share: float, table: tuple[v
                 cells += [cell, cell + 1]
                 parts += [part / 512 * (1.0 - (distance - cell)), part / 512 * (distance - cell)]
             where = np.concatenate(cells)
-            near[side, k] = where.min()
+            nearest[side, k] = where.min()
             shares[side].append(np.bincount(where - where.min(), np.concatenate(parts)).astype(np.float64))
     count = np.array([[len(h) for h in side_shares] for side_shares in shares], np.int64)
     share = np.zeros((2, n, count.max()))
-    cum = np.zeros((2, n, count.max() + 1))
+    cumulative = np.zeros((2, n, count.max() + 1))
     for side in range(2):
         for k, held in enumerate(shares[side]):
             share[side, k, : len(held)] = held[::-1] if side == kernels.LONG else held
-            cum[side, k, 1 : len(held) + 1] = np.cumsum(held)
-    return Reach(share, cum, near, count)
+            cumulative[side, k, 1 : len(held) + 1] = np.cumsum(held)
+    return Distances(share, cumulative, nearest, count)
 
 
 @dataclass
 class Book:
-    """State of the fold after `bars` bars of its tape (kernels.py describes the arrays)."""
+    """State of the fold after `bars` bars of its tape (kernels.BookArrays describes the arrays)."""
 
     mass: Float64Array
     scale: Float64Array
@@ -109,6 +93,18 @@ class Book:
             np.zeros((2, classes, 0)), np.ones((2, classes)), np.zeros((2, classes)), stock,
             np.array([-1, 0], np.int64), np.zeros(2), np.zeros(2), np.zeros(0), 0, bars, started,
         )  # fmt: skip
+
+    @property
+    def arrays(self) -> kernels.BookArrays:
+        """The arrays as the kernels take them."""
+        return kernels.BookArrays(
+            self.mass, self.scale, self.total, self.stock, self.edge, self.pending, self.typical
+        )  # fmt: skip
+
+    @property
+    def grid(self) -> kernels.Grid:
+        """The buckets that `mass` covers."""
+        return kernels.Grid(self.price, self.origin, STEP)
 
     def copy(self) -> "Book":
         """A checkpoint that later folding does not touch."""
@@ -141,5 +137,5 @@ class Book:
         """Base units by (side, bucket), classes summed."""
         out = np.zeros((2, self.mass.shape[2]))
         for side in range(2):
-            kernels.levels(self.mass, self.scale, side, 0, self.mass.shape[2], out[side])
+            kernels.levels(self.arrays, side, 0, self.mass.shape[2], out[side])
         return out

@@ -69,12 +69,13 @@ def save(calibration: Calibration, path: Path) -> None:
     """Write a calibration in one step. Raises InputError where it cannot be written."""
     known = {"pooled": calibration.pooled, **calibration.markets}
     content = {"markets": {name: _as_dict(fitted) for name, fitted in known.items()}}
-    text = json.dumps({"format": FORMAT, "sha256": _content_hash(content), **content}, indent=1) + "\n"
+    text = json.dumps({"format": FORMAT, "sha256": content_hash(content), **content}, indent=1) + "\n"
     with replaced(path) as temporary:
         temporary.write_text(text)
 
 
-def _content_hash(content: Mapping[str, Any]) -> str:
+def content_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a file's markets, as the file names it."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,11 +83,11 @@ def _as_dict(fitted: Fitted) -> dict[str, Any]:
     p = fitted.parameters
     columns = zip(p.classes, standing_of(p), fitted.evidence, strict=True)
     return {
-        "theta": p.theta, "tier_share": p.tier_share, "remainder_hazard": p.remainder_hazard,
+        "theta": p.turnover, "tier_share": p.tier_share, "remainder_hazard": p.remainder_hazard,
         "report_factor": p.report_factor,
         "classes": [
             {
-                "low": c.low, "high": c.high, "notional": c.notional, "tiers": list(c.tiers), "hazard": c.hazard, "worn": c.worn,
+                "low": c.low, "high": c.high, "notional": c.notional, "tiers": list(c.tiers), "hazard": c.hazard, "worn": c.eroded_margin,
                 "standing": float(s), "doubt": list(c.doubt), "evidence": told,
             }
             for c, s, told in columns
@@ -130,7 +131,7 @@ def _parsed(raw: bytes, origin: str, remedy: str) -> Calibration:
         content = json.loads(raw)
         if content.get("format") != FORMAT:
             why = f"format is {content.get('format')!r}, this version reads {FORMAT!r}"
-        elif content.get("sha256") != _content_hash({"markets": content["markets"]}):
+        elif content.get("sha256") != content_hash({"markets": content["markets"]}):
             why = "its content does not fit its sha256; it was edited or damaged"
         else:
             known = {name: _from_dict(m) for name, m in content["markets"].items()}
@@ -159,7 +160,7 @@ def _from_dict(m: Mapping[str, Any]) -> Fitted:
     span = m["provenance"].get("span")
     parameters = Parameters(
         classes=classes, remainder=1.0 - sum(c.standing for c in classes), remainder_hazard=float(m["remainder_hazard"]),
-        tier_share=float(m["tier_share"]), theta=float(m["theta"]), report_factor=float(m["report_factor"]),
+        tier_share=float(m["tier_share"]), turnover=float(m["theta"]), report_factor=float(m["report_factor"]),
         score=None if m["score"] is None else float(m["score"]), known_at=parse_time(span[1]) if span else 0,
     )  # fmt: skip
     return Fitted(parameters, tuple(bool(c["evidence"]) for c in rows), m["provenance"])

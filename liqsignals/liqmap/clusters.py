@@ -7,12 +7,12 @@ from liqsignals.liqmap.book import STEP, Book
 from liqsignals.records import Float64Array
 
 #: Distance from the close up to which clusters are looked for, and the bands of cumulative USD.
-REACH = 0.15
+SPAN = 0.15
 
 BANDS = np.array([0.01, 0.02, 0.05, 0.10])
 
-#: Major cluster (docs/decisions/006): a local maximum whose mass within +- 0.25 % is at least 0.2 % of open interest and 1.5
-#: x the side's median, taken hourly over the whole side, from the close to the map's farthest level.
+#: Major cluster (docs/decisions/006): a local maximum whose mass within +- 0.25 % is at least 0.2 % of open interest and
+#: 1.5 x the side's median, taken hourly over the whole side, from the close to the map's farthest level.
 CLUSTER_CELLS = 5
 
 CLUSTER_FLOOR = 0.002
@@ -21,12 +21,10 @@ CLUSTER_TIMES = 1.5
 
 
 def clusters(book: Book, side: int, close: float, interest: float) -> Float64Array:
-    """All major clusters of one side within REACH of the close, nearest first: rows (price, usd, low, high)."""
-    size = int(2 * (REACH + 0.05) / STEP)
+    """All major clusters of one side within SPAN of the close, nearest first: rows (price, usd, low, high)."""
+    size = int(2 * (SPAN + 0.05) / STEP)
     cells, prices, shape = np.empty(size), np.empty(size), np.empty(size)
-    n, _ = kernels.side_usd(
-        book.mass, book.scale, book.price, book.origin, STEP, close, side, REACH, cells, prices, shape
-    )
+    n, _ = kernels.side_usd(book.arrays, book.grid, close, side, SPAN, cells, prices, shape)
     least = max(CLUSTER_FLOOR * interest * close, CLUSTER_TIMES * float(book.typical[side]))
     found = np.empty((64, 5))
     count = kernels.clusters(cells, prices, n, CLUSTER_CELLS, least, False, shape, found)

@@ -3,15 +3,16 @@
 For each closed bar, with the open interest known by then, per side s (docs/laws.md 6 and 7):
 
 1. walk the bar's path, open - low - high - close where it rose and open - high - low - close where it fell, each leg with
-   one step back, in pieces shorter than the nearest level of a new entry. Each piece sweeps (long levels at or above it, short levels at or below
-   it, are liquidated) and then enters its share of theta x volume, so that what a bar opens it may liquidate;
-2. opened_s = max(dOI + swept_s, 0) + theta x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands on
+   one step back, in pieces shorter than the nearest level of a new entry. Each piece sweeps (long levels at or above it,
+   short levels at or below it, are liquidated) and then enters its share of turnover x volume, so that what a bar opens
+   it may liquidate;
+2. opened_s = max(dOI + swept_s, 0) + turnover x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands on
    the side, each class by its hazard;
 3. insert what open interest grew by: entries are spread over the range of the bars in which they happened; class k stands
    at the liquidation prices of its band of leverages.
 
 New levels that the price has already passed when they become known were opened and liquidated unseen: the
-flow `born`. Opened, in 2, is what is left standing, so that the gross opening is opened + born and
+flow `unseen`. Opened, in 2, is what is left standing, so that the gross opening is opened + unseen and
 long = short = open interest holds exactly.
 
 Open interest that comes more rarely than bars sums the sweeps since the last known value; a change is spread over the
@@ -20,6 +21,7 @@ bars in which it happened, by volume, and inserted when it is known, less what t
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,9 @@ from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.data.tape import MapTape, asof
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
-from liqsignals.liqmap.book import STEP, Book, Reach, reach_of
-from liqsignals.liqmap.clusters import BANDS, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, REACH
+from liqsignals.liqmap.book import Book, distances_of
+from liqsignals.liqmap.clusters import BANDS, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
+from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import Parameters
 from liqsignals.records import Float64Array, Records, later
 
@@ -111,7 +114,7 @@ def plan(tape: MapTape) -> Plan:
 class Reading:
     """The map at n instants (rows NaN where it was not running or not fresh)."""
 
-    #: (n, kernels.N_READ) columns of kernels.read_side.
+    #: (n, kernels.N_READ) columns of kernels.read.read_side.
     rows: Float64Array
     #: (n, 2) remainder in base units, (n,) open interest, (n,) decision time at which the map started, -1 if none.
     remainder: Float64Array
@@ -127,7 +130,7 @@ def _same(one: Records, other: Records) -> bool:
 
 
 @dataclass
-class Memo:
+class FoldState:
     """A checkpoint of the fold and the records that it was made of: state between calls, never outputs.
 
     Of the past, going on from a checkpoint needs the book and the few rows from `needs` on: the bars over which the next
@@ -151,8 +154,8 @@ class Memo:
     def resume(self, tape: MapTape, first: int, parameters: Parameters) -> Book | None:
         """The book at the checkpoint, where it serves, is of these parameters and the tape tells the past as it was.
 
-        A tape that begins later (`Tape.since`) is compared from there on; that what it leaves out was the same is its
-        maker's word.
+        A tape that begins later (`Tape.since`) is compared from there on; that what it leaves out was the same, the caller
+        guarantees.
         """
         if self.book is None or parameters != self.parameters or not self.serves(first, tape.since):
             return None
@@ -183,14 +186,19 @@ class Memo:
 class Fold:
     """Runs one market's book forward over its plan."""
 
-    def __init__(self, p: Plan, parameters: Parameters, reach: Reach, book: Book | None = None) -> None:
-        self.plan, self.parameters, self.reach, self.book = p, parameters, reach, book
+    def __init__(self, p: Plan, parameters: Parameters, distances: Distances, book: Book | None = None) -> None:
+        self.plan, self.parameters, self.distances, self.book = p, parameters, distances, book
         mix = parameters.mix
-        self._rates = (
+        self._rates = kernels.Rates(
             mix[:-1].copy(), float(mix[-1]), np.array([c.hazard for c in parameters.classes]),
-            np.array([parameters.remainder_hazard, 1.0]), parameters.theta,
+            np.array([parameters.remainder_hazard, 1.0]), float(parameters.turnover),
         )  # fmt: skip
-        self._doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
+        self._bars = kernels.Bars(
+            p.opening, p.low, p.high, p.close, p.volume, p.interest, p.change, p.known, p.event_from, p.event_to,
+            p.closes_at % HOUR == 0,
+        )  # fmt: skip
+        doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
+        self._rule = kernels.Rule(SPAN, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, doubt, BANDS)
         #: Named flows per bar, zero before the map started and before the book given.
         self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
         #: Swept USD by bar (from bar `by_class_from` on), side and class: kept only where the caller gives it rows.
@@ -200,11 +208,11 @@ class Fold:
     @classmethod
     def of(cls, tape: MapTape, parameters: Parameters) -> "Fold":
         """The fold of a tape, at its first record."""
-        return cls(plan(tape), parameters, reach_of(parameters, tape.pair))
+        return cls(plan(tape), parameters, distances_of(parameters, tape.pair))
 
     def enter(self, mix: Float64Array, remainder: float) -> None:
         """Let what opens from here on have another mix (classes, then the remainder): validation.by_age."""
-        self._rates = (mix, remainder, *self._rates[2:])
+        self._rates = self._rates._replace(mix=mix, remainder=remainder)
 
     def to(self, bar: int, reading: "Reading | None" = None) -> None:
         """Fold every bar before `bar`, (re)starting where the plan says so, and fill the readings on the way."""
@@ -228,22 +236,23 @@ class Fold:
                 )
 
     def _run(self, book: Book, stop: int, reading: "Reading | None", r0: int, r1: int) -> None:
-        p, reach, start = self.plan, self.reach, book.bars
+        p, start = self.plan, book.bars
         if stop == start and r0 == r1:
             return
         # Late open interest is entered at bars since the last one known, at most back to the book's start.
         back = min(int(p.event_from[start:stop][p.known[start:stop]].min(initial=start)), start - 1)
-        book.cover(float(p.low[back:stop].min()), float(p.high[back:stop].max()), reach.longest + 8)
-        empty = np.empty((0, kernels.N_READ)), np.empty((0, 2))
-        arguments = (
-            book.mass, book.scale, book.total, book.stock, book.edge, book.pending, book.typical,
-            book.price, book.origin, STEP,
-            p.opening, p.low, p.high, p.close, p.volume, p.change, p.known, p.event_from, p.event_to,
-            p.closes_at % HOUR == 0, *self._rates, reach.share, reach.cum, reach.near, reach.count,
-            start, stop, self.flows, self.by_class[start - self.by_class_from :],
-            *((reading.bar[r0:r1], reading.closes[r0:r1]) if reading else (np.empty(0, np.int64), np.empty(0))),
-            p.interest, REACH, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, self._doubt, BANDS,
-            *((reading.rows[r0:r1], reading.remainder[r0:r1]) if reading else empty),
+        book.cover(float(p.low[back:stop].min()), float(p.high[back:stop].max()), self.distances.farthest + 8)
+        if reading is None:
+            readings = kernels.Readings(
+                np.empty(0, np.int64), np.empty(0), np.empty((0, kernels.N_READ)), np.empty((0, 2))
+            )
+        else:
+            readings = kernels.Readings(
+                reading.bar[r0:r1], reading.closes[r0:r1], reading.rows[r0:r1], reading.remainder[r0:r1]
+            )
+        arguments: tuple[Any, ...] = (
+            book.arrays, book.grid, self._bars, self._rates, self.distances, start, stop, self.flows,
+            self.by_class[start - self.by_class_from :], readings, self._rule,
         )  # fmt: skip
         if stop - start > _THREADED:
             with ThreadPoolExecutor(1) as other:
@@ -264,32 +273,32 @@ def read(
     parameters: Parameters,
     at: Int64Array,
     closes: Float64Array,
-    memo: Memo | None = None,
+    state: FoldState | None = None,
     length: int = 0,
 ) -> tuple[Reading, Fold]:
     """Map of a (cut) tape at ascending instants `at` (decision times) with the closes known then.
 
     Returns the reading and the fold, whose `flows` cover every bar that closed after `at[0] - length` (ns) up to the last instant,
-    and whose `book` is the map at it. `memo` saves lining up and folding what was folded before; it changes no bit.
-    Raises RuntimeError for a tape that leaves out what the memo does not stand for.
+    and whose `book` is the map at it. `state` saves lining up and folding what was folded before; it changes no bit.
+    Raises RuntimeError for a tape that leaves out what the state does not stand for.
     """
     n = len(at)
     first = int(at[0]) - length if n else 0
-    resumed = memo.resume(tape, first, parameters) if memo else None
-    if memo is not None and resumed is not None:
-        tape = tape.later(memo.needs)
-        resumed.bars = len(later(memo.bars, memo.needs))
+    resumed = state.resume(tape, first, parameters) if state else None
+    if state is not None and resumed is not None:
+        tape = tape.later(state.needs)
+        resumed.bars = len(later(state.bars, state.needs))
     elif tape.since:
-        raise RuntimeError(f"{tape.pair}: the tape begins at {iso(tape.since)} and no memo stands for what was before")
+        raise RuntimeError(f"{tape.pair}: the tape begins at {iso(tape.since)} and no state stands for what was before")
     p = plan(tape)
     reading = Reading(
         np.full((n, kernels.N_READ), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, -1, np.int64),
         np.searchsorted(p.closes_at, at, side="right") - 1, np.ascontiguousarray(closes, np.float64),
     )  # fmt: skip
-    fold = Fold(p, parameters, reach_of(parameters, tape.pair), resumed)
+    fold = Fold(p, parameters, distances_of(parameters, tape.pair), resumed)
     if n:
         fold.to(int(np.searchsorted(p.closes_at, first, side="right")))
-        if memo is not None and fold.book is not None:
-            memo.keep(tape, fold.book.bars, fold.book, parameters)
+        if state is not None and fold.book is not None:
+            state.keep(tape, fold.book.bars, fold.book, parameters)
         fold.to(int(reading.bar[-1]) + 1, reading)
     return reading, fold

@@ -14,6 +14,7 @@ def liquidation_ratio(side: int, leverage: float, notional: float, table: tuple[
     long  (1 - 1/L - cum/N) / (1 - m),  short  (1 + 1/L + cum/N) / (1 + m), with m and cum of the bracket that holds
     the notional AT the liquidation price (N is the notional at entry): found by going up the table until it fits.
 
+    >>> from liqsignals.venues import MAJORS
     >>> round(60_000 * liquidation_ratio(0, 20, 60_000, MAJORS), 1)
     57228.9
     >>> round(60_000 * liquidation_ratio(1, 20, 60_000, MAJORS), 1)

@@ -22,8 +22,8 @@ class LeverageClass:
     tiers: tuple[float, ...] = ()
     #: Closing rate relative to the remainder's.
     hazard: float = 1.0
-    #: Positions whose margin has worn away: levels 1 / leverage from the entry, nearer than any venue lets open.
-    worn: bool = False
+    #: Positions whose margin has eroded: levels 1 / leverage from the entry, nearer than any venue lets open.
+    eroded_margin: bool = False
     #: Low and high end of its mass as factors: the calibration's 90 % interval, else how far sources disagree.
     doubt: tuple[float, float] = (0.4, 2.5)
 
@@ -40,7 +40,7 @@ PRIOR = (
     LeverageClass(20.0, 50.0, 0.020, 20_000, (20.0, 25.0), HOLD),
     LeverageClass(20.0, 50.0, 0.009, 20_000, (20.0, 25.0), TRADE),
     LeverageClass(50.0, 150.0, 0.006, 20_000, (50.0, 75.0, 100.0), TRADE),
-    LeverageClass(250.0, 667.0, 0.001, 20_000, (), TRADE, worn=True),
+    LeverageClass(250.0, 667.0, 0.001, 20_000, (), TRADE, eroded_margin=True),
 )
 
 #: Half-width of a round leverage, as a fraction: fees, funding paid and a little margin move its level.
@@ -58,7 +58,7 @@ class Parameters:
     #: Share of a class that stands at its round leverages, the rest being spread over its band.
     tier_share: float = 0.2
     #: Positions turned over per unit of traded volume.
-    theta: float = 0.6
+    turnover: float = 0.6
     #: Feed USD per position USD; 1.0 is uncalibrated.
     report_factor: float = 1.0
     #: Rank correlation with real liquidations out of sample (calibration.py), None where it was not scored.
@@ -67,9 +67,9 @@ class Parameters:
     known_at: int = 0
 
     def __post_init__(self) -> None:
-        if not (0.0 < self.remainder < 1.0 and self.remainder_hazard > 0.0 and self.theta >= 0.0):
+        if not (0.0 < self.remainder < 1.0 and self.remainder_hazard > 0.0 and self.turnover >= 0.0):
             raise InputError(
-                "map parameters: remainder must lie between 0 and 1, its hazard above 0, theta not below 0"
+                "map parameters: remainder must lie between 0 and 1, its hazard above 0, turnover not below 0"
             )
 
     @property

@@ -1,13 +1,14 @@
-"""The market clock: one time for the loopback exchange, freqtrade and the recorder, running at any speed or stepped.
+"""The market clock: a common time for the loopback exchange, freqtrade and the recorder, running at any speed or
+stepped.
 
-Programs see it through libfaketime (Debian package `libfaketime`), which reads the time from a file whenever a program
-asks for it. While the clock runs, the file says `@<now> x<speed>` and is written anew every 50 ms, so that a program
-started at any moment, or after a change of speed, is on time; sleeps and time-outs of programs are shorter by the speed.
+Programs see it through libfaketime (Debian package `libfaketime`), which reads the time from a file on every time call.
+While the clock runs, the file holds `@<now> x<speed>` and is rewritten every 50 ms, so that programs started at any
+moment, or after a change of speed, see the correct time; their sleeps and time-outs are shorter by the speed.
 
-While it stands (speed 0), the file says one instant. libfaketime counts a sleep from the program's start then: one that is
-shorter than the program is old ends at once. So a bot under a standing clock soon loops as fast as it can, and whoever steps
-the clock can wait for it, so that nothing depends on how busy the machine is. Time-outs of a standing clock never come,
-and one step makes all of them due: programs under it need long ones.
+While it is stopped (speed 0), the file holds one instant. libfaketime then measures a sleep from the program's start: a
+sleep shorter than the program's age returns at once. A bot under a stopped clock therefore loops without pause, and the
+driver can wait for it before each step, so that results do not depend on the machine's load. Time-outs do not expire
+while the clock is stopped, and one step can expire all of them: programs under it need long ones.
 """
 
 import threading
@@ -21,25 +22,25 @@ from liqsignals.errors import InputError
 from liqsignals.files import replaced
 
 #: Where Debian, Ubuntu, Fedora and hand-made installations put the multi-threaded library.
-_LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
+LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
 _NAME = "libfaketimeMT.so.1"
 _REFRESH = 0.05
 
 
 def faketime_library() -> Path:
     """The library that gives programs another time. Raises InputError, with the way out, where it is not installed."""
-    for pattern in _LIBRARIES:
+    for pattern in LIBRARIES:
         for folder in sorted(Path("/").glob(pattern.lstrip("/"))):
             if (folder / _NAME).is_file():
                 return folder / _NAME
     raise InputError(
-        "libfaketime is not installed: without it no bot can live in another time than this machine's",
+        "libfaketime is not installed: it is required to run a bot at another time than this machine's",
         "apt install libfaketime (Debian, Ubuntu)",
     )
 
 
 class MarketClock:
-    """Milliseconds since the epoch, never going back. `speed` is market seconds per second; 0 stands still."""
+    """Milliseconds since the epoch, monotonic. `speed` is market seconds per second; 0: stopped."""
 
     def __init__(self, file: Path, start_ms: int, speed: float = 0.0) -> None:
         self.file = file
@@ -58,7 +59,7 @@ class MarketClock:
             return self._now()
 
     def set(self, ms: int) -> None:
-        """Step on to `ms`; a standing clock stays there. An earlier instant is refused: no market goes back."""
+        """Step to `ms`; a stopped clock stays there. Raises ValueError for an earlier time."""
         with self._lock:
             if ms < self._now():
                 raise ValueError(f"the market clock cannot go back from {self._now()} to {ms}")
@@ -66,14 +67,14 @@ class MarketClock:
             self._write()
 
     def run(self, speed: float) -> None:
-        """Go on from now at another speed."""
+        """Continue from now at another speed."""
         with self._lock:
             self._ms, self._since, self._speed = self._now(), time.monotonic(), speed
             self._write()
 
     @contextmanager
     def running(self) -> Iterator["MarketClock"]:
-        """Keep the file up to date, in a thread that ends with the block."""
+        """Keep the file up to date, in a thread that stops at the end of the block."""
         stop = threading.Event()
 
         def refresh() -> None:
@@ -91,7 +92,7 @@ class MarketClock:
             thread.join()
 
     def environment(self) -> dict[str, str]:
-        """What a program needs in its environment to live by this clock."""
+        """Environment variables that make a program use this clock."""
         return {
             "LD_PRELOAD": str(faketime_library()),
             "FAKETIME_TIMESTAMP_FILE": str(self.file),

@@ -29,13 +29,17 @@ def trades_of(results: Iterable[Path], pair: str) -> list[dict[str, Any]]:
                 found = json.loads(archive.read(f"{path.stem}.json"))
             rows = [(name, t) for name, told in found["strategy"].items() for t in told["trades"] if t["pair"] == pair]
             for name, trade in rows:
-                opened, closed = dates_ns(pd.Series(pd.to_datetime([trade["open_date"], trade["close_date"]], utc=True)), str(path))
+                opened, closed = dates_ns(
+                    pd.Series(pd.to_datetime([trade["open_date"], trade["close_date"]], utc=True)), str(path)
+                )
                 out.append({
                     "strategy": name, "open": int(opened), "close": int(closed), "open_rate": trade["open_rate"],
                     "close_rate": trade["close_rate"], "is_short": trade["is_short"], "profit": trade["profit_ratio"],
                 })  # fmt: skip
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: its trades cannot be read ({type(error).__name__}: {error})", "run the backtest again") from error
+            raise InputError(
+                f"{path}: its trades cannot be read ({type(error).__name__}: {error})", "run the backtest again"
+            ) from error
     return sorted(out, key=lambda trade: trade["open"])
 
 

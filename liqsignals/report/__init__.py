@@ -1,1 +1,1 @@
-"""Pictures, built once: the command line and whatever shows them later call these."""
+"""Output: consoles, headline, tables and the validation report."""

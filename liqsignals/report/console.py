@@ -1,4 +1,4 @@
-"""What the commands print with: consoles, progress bars, prices and dollars as people read them."""
+"""Consoles, progress bars, and formatting of prices and USD."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ errors = Console(stderr=True, soft_wrap=True)
 
 
 def simulated_label(datadir: Path) -> str:
-    """What every print about a made-up market begins with."""
+    """Prefix of all output about a simulated market."""
     return "SIMULATED " if (datadir / "SIMULATED").exists() else ""
 
 
 def price_text(value: float) -> str:
-    """A price in six significant digits at least: 86,583.20, 0.0000123456."""
+    """A price with at least six significant digits: 86,583.20, 0.0000123456."""
     return f"{value:,.{max(2, 5 - math.floor(math.log10(value)))}f}"
 
 
@@ -36,24 +36,35 @@ def usd_text(value: float | None) -> str:
 def progress(what: str) -> Iterator[Callable[[float], None]]:
     """A progress bar on standard error; call the yielded function with the share done."""
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
-        console=errors, transient=True,
-    ) as bar:  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+    ) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
 
 
 def two(values: list[float | None]) -> str:
-    """`long / short`, with - where there is none."""
+    """`long / short`, `-` for missing values."""
     return " / ".join("-" if v is None else f"{v:.3f}" for v in values)
 
 
 @contextmanager
 def steps() -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
-    """A bar a job on standard error: `tell(text)` prints a sentence above them, `show(what, done, of)` moves one."""
+    """Progress bars on standard error, one per job.
+
+    Yields `(print_line, show)`: `print_line(text)` prints above the bars, `show(what, done, of)` updates one.
+    """
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=errors,
-    ) as bars:  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+    ) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, of: int) -> None:

@@ -1,4 +1,4 @@
-"""The story of one moment: price, the nearest clusters, funding, inflow; as plain data and for people."""
+"""The headline at one instant: price, nearest clusters, funding, inflow; as plain data and as text."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from liqsignals.report.console import console, price_text, usd_text
 def headline(tape: MapTape, at: int, close: float, parameters: liqmap.Parameters) -> dict[str, Any]:
     """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
     instant = np.array([at], np.int64)
-    state = liqmap.Memo()
+    state = liqmap.FoldState()
     columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, parameters, state)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
@@ -32,7 +32,7 @@ def headline(tape: MapTape, at: int, close: float, parameters: liqmap.Parameters
 
 
 def print_headline(head: dict[str, Any], title: str = "") -> None:
-    """Print a headline for people."""
+    """Print a headline to the console."""
 
     def number(name: str, form: str) -> str:
         return "-" if head[name] is None else format(head[name], form)
@@ -54,12 +54,14 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
     for where, word in (("above", "shorts"), ("below", "longs")):
         for c in head["clusters"][where][:5]:
             console.print(
-                f"  {word} {price_text(c['low'])} .. {price_text(c['high'])}: {usd_text(c['usd'])} USD at {c['distance']:.2%}"
+                f"  {word} {price_text(c['low'])} .. {price_text(c['high'])}: {usd_text(c['usd'])} USD at "
+                f"{c['distance']:.2%}"
             )
         if len(head["clusters"][where]) > 5:
             console.print(f"  and {len(head['clusters'][where]) - 5} more {word} (--json has all)")
     console.print(
-        f"  liquidated by a move of 1 / 2 / 5 / 10 %: up {' / '.join(usd_text(head[f'liq_short_usd_{b}pct']) for b in (1, 2, 5, 10))}, "
+        "  liquidated by a move of 1 / 2 / 5 / 10 %: up "
+        f"{' / '.join(usd_text(head[f'liq_short_usd_{b}pct']) for b in (1, 2, 5, 10))}, "
         f"down {' / '.join(usd_text(head[f'liq_long_usd_{b}pct']) for b in (1, 2, 5, 10))} USD"
     )
     console.print(

@@ -119,7 +119,7 @@ def picture(
             profile[:, first - row : last - row] = part
         return seen
 
-    every = readings(View(tape, liqmap.Memo(), parameters), closes_at, close, most=len(there))
+    every = readings(View(tape, liqmap.FoldState(), parameters), closes_at, close, most=len(there))
     sparse = (seen for seen in map(kept, every) if seen.candle % 3 == (len(there) - 1) % 3)
     found = lives(sparse, candles[1, there], candles[2, there])
     sweeps = tuple(life for life in found if life.swept)[:MOST_SWEEPS]
@@ -183,12 +183,14 @@ def _panels(
     hour = opened // HOUR
     hours, which = np.unique(hour, return_inverse=True)
     whole = np.bincount(which) * step == HOUR if step <= HOUR else np.ones(len(hours), bool)
-    swept = np.stack([np.bincount(which, full[name]) for name in names[:2]])
+    swept = np.stack([np.bincount(which, full[name]).astype(np.float64) for name in names[:2]])
     swept[:, ~whole] = np.nan
     notes = []
     told = _real(hours, real, prints)
     if told is None:
-        notes.append("No recorded liquidations of this span: the panel shows what the map says was swept, and no hour score.")
+        notes.append(
+            "No recorded liquidations of this span: the panel shows what the map says was swept, and no hour score."
+        )
     elif real is None:
         notes.append("Real liquidations are recorded prints, a sample: lower bounds.")
     panels = [

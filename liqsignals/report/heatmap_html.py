@@ -114,7 +114,7 @@ def _data(pic: Picture) -> dict[str, Any]:
             "usd": pic.prints["usd"].round().tolist(), "side": pic.prints["side"].tolist(),
         },
         "sweeps": [{"column": s.last, "price": s.price, "usd": s.usd, "side": _SIDES[s.side]} for s in pic.sweeps],
-        "clusters": sorted(clusters, key=lambda c: -float(c["usd"])),  # type: ignore[arg-type]
+        "clusters": sorted(clusters, key=lambda c: -float(c["usd"])),
         "trades": [{**t, "open": t["open"] // _MS, "close": t["close"] // _MS} for t in pic.trades],
         "colours": {
             theme: {name: colour_scale(side, dark) for side, name in _SIDES.items()}

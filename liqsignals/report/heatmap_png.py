@@ -28,7 +28,13 @@ def write_png(pic: Picture, out: Path, title: str = "") -> Path:
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError("--png needs matplotlib", "pip install -e '.[see]', or --html, which needs nothing") from None
-    ink = {"text.color": _INK, "axes.labelcolor": _DIM, "xtick.color": _DIM, "ytick.color": _DIM, "axes.edgecolor": _DIM}
+    ink = {
+        "text.color": _INK,
+        "axes.labelcolor": _DIM,
+        "xtick.color": _DIM,
+        "ytick.color": _DIM,
+        "axes.edgecolor": _DIM,
+    }
     with rc_context({**ink, "axes.facecolor": _GROUND, "font.size": 9}), written(out, (".png",)) as path:
         figure = Figure((_WIDTH / _DPI, _HEIGHT / _DPI), _DPI, facecolor=_GROUND)
         FigureCanvasAgg(figure)
@@ -72,8 +78,15 @@ def _draw(figure: Any, pic: Picture, title: str) -> None:
         main.plot(middle[life.last], np.log(life.price), "o", mfc="none", mec=_hex(life.side), ms=6)
     if len(pic.prints):
         when = date2num(to_dates(pic.prints["event_time"]).to_pydatetime())
-        colour = [_hex(side) for side in pic.prints["side"]]
-        main.scatter(when, np.log(pic.prints["price"]), s=1.0 + pic.prints["usd"] / 2e4, c=colour, edgecolors=_GROUND, linewidths=0.3)
+        dots = [_hex(side) for side in pic.prints["side"]]
+        main.scatter(
+            when,
+            np.log(pic.prints["price"]),
+            s=1.0 + pic.prints["usd"] / 2e4,
+            c=dots,
+            edgecolors=_GROUND,
+            linewidths=0.3,
+        )
     for trade in pic.trades:
         ends = date2num(to_dates(np.array([trade["open"], trade["close"]])).to_pydatetime())
         main.plot(ends, np.log([trade["open_rate"], trade["close_rate"]]), "-", color="#e58cf0", lw=1.5)
@@ -97,7 +110,9 @@ def _draw(figure: Any, pic: Picture, title: str) -> None:
         beside.fill_betweenx(levels, 0, pic.profile[side], color=_hex(side), alpha=0.55, linewidth=0)
         out = levels >= now if side == kernels.SHORT else levels <= now
         usd = pic.profile[side][out]
-        line.plot(np.cumsum(usd) if side == kernels.SHORT else np.cumsum(usd[::-1])[::-1], levels[out], color=_hex(side))
+        line.plot(
+            np.cumsum(usd) if side == kernels.SHORT else np.cumsum(usd[::-1])[::-1], levels[out], color=_hex(side)
+        )
     shown = (levels >= bottom) & (levels <= top)
     beside.set_xlim(0, 1.25 * max(float(pic.profile[:, shown].max(initial=0.0)), 1.0))
     line.set_xlim(0, None)

@@ -1,4 +1,4 @@
-"""The map's levels over time, as a table."""
+"""Writes the map's levels over time as a parquet table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,11 +66,15 @@ def write_levels(
             mapped.append(int(instant))
             held = np.flatnonzero(levels.any(axis=0))
             parts.append(
-                pd.DataFrame({
-                    "date": np.full(len(held), instant),
-                    "price": book.price[held], "long_base": levels[0, held], "short_base": levels[1, held],
-                })
-            )  # fmt: skip
+                pd.DataFrame(
+                    {
+                        "date": np.full(len(held), instant),
+                        "price": book.price[held],
+                        "long_base": levels[0, held],
+                        "short_base": levels[1, held],
+                    }
+                )
+            )
         if not parts:
             raise InputError(f"map: no map of {tape.pair} at any multiple of the given time within the data")
         table = pd.concat(parts, ignore_index=True)

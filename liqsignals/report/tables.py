@@ -1,4 +1,4 @@
-"""Tables that commands end with."""
+"""Result tables of the commands."""
 
 import math
 from typing import TYPE_CHECKING
@@ -21,12 +21,12 @@ def print_fitted(name: str, fitted: calibration.Fitted) -> None:
     )
     for column in ("leverage", "pace", "standing, share of open interest", "90 % interval", "evidence"):
         table.add_column(column)
-    for c, share, told in zip(p.classes, parameters.standing_of(p), fitted.evidence, strict=True):
-        band = "worn margin" if c.worn else f"{c.low:g}x .. {c.high:g}x"
+    for c, share, identified in zip(p.classes, parameters.standing_of(p), fitted.evidence, strict=True):
+        band = "eroded margin" if c.eroded_margin else f"{c.low:g}x .. {c.high:g}x"
         pace = "holders" if c.hazard < 1 else "traders"
         low, high = c.doubt
         table.add_row(
-            band, pace, f"{share:.2%}", f"{low * share:.2%} .. {high * share:.2%}", "yes" if told else "prior"
+            band, pace, f"{share:.2%}", f"{low * share:.2%} .. {high * share:.2%}", "yes" if identified else "prior"
         )
     console.print(table)
     scored = dict(fitted.provenance["out_of_sample"])
@@ -34,7 +34,7 @@ def print_fitted(name: str, fitted: calibration.Fitted) -> None:
     console.print(
         f"  fitted on {fitted.provenance['hours']} hours; "
         + (
-            f"scored on those since {since}, fitted before:"
+            f"scores on those since {since}, from a fit on the hours before:"
             if scored
             else "not scored: too few hours before the held-out ones"
         )
@@ -52,8 +52,8 @@ _SCORES = (
 
 
 def print_coverage(report: "Report") -> None:
-    """What is on disk, series by series, and every hole by name."""
-    table = Table(title="on disk, within the span asked for", title_justify="left")
+    """Print the coverage on disk per series, and every hole."""
+    table = Table(title="on disk, within the requested span", title_justify="left")
     for column in ("series", "pair", "rows", "from", "to", "holes"):
         table.add_column(column, justify="right" if column in ("rows", "holes") else "left")
     for c in report.coverage:

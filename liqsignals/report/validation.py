@@ -1,4 +1,4 @@
-"""What `liqsignals validate` prints, and its report with pictures."""
+"""Console output and HTML report of `liqsignals validate`."""
 
 import html
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from liqsignals.records import Float64Array
 _COLUMNS = (
     ("all hours", "rank"),
     ("> 0.5 % that way", "rank_moved"),
-    ("prices anew in 72 h", "rank_anew"),
+    ("prices new for 72 h", "rank_anew"),
     ("R2 of log USD", "r2"),
 )
 _SIDES = ("long", "short")
 
 
 def two(values: list[float | None] | None, form: str = ".3f") -> str:
-    """`long / short`, with - where there is none.
+    """`long / short`, `-` for missing values.
 
     >>> two([0.5, None])
     '0.500 / -'
@@ -33,10 +33,10 @@ def two(values: list[float | None] | None, form: str = ".3f") -> str:
     return " / ".join("-" if v is None else format(v, form) for v in values) if values else "-"
 
 
-def difference(told: Mapping[str, list[float | None]]) -> str:
+def difference(paired: Mapping[str, list[float | None]]) -> str:
     """A paired difference with its 95 % interval, long then short."""
     parts = []
-    for value, low, high in zip(told["value"], told["low"], told["high"], strict=True):
+    for value, low, high in zip(paired["value"], paired["low"], paired["high"], strict=True):
         if value is None:
             parts.append("-")
         elif low is None or high is None:
@@ -54,39 +54,52 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
     """Every table of a validation, as text; each cell is long / short unless its title says otherwise."""
     out: list[Rows] = []
     scored = f"{found['scored'][0][:10]} .. {found['scored'][1][:10]}"
-    out.append((
-        f"{found['pair']}, {scored}: rank correlation with the hour's real liquidations, long / short",
-        ["", *[name for name, _ in _COLUMNS], "real / predicted USD"],
-        [
-            [name, *[two(m["intervals"][key]["value"]) for _, key in _COLUMNS], two(m["dollars"], ".2f")]
-            for name, m in found["models"].items()
-        ],
-    ))  # fmt: skip
-    out.append((
-        "Paired differences on the same hours: value (95 % interval), long, then short",
-        ["", *[name for name, _ in _COLUMNS]],
-        [[name, *[difference(d[key]) for _, key in _COLUMNS]] for name, d in found["paired"].items()],
-    ))  # fmt: skip
+    out.append(
+        (
+            f"{found['pair']}, {scored}: rank correlation with the hour's real liquidations, long / short",
+            ["", *[name for name, _ in _COLUMNS], "real / predicted USD"],
+            [
+                [name, *[two(m["intervals"][key]["value"]) for _, key in _COLUMNS], two(m["dollars"], ".2f")]
+                for name, m in found["models"].items()
+            ],
+        )
+    )
+    out.append(
+        (
+            "Paired differences on the same hours: value (95 % interval), long, then short",
+            ["", *[name for name, _ in _COLUMNS]],
+            [[name, *[difference(d[key]) for _, key in _COLUMNS]] for name, d in found["paired"].items()],
+        )
+    )
     own = found["models"]["map"]
-    out.append((
-        "The map by month, long / short",
-        ["", "hours", "all hours", "> 0.5 % that way", "R2 of log USD", "real / predicted USD"],
-        [
-            [month, str(m["hours"]), two(m["rank"]), two(m["rank_moved"]), two(m["r2"]), two(m["dollars"], ".2f")]
-            for month, m in own["months"].items()
-        ],
-    ))  # fmt: skip
+    out.append(
+        (
+            "The map by month, long / short",
+            ["", "hours", "all hours", "> 0.5 % that way", "R2 of log USD", "real / predicted USD"],
+            [
+                [month, str(m["hours"]), two(m["rank"]), two(m["rank_moved"]), two(m["r2"]), two(m["dollars"], ".2f")]
+                for month, m in own["months"].items()
+            ],
+        )
+    )
     ages = found["by_age"]
     ranked = _COLUMNS[:3]
-    out.append((
-        "By age of what was swept: share of USD, in hours at prices anew, rank correlation; long / short",
-        ["", "share", "share anew", *[name for name, _ in ranked]],
-        [
-            [name, two(a["share"], ".2f"), two(a["share_anew"], ".2f"), *[two(a[key]["value"]) for _, key in ranked]]
-            for name, a in ages["ages"].items()
-        ]
-        + [[name, "", "", *[difference(d[key]) for _, key in ranked]] for name, d in ages["paired"].items()],
-    ))  # fmt: skip
+    out.append(
+        (
+            "By age of what was swept: share of USD, in hours at new prices, rank correlation; long / short",
+            ["", "share", "share at new prices", *[name for name, _ in ranked]],
+            [
+                [
+                    name,
+                    two(a["share"], ".2f"),
+                    two(a["share_anew"], ".2f"),
+                    *[two(a[key]["value"]) for _, key in ranked],
+                ]
+                for name, a in ages["ages"].items()
+            ]
+            + [[name, "", "", *[difference(d[key]) for _, key in ranked]] for name, d in ages["paired"].items()],
+        )
+    )
     levels = found["levels"]
     if levels["snapshots"]:
         kinds = (
@@ -94,46 +107,60 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
             ("liquidated USD", "liquidated"),
             ("the same, among those reached", "among_swept"),
         )
-        out.append((
-            f"Lift of the top tenth of the levels within 15 %, {levels['snapshots']} days; 1 = no better than any, long / short",
-            ["ranked by", *[name for name, _ in kinds]],
-            [
-                [name, *[difference(levels[key][name]) if " - " in name else two(levels[key][name]["value"], ".2f") for _, key in kinds]]
-                for name in levels["swept"]
-            ],
-        ))  # fmt: skip
+        out.append(
+            (
+                f"Lift of the top tenth of the levels within 15 %, {levels['snapshots']} days; 1 = no better than any, "
+                "long / short",
+                ["ranked by", *[name for name, _ in kinds]],
+                [
+                    [
+                        name,
+                        *[
+                            difference(levels[key][name]) if " - " in name else two(levels[key][name]["value"], ".2f")
+                            for _, key in kinds
+                        ],
+                    ]
+                    for name in levels["swept"]
+                ],
+            )
+        )
     if "by_candle" in found:
         sizes = found["by_candle"]
-        out.append((
-            "The same map on other candles, same hours, long / short",
-            ["", *[name for name, _ in _COLUMNS], "real / predicted USD"],
-            [
-                [name, *[two(s[key]["value"]) for _, key in _COLUMNS], two(s["dollars"], ".2f")]
-                for name, s in sizes["sizes"].items()
-            ]
-            + [[name, *[difference(d[key]) for _, key in _COLUMNS], ""] for name, d in sizes["paired"].items()],
-        ))  # fmt: skip
+        out.append(
+            (
+                "The same map on other candles, same hours, long / short",
+                ["", *[name for name, _ in _COLUMNS], "real / predicted USD"],
+                [
+                    [name, *[two(s[key]["value"]) for _, key in _COLUMNS], two(s["dollars"], ".2f")]
+                    for name, s in sizes["sizes"].items()
+                ]
+                + [[name, *[difference(d[key]) for _, key in _COLUMNS], ""] for name, d in sizes["paired"].items()],
+            )
+        )
     true = found.get("true_levels")
     if true and true["snapshots"]:
-        out.append((
-            f"True levels at 5 .. 15 %, {true['snapshots']} snapshots, both sides together: value (95 % interval)",
-            ["ranked by", "rank correlation", "lift of the top fifth of the bins"],
-            [[name, difference(true["rank"][name]), difference(true["lift"][name])] for name in true["rank"]],
-        ))  # fmt: skip
+        out.append(
+            (
+                f"True levels at 5 .. 15 %, {true['snapshots']} snapshots, both sides together: value (95 % interval)",
+                ["ranked by", "rank correlation", "lift of the top fifth of the bins"],
+                [[name, difference(true["rank"][name]), difference(true["lift"][name])] for name in true["rank"]],
+            )
+        )
     return out
 
 
 def facts(found: Mapping[str, Any]) -> list[str]:
-    """What must be known beside the tables."""
+    """Notes that accompany the tables."""
     moved, anew = found["hours_moved"], found["hours_anew"]
     out = [
-        f"{found['hours']} hours scored, {moved[0]} fell and {moved[1]} rose more than 0.5 %, {anew[0]} and {anew[1]} reached "
-        f"prices not traded for 72 h; baselines fitted before {found['fitted_until']}",
-        f"coverage {found['coverage']:.1%}: an hour without a prediction counts as a prediction of zero",
+        f"{found['hours']} hours scored, {moved[0]} fell and {moved[1]} rose more than 0.5 %, {anew[0]} and {anew[1]} "
+        f"reached prices not traded for 72 h; baselines fitted before {found['fitted_until']}",
+        f"coverage {found['coverage']:.1%}: an hour without a prediction scores as a prediction of zero",
     ]
     if found["in_sample"]:
         out.append(
-            f"NOT A TEST: the calibration saw hours of {' .. '.join(found['calibration_saw'])}. Way out: liqsignals calibrate --until "
+            f"NOT OUT OF SAMPLE: the calibration was fitted on hours of {' .. '.join(found['calibration_saw'])}. "
+            "Way out: liqsignals calibrate --until "
             f"{found['fitted_until']}, then --calibration with that file"
         )
     return out
@@ -152,7 +179,7 @@ def rich_tables(found: Mapping[str, Any]) -> list[Table]:
     return out
 
 
-# --- pictures
+# --- HTML report
 
 
 def _deciles(predicted: Float64Array, real: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -162,7 +189,7 @@ def _deciles(predicted: Float64Array, real: Float64Array) -> tuple[Float64Array,
 
 
 def worst(v: Validation, count: int = 6) -> list[tuple[int, int, float]]:
-    """The hours that the map missed most: (row, side, ln(real / predicted)), both with the floor, farthest first."""
+    """The hours with the largest errors: (row, side, ln((real + FLOOR) / (predicted + FLOOR))), largest first."""
     c = v.case
     off = np.log(c.real + scores.FLOOR) - np.log(np.nan_to_num(v.models["map"]) + scores.FLOOR)
     off[:, ~c.test] = 0.0
@@ -172,7 +199,8 @@ def worst(v: Validation, count: int = 6) -> list[tuple[int, int, float]]:
 
 
 def write_html(v: Validation, out: Path, title: str) -> None:
-    """The report: the tables, reliability by decile, months, and the worst misses with their candles. One file, no network.
+    """Write the HTML report: tables, reliability by decile, months, worst misses with candles. One file, no network
+    access.
 
     Raises InputError without plotly.
     """
@@ -204,23 +232,30 @@ def write_html(v: Validation, out: Path, title: str) -> None:
     reliability.update_xaxes(type="log", title="predicted USD an hour (mean of the tenth, + 1,000)")
     reliability.update_yaxes(type="log", title="real")
     figures.append(
-        ("Reliability: ten equal groups of hours by prediction; on the dotted line, dollars agree", reliability)
+        (
+            "Reliability: ten equal groups of hours by prediction; on the dotted line predicted and real USD agree",
+            reliability,
+        )
     )
 
     months = make_subplots(1, 2, subplot_titles=_SIDES, shared_yaxes=True)
-    for model, told in v.found["models"].items():
+    for model, scored in v.found["models"].items():
         for side in range(2):
             bar = go.Bar(
-                x=list(told["months"]), y=[m["rank"][side] for m in told["months"].values()], name=model,
-                legendgroup=model, showlegend=side == 0,
-            )  # fmt: skip
+                x=list(scored["months"]),
+                y=[m["rank"][side] for m in scored["months"].values()],
+                name=model,
+                legendgroup=model,
+                showlegend=side == 0,
+            )
             months.add_trace(bar, 1, side + 1)
     months.update_yaxes(range=[0, 1], title="rank correlation, all hours")
     figures.append(("By month", months))
 
     misses = worst(v)
     titles = [
-        f"{iso(int(c.hours[i]))[:16]} {_SIDES[side]}s: real {c.real[side, i]:,.0f}, map {np.nan_to_num(v.models['map'][side, i]):,.0f}"
+        f"{iso(int(c.hours[i]))[:16]} {_SIDES[side]}s: real {c.real[side, i]:,.0f}, map "
+        f"{np.nan_to_num(v.models['map'][side, i]):,.0f}"
         for i, side, _ in misses
     ]
     candles = make_subplots(3, 2, subplot_titles=titles)
@@ -238,11 +273,12 @@ def write_html(v: Validation, out: Path, title: str) -> None:
         candles.add_vrect(x0=hour[0], x1=hour[1], fillcolor="orange", opacity=0.25, line_width=0, row=row, col=column)
     candles.update_xaxes(rangeslider_visible=False)
     candles.update_layout(height=1000)
-    figures.append(("Worst misses: the hour is shaded", candles))
+    figures.append(("Largest errors: the hour is shaded", candles))
 
     parts = [
         f"<!doctype html><html><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        "<style>body{font:14px sans-serif;max-width:1200px;margin:2em auto}table{border-collapse:collapse;margin:.5em 0}"
+        "<style>body{font:14px sans-serif;max-width:1200px;margin:2em auto}"
+        "table{border-collapse:collapse;margin:.5em 0}"
         "td,th{padding:2px 10px;border-bottom:1px solid #ddd;text-align:left}</style>"
         f"<script>{get_plotlyjs()}</script></head><body><h1>{html.escape(title)}</h1>"
     ]

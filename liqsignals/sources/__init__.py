@@ -1,6 +1,6 @@
-"""Where data come from: one module a provider, which declares it and parses what it sends.
+"""Data providers: one module each, with the provider's declaration and its parsers.
 
-To add a provider copy one of these files (docs/add-a-provider.md) and name it in PROVIDERS.
+To add a provider, copy one of these files (docs/add-a-provider.md) and add it to PROVIDERS.
 """
 
 from liqsignals.sources import binance, bybit, coinalyze, coinglass, coinmetrics, cryptoquant, glassnode, macro, okx

@@ -1,7 +1,7 @@
-"""Binance USD-M futures: the REST API (30 days of most series), the archive data.binance.vision (all of them), and prints.
+"""Binance USD-M futures: REST API (30 days of most series), archive data.binance.vision (full history), print stream.
 
-Documentation: developers.binance.com (USD-M futures, market data; "Liquidation Order Streams" and the changelog 2026-04..06),
-github.com/binance/binance-public-data (archive, and issues 246, 276, 287, 337 and 491 on what it leaves out).
+Documentation: developers.binance.com (USD-M futures, market data; "Liquidation Order Streams" and the changelog
+2026-04..06), github.com/binance/binance-public-data (archive; issues 246, 276, 287, 337 and 491 on its gaps).
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,32 @@ PERIOD = 5 * MINUTE
 MS = 1_000_000
 
 METRICS = (
-    "create_time", "symbol", "sum_open_interest", "sum_open_interest_value", "count_toptrader_long_short_ratio",
-    "sum_toptrader_long_short_ratio", "count_long_short_ratio", "sum_taker_long_short_vol_ratio",
-)  # fmt: skip
+    "create_time",
+    "symbol",
+    "sum_open_interest",
+    "sum_open_interest_value",
+    "count_toptrader_long_short_ratio",
+    "sum_toptrader_long_short_ratio",
+    "count_long_short_ratio",
+    "sum_taker_long_short_vol_ratio",
+)
 KLINES = (
-    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count", "taker_buy_volume",
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "count",
+    "taker_buy_volume",
     "taker_buy_quote_volume",
-)  # fmt: skip
+)
 
 
 def symbol(pair: str) -> str:
-    """Binance's name of a freqtrade pair.
+    """Binance's symbol of a freqtrade pair.
 
     >>> symbol("BTC/USDT:USDT")
     'BTCUSDT'
@@ -40,7 +55,7 @@ def symbol(pair: str) -> str:
 
 
 def _metrics(raw: bytes, received_at: int) -> tuple[list[list[str]], Int64Array]:
-    """Rows of a day's metrics file and the instants of their snapshots (n,)."""
+    """Rows of a day's metrics file and their snapshot times (n,)."""
     what = "metrics"
     table = decode.csv_table(decode.unzip(raw, what, 8 << 20), what, METRICS)
     label = decode.stamps(decode.column(table, 0, what), f"{what}, create_time", received_at)
@@ -48,14 +63,14 @@ def _metrics(raw: bytes, received_at: int) -> tuple[list[list[str]], Int64Array]
         return table, label
     if (label % PERIOD != 0).any():
         row = int(np.flatnonzero(label % PERIOD)[0])
-        raise ParseError(f"{what}: row {row} is stamped {table[row][0]}, which is no multiple of 5 minutes")
-    # A file of end labels goes from 00:05 to the next day's 00:00, one of start labels from 00:00 to 23:55.
+        raise ParseError(f"{what}: row {row} has time {table[row][0]}, not a multiple of 5 minutes")
+    # End labels run from 00:05 to 00:00 of the next day, start labels from 00:00 to 23:55.
     day = int(np.median(label)) // DAY * DAY
     first, after = (label == day).any(), (label == day + DAY).any()
     documented = venues.documented_convention("binance", day) == venues.LABEL_START
     start = bool(first) if first != after else documented
     if (label < day).any() or (label > day + DAY).any():
-        raise ParseError(f"{what}: one file holds more than one day")
+        raise ParseError(f"{what}: the file holds more than one day")
     return table, label + (PERIOD if start else 0)
 
 
@@ -102,7 +117,7 @@ def _taker(table: list[list[object]], received_at: int, what: str) -> Records:
     }
     rows = records.records(records.TAKER, end[keep], end[keep] + records.TAKER_LAG, **values)
     if (rows["buy_base"] > rows["base"] * (1 + 1e-9)).any():
-        raise ParseError(f"{what}: takers bought more than was traded; the columns are not what they are taken for")
+        raise ParseError(f"{what}: takers bought more than was traded; the columns are not in the expected order")
     return shapes.once(rows, what)
 
 
@@ -113,7 +128,7 @@ def parse_klines_archive(raw: bytes, received_at: int) -> Records:
 
 
 def parse_klines(raw: bytes, received_at: int) -> Records:
-    """TAKER (n,) of GET /fapi/v1/klines; the bar that has not closed is left out."""
+    """TAKER (n,) of GET /fapi/v1/klines; the open bar is left out."""
     return _taker(decode.rows(raw, "klines"), received_at, "klines")
 
 
@@ -132,23 +147,25 @@ def parse_open_interest(raw: bytes, received_at: int, *, start: bool = True) -> 
 
 
 def parse_ratio(raw: bytes, received_at: int, *, column: str, start: bool = True) -> Records:
-    """RATIO (n,) of one of the four ratio endpoints with period 5m: `column` is told, the others are NaN."""
+    """RATIO (n,) of one of the four ratio endpoints with period 5m: `column` is set, the others are NaN."""
     field = "buySellRatio" if column == "taker" else "longShortRatio"
     table, label = _hist(raw, received_at, field)
     at = label + (PERIOD if start else 0)
-    told = dict.fromkeys(("top_account", "top_position", "account", "taker"), np.nan)
+    blank = dict.fromkeys(("top_account", "top_position", "account", "taker"), np.nan)
     rows = records.records(
-        records.RATIO, at, at + records.open_interest_lag(PERIOD),
-        **(told | {column: _ratio(decode.column(table, field, field), field)}),
-    )  # fmt: skip
+        records.RATIO,
+        at,
+        at + records.open_interest_lag(PERIOD),
+        **(blank | {column: _ratio(decode.column(table, field, field), field)}),
+    )
     return shapes.once(rows, field)
 
 
 def parse_funding(raw: bytes, received_at: int) -> Records:
     """FUNDING (n,) of GET /fapi/v1/fundingRate: fractions per interval. Special rates are left out.
 
-    The interval is the distance to the settlement before; the first row, and one after a gap, cannot tell it and is
-    left out: ask for one settlement more.
+    The interval is the time since the previous settlement. The first row and one after a gap have none and are left
+    out: request one settlement more.
     """
     what = "fundingRate"
     table = [
@@ -171,10 +188,10 @@ def parse_funding_archive(raw: bytes, received_at: int) -> Records:
     if np.isnan(venues.funding_interval(hours)).any():
         raise ParseError(f"{what}: an interval that is not {', '.join(map(str, venues.FUNDING_INTERVALS_H))} h")
     shapes.check_rates(rate, what)
-    told = np.isfinite(rate)
-    settled = settled[told]
+    finite = np.isfinite(rate)
+    settled = settled[finite]
     rows = records.records(
-        records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate[told], interval_h=hours[told]
+        records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate[finite], interval_h=hours[finite]
     )
     return shapes.once(rows, what)
 
@@ -182,8 +199,8 @@ def parse_funding_archive(raw: bytes, received_at: int) -> Records:
 def parse_liquidations(raw: bytes, received_at: int) -> Prints:
     """Prints of a message of `!forceOrder@arr` or `<symbol>@forceOrder`, plain or in a combined stream's envelope.
 
-    `base` is the accumulated fill `z`, `price` the average fill `ap`. COIN-M orders (`st` 2) count contracts and are left
-    out, as are orders without a fill. Other messages give no prints.
+    `base` is the accumulated fill `z`, `price` the average fill `ap`. COIN-M orders (`st` 2) count contracts and are
+    left out, as are orders without a fill. Other messages give no prints.
     """
     what = "forceOrder"
     message = decode.answer(raw, what)
@@ -196,7 +213,7 @@ def parse_liquidations(raw: bytes, received_at: int) -> Prints:
             continue
         order = decode.an_object(event.get("o"), what)
         name = decode.text(order, "s", what)
-        # Before the feeds were merged there was no `st`, and COIN-M symbols are the ones with an underscore.
+        # Before the feeds were merged there was no `st`; COIN-M symbols have an underscore.
         if event.get("st", 2 if "_" in name else 1) != 1:
             continue
         side = shapes.side(decode.text(order, "S", what), "SELL", "BUY", what)
@@ -224,17 +241,24 @@ def parse_bars(raw: bytes, received_at: int) -> Records:
 
 
 def _ask(path: str, interval: str, limit: int, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
-    """Both ends always: with one, these endpoints count from now."""
+    """Always send both ends: with only one, these endpoints count back from now."""
     return path, {
-        "symbol": symbol(pair), interval: "5m", "limit": limit, "startTime": (start - PERIOD) // MS, "endTime": stop // MS,
-    }  # fmt: skip
+        "symbol": symbol(pair),
+        interval: "5m",
+        "limit": limit,
+        "startTime": (start - PERIOD) // MS,
+        "endTime": stop // MS,
+    }
 
 
 def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
-    """One settlement more than asked for, which tells the first one's interval."""
+    """One settlement before `start`, to derive the first one's interval."""
     return "/fapi/v1/fundingRate", {
-        "symbol": symbol(pair), "limit": 1000, "startTime": (start - 9 * HOUR) // MS, "endTime": stop // MS,
-    }  # fmt: skip
+        "symbol": symbol(pair),
+        "limit": 1000,
+        "startTime": (start - 9 * HOUR) // MS,
+        "endTime": stop // MS,
+    }
 
 
 def _ask_bars(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
@@ -249,7 +273,8 @@ def _ask_predicted(pair: str, start: int, stop: int) -> tuple[str, dict[str, str
 
 def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
     """The address subscribes, to all symbols: whatever arrives shows that the feed is alive, and what is not kept today
-    cannot be had later."""
+    cannot be had later.
+    """
     return ()
 
 
@@ -265,57 +290,116 @@ REST = Provider(
     name="binance",
     base_url="https://fapi.binance.com",
     licence="Binance's terms of use: own use",
-    # The group /futures/data: 1000 in 5 min; of the weight of klines 2400 a minute at 5 for 1000 rows.
+    # /futures/data allows 1000 requests in 5 min; klines use weight 5 per 1000 rows of 2400 a minute.
     limits=Limits(requests=900, per_seconds=300.0, concurrency=4),
     series=(
         Series(
-            "open_interest", "open_interest", "/futures/data/openInterestHist?symbol&period&limit&startTime&endTime",
-            "coins and USDT, one-sided", "the same", "start of the period since 2026-06-25, its end before",
-            records.open_interest_lag(PERIOD), _LATE, "30 days",
+            "open_interest",
+            "open_interest",
+            "/futures/data/openInterestHist?symbol&period&limit&startTime&endTime",
+            "coins and USDT, one-sided",
+            "the same",
+            "start of the period since 2026-06-25, its end before",
+            records.open_interest_lag(PERIOD),
+            _LATE,
+            "30 days",
             ((BINANCE_FLIP, partial(parse_open_interest, start=False)), (None, parse_open_interest)),
-            partial(_ask, "/futures/data/openInterestHist", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
+            partial(_ask, "/futures/data/openInterestHist", "period", 500),
+            498 * PERIOD,
+            29 * DAY,
+            PERIOD,
         ),
         *[
             Series(
-                f"ratio_{column}", "ratio", f"/futures/data/{path}?symbol&period&limit&startTime&endTime",
-                "longs per short (taker: bought per sold)", "the same", "start of the period since 2026-06-25, its end before",
-                records.open_interest_lag(PERIOD), _LATE, "30 days",
-                ((BINANCE_FLIP, partial(parse_ratio, column=column, start=False)), (None, partial(parse_ratio, column=column))),
-                partial(_ask, f"/futures/data/{path}", "period", 500), 498 * PERIOD, 29 * DAY, PERIOD,
+                f"ratio_{column}",
+                "ratio",
+                f"/futures/data/{path}?symbol&period&limit&startTime&endTime",
+                "longs per short (taker: bought per sold)",
+                "the same",
+                "start of the period since 2026-06-25, its end before",
+                records.open_interest_lag(PERIOD),
+                _LATE,
+                "30 days",
+                (
+                    (BINANCE_FLIP, partial(parse_ratio, column=column, start=False)),
+                    (None, partial(parse_ratio, column=column)),
+                ),
+                partial(_ask, f"/futures/data/{path}", "period", 500),
+                498 * PERIOD,
+                29 * DAY,
+                PERIOD,
             )
             for column, path in _RATIO_PATHS.items()
         ],
         Series(
-            "taker", "taker", "/fapi/v1/klines?symbol&interval&limit&startTime&endTime", "coins and quote units", "the same",
-            "start of the bar", records.TAKER_LAG, "the bar is answered when it has closed; a minute to poll it",
-            "since listing", ((None, parse_klines),),
-            partial(_ask, "/fapi/v1/klines", "interval", 1000), 998 * PERIOD, None, PERIOD,
+            name="taker",
+            kind="taker",
+            path="/fapi/v1/klines?symbol&interval&limit&startTime&endTime",
+            unit_in="coins and quote units",
+            unit_stored="the same",
+            label="start of the bar",
+            lag_ns=records.TAKER_LAG,
+            evidence="the bar is served once closed; a minute to poll it",
+            depth="since listing",
+            parsers=((None, parse_klines),),
+            ask=partial(_ask, "/fapi/v1/klines", "interval", 1000),
+            page_ns=998 * PERIOD,
+            reach_ns=None,
+            period_ns=PERIOD,
         ),
         Series(
-            "funding", "funding", "/fapi/v1/fundingRate?symbol&limit&startTime&endTime", "fraction per interval", "the same",
-            "settlement, some ms late", records.FUNDING_LAG, "the endpoint's own delay is seconds", "since listing",
-            ((None, parse_funding),), _ask_funding, 900 * HOUR,
+            name="funding",
+            kind="funding",
+            path="/fapi/v1/fundingRate?symbol&limit&startTime&endTime",
+            unit_in="fraction per interval",
+            unit_stored="the same",
+            label="settlement, some ms late",
+            lag_ns=records.FUNDING_LAG,
+            evidence="the endpoint's own delay is a few seconds",
+            depth="since listing",
+            parsers=((None, parse_funding),),
+            ask=_ask_funding,
+            page_ns=900 * HOUR,
         ),
         Series(
-            "bars", "bar", "/fapi/v1/klines?symbol&interval&limit", "quote units; volume in coins", "the same", "start of the bar",
-            0, "a bar is known at its close; a recorder stamps it with the instant at which it could be read",
-            "the newest 499 are asked for", ((None, parse_bars),), _ask_bars, 497 * PERIOD, 497 * PERIOD, PERIOD,
+            name="bars",
+            kind="bar",
+            path="/fapi/v1/klines?symbol&interval&limit",
+            unit_in="quote units; volume in coins",
+            unit_stored="the same",
+            label="start of the bar",
+            lag_ns=0,
+            evidence="known at the bar's close; a recorder stamps the instant at which it could be read",
+            depth="the newest 499 are requested",
+            parsers=((None, parse_bars),),
+            ask=_ask_bars,
+            page_ns=497 * PERIOD,
+            reach_ns=497 * PERIOD,
+            period_ns=PERIOD,
         ),
         Series(
-            "predicted", "predicted", "/fapi/v1/premiumIndex?symbol", "fraction per interval", "the same",
-            "instant of the estimate; nextFundingTime is the settlement", 0, "known when it arrives", "not kept",
-            ((None, parse_predicted),), _ask_predicted,
+            name="predicted",
+            kind="predicted",
+            path="/fapi/v1/premiumIndex?symbol",
+            unit_in="fraction per interval",
+            unit_stored="the same",
+            label="instant of the estimate; nextFundingTime is the settlement",
+            lag_ns=0,
+            evidence="known on arrival",
+            depth="none",
+            parsers=((None, parse_predicted),),
+            ask=_ask_predicted,
         ),
     ),
     streams=(
         Stream(
             channel="liquidations",
             kind="liquidation",
-            # The hosts without /market/ were retired on 2026-04-23; the old paths connect, and then say nothing.
+            # Hosts without /market/ were retired on 2026-04-23: the old paths connect and then send nothing.
             url="wss://fstream.binance.com/market/ws",
             path="/!forceOrder@arr",
-            unit_in="coins filled (z), average fill price (ap); COIN-M (st 2), in contracts, is left out",
-            unit_stored="coins, their worth in USD",
+            unit_in="coins filled (z), average fill price (ap); COIN-M (st 2, in contracts) left out",
+            unit_stored="coins, and their USD value",
             side="of the forced order: SELL closes a long",
             label="T: the order's trade time",
             lag_ns=records.LIQUIDATION_LAG,
@@ -326,7 +410,7 @@ REST = Provider(
         ),
     ),
     symbol=symbol,
-)  # fmt: skip
+)
 
 ARCHIVE = Provider(
     name="binance-archive",
@@ -335,26 +419,52 @@ ARCHIVE = Provider(
     limits=Limits(requests=200, per_seconds=1.0, concurrency=16),
     series=(
         Series(
-            "open_interest", "open_interest", "/data/futures/um/daily/metrics/{symbol}/{symbol}-metrics-{day}.zip",
-            "coins and USDT, one-sided", "the same", "end of the period; its start in files from 2026-06-25; told per file",
-            records.open_interest_lag(PERIOD), _LATE, "2020-09 (BTC), 2021-12; from next day 01:45 .. 09:20 UTC",
-            ((None, parse_metrics),),
+            name="open_interest",
+            kind="open_interest",
+            path="/data/futures/um/daily/metrics/{symbol}/{symbol}-metrics-{day}.zip",
+            unit_in="coins and USDT, one-sided",
+            unit_stored="the same",
+            label="end of the period; its start in files from 2026-06-25; detected per file",
+            lag_ns=records.open_interest_lag(PERIOD),
+            evidence=_LATE,
+            depth="2020-09 (BTC), 2021-12; published next day 01:45 .. 09:20 UTC",
+            parsers=((None, parse_metrics),),
         ),
         Series(
-            "ratio", "ratio", "/data/futures/um/daily/metrics/{symbol}/{symbol}-metrics-{day}.zip", "longs per short",
-            "the same", "as open interest; the taker ratio covers the period that ends there",
-            records.open_interest_lag(PERIOD), _LATE, "as open interest", ((None, parse_metrics_ratios),),
+            name="ratio",
+            kind="ratio",
+            path="/data/futures/um/daily/metrics/{symbol}/{symbol}-metrics-{day}.zip",
+            unit_in="longs per short",
+            unit_stored="the same",
+            label="as open interest; the taker ratio covers the period that ends there",
+            lag_ns=records.open_interest_lag(PERIOD),
+            evidence=_LATE,
+            depth="as open interest",
+            parsers=((None, parse_metrics_ratios),),
         ),
         Series(
-            "taker", "taker", "/data/futures/um/{span}/klines/{symbol}/5m/{symbol}-5m-{day}.zip", "coins and quote units",
-            "the same", "start of the bar", records.TAKER_LAG,
-            "the REST API answers the bar when it has closed; a minute to poll it", "2020-01; from next day",
-            ((None, parse_klines_archive),),
+            name="taker",
+            kind="taker",
+            path="/data/futures/um/{span}/klines/{symbol}/5m/{symbol}-5m-{day}.zip",
+            unit_in="coins and quote units",
+            unit_stored="the same",
+            label="start of the bar",
+            lag_ns=records.TAKER_LAG,
+            evidence="the REST API serves the bar once closed; a minute to poll it",
+            depth="2020-01; published next day",
+            parsers=((None, parse_klines_archive),),
         ),
         Series(
-            "funding", "funding", "/data/futures/um/monthly/fundingRate/{symbol}/{symbol}-fundingRate-{month}.zip",
-            "fraction per interval", "the same", "settlement, some ms late", records.FUNDING_LAG,
-            "the endpoint's own delay is seconds", "2020-01; a week into the next month", ((None, parse_funding_archive),),
+            name="funding",
+            kind="funding",
+            path="/data/futures/um/monthly/fundingRate/{symbol}/{symbol}-fundingRate-{month}.zip",
+            unit_in="fraction per interval",
+            unit_stored="the same",
+            label="settlement, some ms late",
+            lag_ns=records.FUNDING_LAG,
+            evidence="the endpoint's own delay is a few seconds",
+            depth="2020-01; published a week into the next month",
+            parsers=((None, parse_funding_archive),),
         ),
     ),
-)  # fmt: skip
+)

@@ -1,8 +1,8 @@
 """Bybit v5, linear perpetuals (bybit-exchange.github.io/docs/v5; the docs' own repository, docs/v5/market/*.mdx and
 docs/v5/websocket/public/all-liquidation.mdx).
 
-Open interest counts both sides until `singleOpenInterest` (2026-06-11); answers come newest first, and with a lone startTime
-the API walks back from now: both ends are always sent.
+`openInterest` counts both sides; `singleOpenInterest` exists since 2026-06-11. Answers are newest first. With startTime
+alone the API counts back from now, so both ends are always sent.
 """
 
 import json
@@ -23,14 +23,14 @@ MS = 1_000_000
 
 
 def symbol(pair: str) -> str:
-    """Bybit's name of a freqtrade pair that settles in USDT.
+    """Bybit's symbol of a freqtrade pair that settles in USDT.
 
     >>> symbol("BTC/USDT:USDT")
     'BTCUSDT'
     """
     base, _, rest = pair.partition("/")
     if rest != "USDT:USDT":
-        raise InputError(f"bybit: {pair} does not settle in USDT; only such pairs are known here")
+        raise InputError(f"bybit: {pair} does not settle in USDT; only USDT pairs are supported")
     return f"{base}USDT"
 
 
@@ -39,7 +39,7 @@ def _table(raw: bytes, what: str) -> list[object]:
 
 
 def parse_open_interest(raw: bytes, received_at: int) -> Records:
-    """OI_VALUE (n,) of GET /v5/market/open-interest at 5min: coins, one-sided; `usd` is NaN, Bybit does not tell it."""
+    """OI_VALUE (n,) of GET /v5/market/open-interest at 5min: coins, one-sided; `usd` is NaN (not published)."""
     what = "bybit open-interest"
     table = _table(raw, what)
     label = decode.stamps(decode.column(table, "timestamp", what), f"{what}, timestamp", received_at)
@@ -60,14 +60,14 @@ def parse_account_ratio(raw: bytes, received_at: int) -> Records:
     sell = decode.numbers(decode.column(table, "sellRatio", what), what, least=0.0)
     ratio = np.divide(buy, sell, out=np.full(len(buy), np.nan), where=(sell > 0) & (buy > 0))
     at = label + PERIOD
-    told = {"top_account": np.nan, "top_position": np.nan, "taker": np.nan}
+    blank = {"top_account": np.nan, "top_position": np.nan, "taker": np.nan}
     return shapes.once(
-        records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), account=ratio, **told), what
+        records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), account=ratio, **blank), what
     )
 
 
 def parse_funding(raw: bytes, received_at: int) -> Records:
-    """FUNDING (n,) of GET /v5/market/funding/history; the first row's interval is not told, so it is left out."""
+    """FUNDING (n,) of GET /v5/market/funding/history; the first row has no interval and is left out."""
     what = "bybit funding/history"
     table = _table(raw, what)
     settled = decode.stamps(
@@ -104,22 +104,29 @@ def parse_predicted(raw: bytes, received_at: int) -> Records:
 
 
 def parse_bars(raw: bytes, received_at: int) -> Records:
-    """BAR (n,) of GET /v5/market/kline with interval 5; newest first; the open bar is left out."""
+    """BAR (n,) of GET /v5/market/kline with interval 5; newest first, without the open bar."""
     return shapes.bars(decode.rows(raw, "kline", "result", "list"), received_at, PERIOD, "kline")
 
 
 def _ask(path: str, interval: str, limit: int, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     return path, {
-        "category": "linear", "symbol": symbol(pair), interval: "5min", "limit": limit,
-        "startTime": (start - PERIOD) // MS, "endTime": stop // MS,
-    }  # fmt: skip
+        "category": "linear",
+        "symbol": symbol(pair),
+        interval: "5min",
+        "limit": limit,
+        "startTime": (start - PERIOD) // MS,
+        "endTime": stop // MS,
+    }
 
 
 def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     return "/v5/market/funding/history", {
-        "category": "linear", "symbol": symbol(pair), "limit": 200,
-        "startTime": (start - 9 * HOUR) // MS, "endTime": stop // MS,
-    }  # fmt: skip
+        "category": "linear",
+        "symbol": symbol(pair),
+        "limit": 200,
+        "startTime": (start - 9 * HOUR) // MS,
+        "endTime": stop // MS,
+    }
 
 
 def _ask_bars(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
@@ -133,12 +140,12 @@ def _ask_predicted(pair: str, start: int, stop: int) -> tuple[str, dict[str, str
 
 
 def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
-    """Ten topics a request are taken."""
+    """Subscriptions, ten topics a request."""
     topics = [f"allLiquidation.{symbol}" for symbol in symbols]
     return tuple(json.dumps({"op": "subscribe", "args": topics[i : i + 10]}) for i in range(0, len(topics), 10))
 
 
-_LABEL = "taken for the start of the period (not documented; the later reading is the safe one)"
+_LABEL = "assumed to be the start of the period (not documented; the later reading is the safe one)"
 _LATE = "two periods, as Binance's"
 
 PROVIDER = Provider(
@@ -148,31 +155,79 @@ PROVIDER = Provider(
     limits=Limits(requests=300, per_seconds=5.0, concurrency=6),
     series=(
         Series(
-            "open_interest", "open_interest", "/v5/market/open-interest?category&symbol&intervalTime&startTime&endTime&limit",
-            "coins, both sides; singleOpenInterest one-sided", "coins, one-sided (singleOpenInterest, else half)", _LABEL,
-            records.open_interest_lag(PERIOD), _LATE, "the symbol's launch", ((None, parse_open_interest),),
-            partial(_ask, "/v5/market/open-interest", "intervalTime", 200), 198 * PERIOD, None, PERIOD,
+            name="open_interest",
+            kind="open_interest",
+            path="/v5/market/open-interest?category&symbol&intervalTime&startTime&endTime&limit",
+            unit_in="coins, both sides; singleOpenInterest one-sided",
+            unit_stored="coins, one-sided (singleOpenInterest, else half)",
+            label=_LABEL,
+            lag_ns=records.open_interest_lag(PERIOD),
+            evidence=_LATE,
+            depth="the symbol's launch",
+            parsers=((None, parse_open_interest),),
+            ask=partial(_ask, "/v5/market/open-interest", "intervalTime", 200),
+            page_ns=198 * PERIOD,
+            reach_ns=None,
+            period_ns=PERIOD,
         ),
         Series(
-            "ratio", "ratio", "/v5/market/account-ratio?category&symbol&period&startTime&endTime&limit",
-            "shares of accounts, 0..1", "accounts long per account short", _LABEL,
-            records.open_interest_lag(PERIOD), _LATE, "2020-07-20", ((None, parse_account_ratio),),
-            partial(_ask, "/v5/market/account-ratio", "period", 500), 498 * PERIOD, None, PERIOD,
+            name="ratio",
+            kind="ratio",
+            path="/v5/market/account-ratio?category&symbol&period&startTime&endTime&limit",
+            unit_in="shares of accounts, 0..1",
+            unit_stored="accounts long per account short",
+            label=_LABEL,
+            lag_ns=records.open_interest_lag(PERIOD),
+            evidence=_LATE,
+            depth="2020-07-20",
+            parsers=((None, parse_account_ratio),),
+            ask=partial(_ask, "/v5/market/account-ratio", "period", 500),
+            page_ns=498 * PERIOD,
+            reach_ns=None,
+            period_ns=PERIOD,
         ),
         Series(
-            "funding", "funding", "/v5/market/funding/history?category&symbol&startTime&endTime&limit",
-            "fraction per interval", "the same", "settlement", records.FUNDING_LAG, "the endpoint's own delay is seconds",
-            "the symbol's launch", ((None, parse_funding),), _ask_funding, 180 * HOUR,
+            name="funding",
+            kind="funding",
+            path="/v5/market/funding/history?category&symbol&startTime&endTime&limit",
+            unit_in="fraction per interval",
+            unit_stored="the same",
+            label="settlement",
+            lag_ns=records.FUNDING_LAG,
+            evidence="the endpoint's own delay is a few seconds",
+            depth="the symbol's launch",
+            parsers=((None, parse_funding),),
+            ask=_ask_funding,
+            page_ns=180 * HOUR,
         ),
         Series(
-            "bars", "bar", "/v5/market/kline?category&symbol&interval&limit", "quote units; volume in coins", "the same",
-            "start of the bar", 0, "a bar is known at its close; a recorder stamps it with the instant at which it could be read",
-            "the newest 499 are asked for", ((None, parse_bars),), _ask_bars, 497 * PERIOD, 497 * PERIOD, PERIOD,
+            name="bars",
+            kind="bar",
+            path="/v5/market/kline?category&symbol&interval&limit",
+            unit_in="quote units; volume in coins",
+            unit_stored="the same",
+            label="start of the bar",
+            lag_ns=0,
+            evidence="known at the bar's close; a recorder stamps the instant at which it could be read",
+            depth="the newest 499 are requested",
+            parsers=((None, parse_bars),),
+            ask=_ask_bars,
+            page_ns=497 * PERIOD,
+            reach_ns=497 * PERIOD,
+            period_ns=PERIOD,
         ),
         Series(
-            "predicted", "predicted", "/v5/market/tickers?category&symbol", "fraction per interval", "the same",
-            "instant of the answer; nextFundingTime is the settlement", 0, "known when it arrives", "not kept",
-            ((None, parse_predicted),), _ask_predicted,
+            name="predicted",
+            kind="predicted",
+            path="/v5/market/tickers?category&symbol",
+            unit_in="fraction per interval",
+            unit_stored="the same",
+            label="time of the answer; nextFundingTime is the settlement",
+            lag_ns=0,
+            evidence="known on arrival",
+            depth="none",
+            parsers=((None, parse_predicted),),
+            ask=_ask_predicted,
         ),
     ),
     streams=(
@@ -182,15 +237,15 @@ PROVIDER = Provider(
             url="wss://stream.bybit.com/v5/public/linear",
             path="",
             unit_in="coins (v), bankruptcy price (p)",
-            unit_stored="coins, their worth in USD",
-            side="of the POSITION: Buy, a long was liquidated",
-            label="T: instant of the liquidation",
+            unit_stored="coins, and their USD value",
+            side="of the POSITION: Buy means a long was liquidated",
+            label="T: time of the liquidation",
             lag_ns=records.LIQUIDATION_LAG,
-            evidence="every liquidation, sent each 500 ms; a second, as the other venues'",
+            evidence="every liquidation, sent each 500 ms; one second, as for the other venues",
             parse=parse_liquidations,
             hello=_hello,
             keepalive='{"op":"ping"}',
         ),
     ),
     symbol=symbol,
-)  # fmt: skip
+)

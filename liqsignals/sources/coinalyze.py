@@ -15,7 +15,7 @@ PATH = "/v1/liquidation-history"
 def parse_liquidations(raw: bytes, received_at: int) -> Records:
     """LIQUIDATED (n,), USD per hour, summed over the markets of the answer; the hour in progress is left out.
 
-    An hour without a row had no liquidation on that market, or is unknown: hours without any row are holes.
+    An hour without a row of a market counts as zero there. Hours without any row are holes, not zero.
     """
     what = "coinalyze liquidation-history"
     parts = []
@@ -39,25 +39,38 @@ def parse_liquidations(raw: bytes, received_at: int) -> Records:
 def _ask(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     name = symbol(pair)
     return PATH, {
-        "symbols": f"{name}_PERP.A,{name}.6,{name}_PERP.3", "interval": "1hour", "from": (start - HOUR) // SECOND,
-        "to": stop // SECOND, "convert_to_usd": "true",
-    }  # fmt: skip
+        "symbols": f"{name}_PERP.A,{name}.6,{name}_PERP.3",
+        "interval": "1hour",
+        "from": (start - HOUR) // SECOND,
+        "to": stop // SECOND,
+        "convert_to_usd": "true",
+    }
 
 
 PROVIDER = Provider(
     name="coinalyze",
     base_url="https://api.coinalyze.net",
     licence="Coinalyze's API terms: own use",
-    # 40 calls a minute, each symbol counts as one, three symbols a call.
+    # 40 calls a minute; each symbol counts as one, and a request has three.
     limits=Limits(requests=12, per_seconds=61.0, concurrency=1),
     key_env="COINALYZE_API_KEY",
     key_header="api_key",
     series=(
         Series(
-            "liquidated", "liquidated", PATH + "?symbols&interval&from&to&convert_to_usd", "USD (convert_to_usd)", "USD",
-            "start of the hour", HOUR, "the vendor's delay is not documented; an hour is taken",
-            "1,500 to 2,000 hours; Binance's part inherits the throttled feed", ((None, parse_liquidations),),
-            _ask, 1400 * HOUR, 62 * DAY, HOUR,
+            name="liquidated",
+            kind="liquidated",
+            path=PATH + "?symbols&interval&from&to&convert_to_usd",
+            unit_in="USD (convert_to_usd)",
+            unit_stored="USD",
+            label="start of the hour",
+            lag_ns=HOUR,
+            evidence="delay not documented; one hour assumed",
+            depth="1,500 to 2,000 hours; Binance's part has the sampled feed's gaps",
+            parsers=((None, parse_liquidations),),
+            ask=_ask,
+            page_ns=1400 * HOUR,
+            reach_ns=62 * DAY,
+            period_ns=HOUR,
         ),
     ),
-)  # fmt: skip
+)

@@ -13,7 +13,7 @@ PATH = "/api/futures/liquidation/aggregated-history"
 
 
 def parse_liquidations(raw: bytes, received_at: int) -> Records:
-    """LIQUIDATED (n,), USD per hour; the hour in progress is left out. An error comes as HTTP 200 with another code."""
+    """LIQUIDATED (n,), USD per hour; the hour in progress is left out. Errors come as HTTP 200 with another `code`."""
     what = "coinglass liquidation/aggregated-history"
     table = decode.checked_rows(raw, what, "code", ("0", 0), "msg", "data")
     end = decode.stamps(decode.column(table, "time", what), f"{what}, time", received_at) + HOUR
@@ -31,9 +31,13 @@ def parse_liquidations(raw: bytes, received_at: int) -> Records:
 
 def _ask(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     return PATH, {
-        "exchange_list": "Binance,Bybit,OKX", "symbol": pair.split("/")[0], "interval": "1h", "limit": 1000,
-        "start_time": (start - HOUR) // MS, "end_time": stop // MS,
-    }  # fmt: skip
+        "exchange_list": "Binance,Bybit,OKX",
+        "symbol": pair.split("/")[0],
+        "interval": "1h",
+        "limit": 1000,
+        "start_time": (start - HOUR) // MS,
+        "end_time": stop // MS,
+    }
 
 
 PROVIDER = Provider(
@@ -45,9 +49,20 @@ PROVIDER = Provider(
     key_header="CG-API-KEY",
     series=(
         Series(
-            "liquidated", "liquidated", PATH + "?exchange_list&symbol&interval&limit&start_time&end_time", "USD", "USD",
-            "start of the hour", HOUR, "the vendor's delay is not documented; an hour is taken", "by plan (Hobbyist: not below 4h)",
-            ((None, parse_liquidations),), _ask, 900 * HOUR, None, HOUR,
+            name="liquidated",
+            kind="liquidated",
+            path=PATH + "?exchange_list&symbol&interval&limit&start_time&end_time",
+            unit_in="USD",
+            unit_stored="USD",
+            label="start of the hour",
+            lag_ns=HOUR,
+            evidence="delay not documented; one hour assumed",
+            depth="by plan (Hobbyist: not below 4h)",
+            parsers=((None, parse_liquidations),),
+            ask=_ask,
+            page_ns=900 * HOUR,
+            reach_ns=None,
+            period_ns=HOUR,
         ),
     ),
-)  # fmt: skip
+)

@@ -11,7 +11,7 @@ from liqsignals.records import Records
 from liqsignals.sources import decode, shapes
 from liqsignals.sources.spec import Limits, Provider, Series
 
-#: Its own delay is not documented; three times what Coin Metrics needs.
+#: The delay is not documented; three times Coin Metrics'.
 LAG = 12 * HOUR
 _FIELDS = {
     "inflow": ("inflow", "inflow_total"),
@@ -21,24 +21,27 @@ _FIELDS = {
 
 
 def parse_flow(raw: bytes, received_at: int, *, column: str) -> Records:
-    """FLOW (n,) with one column told, the others NaN; coins. The day in progress is left out."""
+    """FLOW (n,) in coins with `column` set, the others NaN. The day in progress is left out."""
     what = f"cryptoquant {_FIELDS[column][0]}"
     table = decode.rows(raw, what, "result", "data")
     end = decode.stamps(decode.column(table, "date", what), f"{what}, date", received_at) // DAY * DAY + DAY
     value = decode.numbers(decode.column(table, _FIELDS[column][1], what), what, least=0.0)
     keep = (end <= received_at) & np.isfinite(value)
-    told = {name: np.full(int(keep.sum()), np.nan) for name in _FIELDS} | {column: value[keep]}
-    return shapes.once(records.records(records.FLOW, end[keep], end[keep] + LAG, **told), what)
+    columns = {name: np.full(int(keep.sum()), np.nan) for name in _FIELDS} | {column: value[keep]}
+    return shapes.once(records.records(records.FLOW, end[keep], end[keep] + LAG, **columns), what)
 
 
 def _ask(endpoint: str, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     coin = pair.split("/")[0].lower()
     if coin not in ("btc", "eth"):
-        raise InputError(f"cryptoquant: no exchange flows for {coin.upper()}")
+        raise InputError(f"cryptoquant has no exchange flows for {coin.upper()}")
     return f"/v1/{coin}/exchange-flows/{endpoint}", {
-        "exchange": "all_exchange", "window": "day", "from": iso(start - DAY)[:10].replace("-", ""),
-        "to": iso(stop)[:10].replace("-", ""), "limit": 1000,
-    }  # fmt: skip
+        "exchange": "all_exchange",
+        "window": "day",
+        "from": iso(start - DAY)[:10].replace("-", ""),
+        "to": iso(stop)[:10].replace("-", ""),
+        "limit": 1000,
+    }
 
 
 PROVIDER = Provider(
@@ -51,10 +54,21 @@ PROVIDER = Provider(
     key_prefix="Bearer ",
     series=tuple(
         Series(
-            f"flow_{column}", "flow", f"/v1/{{coin}}/exchange-flows/{endpoint}?exchange&window&from&to&limit", "coins", "coins",
-            "the UTC day that it covers", LAG, "not documented; three times what Coin Metrics needs", "by plan",
-            ((None, partial(parse_flow, column=column)),), partial(_ask, endpoint), 900 * DAY, None, DAY,
+            name=f"flow_{column}",
+            kind="flow",
+            path=f"/v1/{{coin}}/exchange-flows/{endpoint}?exchange&window&from&to&limit",
+            unit_in="coins",
+            unit_stored="coins",
+            label="the UTC day covered",
+            lag_ns=LAG,
+            evidence="not documented; three times Coin Metrics' delay",
+            depth="by plan",
+            parsers=((None, partial(parse_flow, column=column)),),
+            ask=partial(_ask, endpoint),
+            page_ns=900 * DAY,
+            reach_ns=None,
+            period_ns=DAY,
         )
         for column, (endpoint, _) in _FIELDS.items()
     ),
-)  # fmt: skip
+)

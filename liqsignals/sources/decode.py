@@ -1,7 +1,7 @@
-"""Bytes to numbers, the same way for every provider: tolerant where vendors vary, ParseError where they cannot mean it.
+"""Decoding shared by all providers: accepts the formats that vendors use, raises ParseError for anything else.
 
-Numbers come as numbers or as text, missing ones as null or "" (NaN, never 0); times as s, ms or us, told apart by
-their size, or as text in UTC. Everything in here is pure and raises ParseError only.
+Numbers may be numbers or text; missing ones (null or "") become NaN, never 0. Times are s, ms, us or ns, distinguished
+by magnitude, or text in UTC. All functions are pure and raise ParseError only.
 """
 
 import io
@@ -21,9 +21,9 @@ from liqsignals.clock import MINUTE, Int64Array, iso
 from liqsignals.records import Float64Array
 from liqsignals.sources.spec import ParseError
 
-#: A provider's time may be ahead of ours by this much; a row from farther in the future is no measurement.
+#: Tolerance for a provider's clock ahead of ours; rows farther in the future are rejected.
 AHEAD = 10 * MINUTE
-#: No price, volume or rate is larger, or nearer to zero: their products and ratios stay finite.
+#: Bound on the magnitude of any number (its inverse the lower bound), so that products and ratios stay finite.
 LARGEST = 1e24
 _OLDEST = int(datetime(2009, 1, 1, tzinfo=UTC).timestamp())
 _NEWEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
@@ -34,21 +34,21 @@ _BLANK = ("", "null", "NaN", "nan")
 
 
 def shown(value: Any) -> str:
-    """A value as an error message quotes it."""
+    """A value for an error message, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def answer(raw: bytes, what: str) -> Any:
-    """A JSON answer decoded. A web page in its place is named as what it is."""
+    """A decoded JSON answer. Raises ParseError, with its own message for an HTML page."""
     head = raw[:200].lstrip().lower()
     if head.startswith(b"<"):
-        raise ParseError(f"{what}: a web page came instead of JSON: {shown(raw[:60].decode('latin-1'))}")
+        raise ParseError(f"{what}: the answer is a web page, not JSON: {shown(raw[:60].decode('latin-1'))}")
     try:
         return json.loads(raw, parse_constant=lambda name: None, parse_int=_int)
     except (ValueError, RecursionError) as error:
         raise ParseError(
-            f"{what}: no JSON ({str(error)[:80]}); it begins with {shown(raw[:40].decode('latin-1'))}"
+            f"{what}: not JSON ({str(error)[:80]}); it begins with {shown(raw[:40].decode('latin-1'))}"
         ) from error
 
 
@@ -72,10 +72,10 @@ def _list_at(found: Any, what: str, path: Sequence[str]) -> list[Any]:
 
 
 def checked_rows(raw: bytes, what: str, code: str, good: tuple[object, ...], said: str, *path: str) -> list[Any]:
-    """As `rows`, of an answer that tells in the field `code` whether it is one, and in `said` why not."""
+    """Like `rows`, for answers with a status field `code` (valid values: `good`) and an error text `said`."""
     found = answer(raw, what)
     if isinstance(found, dict) and code in found and found[code] not in good:
-        raise ParseError(f"{what}: the provider answers with an error: {shown(found[code])}, {shown(found.get(said))}")
+        raise ParseError(f"{what}: the provider returned an error: {shown(found[code])}, {shown(found.get(said))}")
     return _list_at(found, what, path)
 
 
@@ -84,7 +84,10 @@ def column(table: Sequence[Any], key: str | int, what: str, default: Any = KeyEr
     kind = dict if isinstance(key, str) else list
     out = []
     for n, row in enumerate(table):
-        if not isinstance(row, kind) or not (key in row if isinstance(row, dict) else key < len(row)):  # type: ignore[operator]
+        here = (
+            key in row if isinstance(row, dict) else isinstance(row, list) and isinstance(key, int) and key < len(row)
+        )
+        if not isinstance(row, kind) or not here:
             if default is KeyError or not isinstance(row, kind):
                 raise ParseError(f"{what}: row {n} has no field {key!r}: {shown(row)}")
             out.append(default)
@@ -94,25 +97,25 @@ def column(table: Sequence[Any], key: str | int, what: str, default: Any = KeyEr
 
 
 def number(value: Any, what: str) -> float:
-    """A number that may be text; NaN where it is missing. Infinite ones and anything else are refused."""
+    """A number, or text of one; NaN where missing. Raises ParseError for anything else, infinities included."""
     if value is None or (isinstance(value, str) and value in _BLANK):
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ParseError(f"{what}: {shown(value)} is no number")
+        raise ParseError(f"{what}: {shown(value)} is not a number")
     if isinstance(value, str) and ("_" in value or not value.isascii()):
-        # Python reads 1_000 and digits of other scripts as numbers; no vendor means them.
-        raise ParseError(f"{what}: {shown(value)} is no number")
+        # Python parses 1_000 and digits of other scripts; no vendor sends them.
+        raise ParseError(f"{what}: {shown(value)} is not a number")
     try:
         out = float(value)
     except (ValueError, OverflowError):
-        raise ParseError(f"{what}: {shown(value)} is no number") from None
+        raise ParseError(f"{what}: {shown(value)} is not a number") from None
     if math.isinf(out) or abs(out) > LARGEST or 0 < abs(out) < 1 / LARGEST:
-        raise ParseError(f"{what}: {shown(value)} is no finite number of any market")
+        raise ParseError(f"{what}: {shown(value)} is outside the range of market data")
     return out
 
 
 def numbers(values: Iterable[Any], what: str, *, least: float | None = None) -> Float64Array:
-    """float64 of numbers that may be text; NaN where missing. Below `least` is refused."""
+    """float64 array of numbers or text of them; NaN where missing. Raises ParseError below `least`."""
     out = np.array([number(v, what) for v in values], np.float64)
     if least is not None and (out < least).any():
         row = int(np.flatnonzero(out < least)[0])
@@ -121,60 +124,61 @@ def numbers(values: Iterable[Any], what: str, *, least: float | None = None) -> 
 
 
 def stamp(value: Any, what: str) -> int:
-    """ns UTC of an epoch in s, ms, us or ns (by its size; number or text), or of text such as 2025-07-01 00:05:00."""
+    """ns UTC of an epoch in s, ms, us or ns (by magnitude; number or text), or of text such as 2025-07-01 00:05:00."""
     if isinstance(value, str):
         if (match := _TEXT_TIME.fullmatch(value)) or _DAY.fullmatch(value):
             text = f"{match[1]}T{match[2]}" if match else value
             try:
                 seconds = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
             except ValueError:
-                raise ParseError(f"{what}: {shown(value)} is no time") from None
+                raise ParseError(f"{what}: {shown(value)} is not a time") from None
             return _checked(seconds * 1_000_000_000, value, what)
         if not _INTEGER.fullmatch(value):
-            raise ParseError(f"{what}: {shown(value)} is no time")
+            raise ParseError(f"{what}: {shown(value)} is not a time")
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ParseError(f"{what}: {shown(value)} is no time")
+        raise ParseError(f"{what}: {shown(value)} is not a time")
     for least, unit in ((10**17, 1), (10**14, 1_000), (10**11, 1_000_000), (0, 1_000_000_000)):
         if value >= least:
-            # Whole units, then the fraction: a float of s has no room for ns.
+            # Convert whole units and fraction separately: a float of seconds cannot represent ns.
             return _checked(int(value) * unit + round((value - int(value)) * unit), value, what)
-    raise ParseError(f"{what}: {shown(value)} is no time")
+    raise ParseError(f"{what}: {shown(value)} is not a time")
 
 
 def _checked(ns: int, value: Any, what: str) -> int:
     if not _OLDEST * 1_000_000_000 <= ns < _NEWEST * 1_000_000_000:
-        raise ParseError(f"{what}: {shown(value)} is no time between 2009 and 2100")
+        raise ParseError(f"{what}: {shown(value)} is not a time between 2009 and 2100")
     return ns
 
 
 def stamps(values: Iterable[Any], what: str, received_at: int | None = None) -> Int64Array:
-    """ns UTC of many times. With `received_at`, one from the future (AHEAD) is refused: a clock is wrong."""
+    """ns UTC of many times. With `received_at`, raises ParseError for times more than AHEAD after it."""
     out = np.array([stamp(v, what) for v in values], np.int64)
     if received_at is not None and len(out) and (late := int(out.max())) > received_at + AHEAD:
         raise ParseError(
-            f"{what}: it is stamped {iso(late)}, {(late - received_at) / 60e9:.0f} min after its arrival at "
-            f"{iso(received_at)}. A clock is wrong: the provider's, or this machine's (check it with `liqsignals doctor`)"
+            f"{what}: its time {iso(late)} is {(late - received_at) / 60e9:.0f} min after its arrival at "
+            f"{iso(received_at)}. A clock is wrong: the provider's, or this machine's (check it with `liqsignals "
+            "doctor`)"
         )
     return out
 
 
 def an_object(value: Any, what: str) -> dict[str, Any]:
-    """`value`, which has to be a JSON object."""
+    """`value` as a JSON object. Raises ParseError for anything else."""
     if not isinstance(value, dict):
         raise ParseError(f"{what}: an object was expected, not {shown(value)}")
     return value
 
 
 def a_list(value: Any, what: str) -> list[Any]:
-    """`value`, which has to be a list."""
+    """`value` as a list. Raises ParseError for anything else."""
     if not isinstance(value, list):
         raise ParseError(f"{what}: a list was expected, not {shown(value)}")
     return value
 
 
 def text(row: Mapping[str, Any], key: str, what: str) -> str:
-    """A field that has to be text, and not empty."""
+    """A non-empty text field."""
     value = row.get(key)
     if not isinstance(value, str) or not value:
         raise ParseError(f"{what}: no {key!r} in {shown(dict(row))}")
@@ -182,7 +186,7 @@ def text(row: Mapping[str, Any], key: str, what: str) -> str:
 
 
 def above_zero(row: Mapping[str, Any], key: str, what: str) -> float:
-    """A field that has to be a number above zero."""
+    """A number field above zero."""
     value = number(row.get(key), f"{what}, {key}")
     if not value > 0:
         raise ParseError(f"{what}: {key!r} is {shown(row.get(key))}, not above zero")
@@ -190,19 +194,19 @@ def above_zero(row: Mapping[str, Any], key: str, what: str) -> float:
 
 
 def instant(row: Mapping[str, Any], key: str, what: str, received_at: int) -> int:
-    """A field that has to be a time (ns UTC), not one of the future (AHEAD)."""
+    """A time field (ns UTC), at most AHEAD after `received_at`."""
     return int(stamps([row.get(key)], f"{what}, {key}", received_at)[0])
 
 
 def unzip(raw: bytes, what: str, limit: int = 64 * 1024 * 1024) -> bytes:
-    """The one file of a zip archive. More than `limit` bytes, several files or damage are refused."""
+    """The only file of a zip archive. Raises ParseError for several files, more than `limit` bytes, or damage."""
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             names = archive.namelist()
             if len(names) != 1:
                 raise ParseError(f"{what}: the zip holds {len(names)} files, not one")
             with archive.open(names[0]) as member:
-                # What a zip says of its own size is not believed.
+                # The size in the zip header is not trusted.
                 content = member.read(limit + 1)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         if isinstance(error, ParseError):
@@ -216,11 +220,11 @@ def unzip(raw: bytes, what: str, limit: int = 64 * 1024 * 1024) -> bytes:
 
 
 def csv_table(raw: bytes, what: str, names: Sequence[str]) -> list[list[str]]:
-    """Rows of a plain CSV (no quotes) with the columns `names` in this order; a header line is checked and left out."""
+    """Rows of a CSV without quoting, columns `names` in this order; a header line is checked and skipped."""
     try:
         lines = raw.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ParseError(f"{what}: no text ({error})") from error
+        raise ParseError(f"{what}: not text ({error})") from error
     table = [line.split(",") for line in lines if line.strip()]
     if table and not table[0][0].strip('"')[:1].isdigit():
         header = [name.strip().strip('"') for name in table[0]]

@@ -1,6 +1,6 @@
 """Glassnode (paid): coins moved to and from exchanges per UTC day, and their balance (docs.glassnode.com).
 
-Values are revised by clustering; point-in-time variants exist since 2024/25 and are not used here.
+Values are revised as address clustering changes; the point-in-time variants (since 2024/25) are not used here.
 """
 
 from functools import partial
@@ -22,20 +22,24 @@ _PATHS = {
 
 
 def parse_flow(raw: bytes, received_at: int, *, column: str) -> Records:
-    """FLOW (n,) with one column told, the others NaN; coins. The day in progress is left out."""
+    """FLOW (n,) in coins with `column` set, the others NaN. The day in progress is left out."""
     what = f"glassnode {_PATHS[column]}"
     table = decode.rows(raw, what)
     end = decode.stamps(decode.column(table, "t", what), f"{what}, t", received_at) // DAY * DAY + DAY
     value = decode.numbers(decode.column(table, "v", what), what, least=0.0)
     keep = (end <= received_at) & np.isfinite(value)
-    told = {name: np.full(int(keep.sum()), np.nan) for name in _PATHS} | {column: value[keep]}
-    return shapes.once(records.records(records.FLOW, end[keep], end[keep] + LAG, **told), what)
+    columns = {name: np.full(int(keep.sum()), np.nan) for name in _PATHS} | {column: value[keep]}
+    return shapes.once(records.records(records.FLOW, end[keep], end[keep] + LAG, **columns), what)
 
 
 def _ask(path: str, pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     return f"/v1/metrics/{path}", {
-        "a": pair.split("/")[0], "i": "24h", "c": "native", "s": (start - DAY) // SECOND, "u": stop // SECOND,
-    }  # fmt: skip
+        "a": pair.split("/")[0],
+        "i": "24h",
+        "c": "native",
+        "s": (start - DAY) // SECOND,
+        "u": stop // SECOND,
+    }
 
 
 PROVIDER = Provider(
@@ -47,10 +51,21 @@ PROVIDER = Provider(
     key_param="api_key",
     series=tuple(
         Series(
-            f"flow_{column}", "flow", f"/v1/metrics/{path}?a&i&c&s&u&api_key", "coins", "coins", "the UTC day that it covers",
-            LAG, "not documented; three times what Coin Metrics needs", "by plan",
-            ((None, partial(parse_flow, column=column)),), partial(_ask, path), 900 * DAY, None, DAY,
+            name=f"flow_{column}",
+            kind="flow",
+            path=f"/v1/metrics/{path}?a&i&c&s&u&api_key",
+            unit_in="coins",
+            unit_stored="coins",
+            label="the UTC day covered",
+            lag_ns=LAG,
+            evidence="not documented; three times Coin Metrics' delay",
+            depth="by plan",
+            parsers=((None, partial(parse_flow, column=column)),),
+            ask=partial(_ask, path),
+            page_ns=900 * DAY,
+            reach_ns=None,
+            period_ns=DAY,
         )
         for column, path in _PATHS.items()
     ),
-)  # fmt: skip
+)

@@ -1,9 +1,10 @@
-"""The macro calendar: FOMC decisions and CPI releases, as a table that ships with liqsignals (macro.csv).
+"""The macro calendar: FOMC decisions and CPI releases, a table shipped with liqsignals (macro.csv).
 
-Sources: federalreserve.gov/monetarypolicy/fomccalendars.htm (statement at 14:00 New York), bls.gov/schedule/news_release/cpi.htm
-(08:30 New York). `announced_at` is a day by which the date was public for certain, often later than it was. A rescheduled
-event is two rows; one that was not held (October 2025's CPI) has no `released_at`. No provider gives the dates freely in a
-form that says when they were announced, so the table ends, and `ends_soon` says so in time. `[?]`: not checked against BLS.
+Sources: federalreserve.gov/monetarypolicy/fomccalendars.htm (statement at 14:00 New York),
+bls.gov/schedule/news_release/cpi.htm (08:30 New York). `announced_at` is a day by which the date was certainly public,
+often later than the announcement. A rescheduled event has two rows; one that was not held (October 2025's CPI) has no
+`released_at`. No free provider gives the dates with their announcement times, so the table is finite and `ends_soon`
+warns before it ends. `[?]`: not checked against BLS.
 """
 
 from importlib.resources import files
@@ -17,12 +18,12 @@ from liqsignals.sources import decode
 from liqsignals.sources.spec import Limits, ParseError, Provider, Series
 
 COLUMNS = ("event", "scheduled_at", "announced_at", "released_at", "source")
-#: From so long before its end on, the table is called out of date.
+#: `ends_soon` warns from this long before the table's end.
 NOTICE = 60 * DAY
 
 
 def parse_calendar(raw: bytes, received_at: int) -> Records:
-    """EVENT (n,): a row at each announcement (`released_at` 0) and one at each release."""
+    """EVENT (n,): one row per announcement (`released_at` 0) and one per release."""
     what = "macro calendar"
     table = decode.csv_table(raw, what, COLUMNS)
     name = decode.column(table, 0, what)
@@ -34,47 +35,58 @@ def parse_calendar(raw: bytes, received_at: int) -> Records:
     announced = decode.stamps(decode.column(table, 2, what), f"{what}, announced_at")
     if (announced > scheduled).any():
         row = int(np.flatnonzero(announced > scheduled)[0])
-        raise ParseError(f"{what}: row {row} is announced after it was held")
+        raise ParseError(f"{what}: row {row} is announced after its scheduled time")
     held = np.array([n for n, text in enumerate(decode.column(table, 3, what)) if text], np.int64)
     released = decode.stamps([table[n][3] for n in held], f"{what}, released_at")
     at = np.concatenate([announced, released])
-    # The number is out a second after its time at the earliest.
+    # The figure is public one second after its time at the earliest.
     known = np.concatenate([announced, released + SECOND])
     return records.records(
-        records.EVENT, at, known, event=np.concatenate([event, event[held]]),
+        records.EVENT,
+        at,
+        known,
+        event=np.concatenate([event, event[held]]),
         scheduled_at=np.concatenate([scheduled, scheduled[held]]),
         released_at=np.concatenate([np.zeros(len(announced), np.int64), released]),
-    )  # fmt: skip
+    )
 
 
 def calendar() -> Records:
-    """The table that ships with liqsignals."""
+    """The table shipped with liqsignals."""
     return parse_calendar((files("liqsignals.sources") / "macro.csv").read_bytes(), 0)
 
 
 def ends_soon(events: Records, now: int) -> list[str]:
-    """A sentence for each kind of event whose last known date is less than 60 days ahead of `now` (ns)."""
-    told = []
+    """A warning for each kind of event whose last known date is less than 60 days after `now` (ns)."""
+    warnings = []
     for kind in np.unique(events["event"]):
         last = int(events["scheduled_at"][events["event"] == kind].max())
         if last - now < NOTICE:
-            told.append(
-                f"macro calendar: the last {EVENTS[kind]} date is {iso(last)}, {max((last - now) // DAY, 0)} days ahead; after "
+            warnings.append(
+                f"macro calendar: the last {EVENTS[kind]} date is {iso(last)}, {max((last - now) // DAY, 0)} days "
+                "ahead; after "
                 "it no event is known. Way out: update liqsignals"
             )
-    return told
+    return warnings
 
 
 PROVIDER = Provider(
     name="macro",
     base_url="",
-    licence="public dates; the table ships with liqsignals",
+    licence="public dates; the table is shipped with liqsignals",
     limits=Limits(requests=1, per_seconds=1.0),
     series=(
         Series(
-            "calendar", "event", "liqsignals/sources/macro.csv", "UTC", "the same", "announcement, or release", 0,
-            "announced_at is a day by which the date was public for certain; a release is known a second later",
-            "2025-01 to 2028-01 (FOMC), 2026-12 (CPI)", ((None, parse_calendar),),
+            name="calendar",
+            kind="event",
+            path="liqsignals/sources/macro.csv",
+            unit_in="UTC",
+            unit_stored="the same",
+            label="announcement, or release",
+            lag_ns=0,
+            evidence="announced_at: a day by which the date was certainly public; a release: one second later",
+            depth="2025-01 to 2028-01 (FOMC), 2026-12 (CPI)",
+            parsers=((None, parse_calendar),),
         ),
     ),
-)  # fmt: skip
+)

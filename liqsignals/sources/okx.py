@@ -1,7 +1,7 @@
 """OKX v5 swaps: rubik statistics, funding and prints (www.okx.com/docs-v5: trading statistics, public data, and there
 "Liquidation orders channel").
 
-Answers come newest first, the newest bar in progress; the depth of 5m rows is 1,440 entries, five days: record them forward.
+Answers are newest first and include the bar in progress. 5m history is limited to 1,440 rows (five days).
 """
 
 import json
@@ -21,7 +21,7 @@ MS = 1_000_000
 
 
 def symbol(pair: str) -> str:
-    """OKX's name of a freqtrade perpetual.
+    """OKX's instrument ID of a freqtrade perpetual.
 
     >>> symbol("BTC/USDT:USDT")
     'BTC-USDT-SWAP'
@@ -39,7 +39,7 @@ def _table(raw: bytes, received_at: int, what: str) -> tuple[list[object], Int64
 
 
 def parse_open_interest(raw: bytes, received_at: int) -> Records:
-    """OI_VALUE (n,) of open-interest-history, 5m: rows [ts, contracts, coins, USD]; coins are taken."""
+    """OI_VALUE (n,) of open-interest-history, 5m: rows [ts, contracts, coins, USD]; coins are stored."""
     what = "okx open-interest-history"
     table, at = _table(raw, received_at, what)
     base = decode.numbers(decode.column(table, 2, what), what, least=0.0)
@@ -54,9 +54,9 @@ def parse_taker(raw: bytes, received_at: int) -> Records:
     table, at = _table(raw, received_at, what)
     sold = decode.numbers(decode.column(table, 1, what), what, least=0.0)
     bought = decode.numbers(decode.column(table, 2, what), what, least=0.0)
-    untold = {"buy_quote": np.nan, "quote": np.nan, "trades": np.nan}
+    blank = {"buy_quote": np.nan, "quote": np.nan, "trades": np.nan}
     return shapes.once(
-        records.records(records.TAKER, at, at + records.TAKER_LAG, buy_base=bought, base=bought + sold, **untold), what
+        records.records(records.TAKER, at, at + records.TAKER_LAG, buy_base=bought, base=bought + sold, **blank), what
     )
 
 
@@ -65,13 +65,13 @@ def parse_ratio(raw: bytes, received_at: int, *, column: str) -> Records:
     what = f"okx long/short ratio ({column})"
     table, at = _table(raw, received_at, what)
     value = decode.numbers(decode.column(table, 1, what), what, least=0.0)
-    told = dict.fromkeys(("top_account", "top_position", "account", "taker"), np.nan)
-    told |= {column: np.where(value > 0, value, np.nan)}  # type: ignore[dict-item]
-    return shapes.once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **told), what)
+    columns = dict.fromkeys(("top_account", "top_position", "account", "taker"), np.nan)
+    columns |= {column: np.where(value > 0, value, np.nan)}  # type: ignore[dict-item]
+    return shapes.once(records.records(records.RATIO, at, at + records.open_interest_lag(PERIOD), **columns), what)
 
 
 def parse_funding(raw: bytes, received_at: int) -> Records:
-    """FUNDING (n,) of funding-rate-history: `realizedRate`, the settled one; the first row's interval is not told."""
+    """FUNDING (n,) of funding-rate-history: `realizedRate`, as settled; the first row has no interval: left out."""
     what = "okx funding-rate-history"
     table = decode.checked_rows(raw, what, "code", ("0", 0), "msg", "data")
     settled = decode.stamps(decode.column(table, "fundingTime", what), f"{what}, fundingTime", received_at)
@@ -81,8 +81,8 @@ def parse_funding(raw: bytes, received_at: int) -> Records:
 def parse_liquidations(raw: bytes, received_at: int, *, contracts: Mapping[str, float] | None = None) -> Prints:
     """Prints of a message of `liquidation-orders`, or of its REST twin: every one of `details`.
 
-    `contracts` holds the coins of one contract by instrument (`parse_contracts`); `base` and `usd` of an instrument
-    that is not there are NaN: a contract is not a coin. `price` is the bankruptcy price.
+    `contracts` maps instruments to coins per contract (`parse_contracts`); `base` and `usd` of other instruments are
+    NaN. `price` is the bankruptcy price.
     """
     what, sizes = "liquidation-orders", contracts or {}
     if raw == b"pong":
@@ -110,7 +110,7 @@ def parse_liquidations(raw: bytes, received_at: int, *, contracts: Mapping[str, 
 
 
 def parse_contracts(raw: bytes, received_at: int) -> dict[str, float]:
-    """Coins of one contract by instrument, of GET /api/v5/public/instruments?instType=SWAP; linear ones only."""
+    """Coins per contract by instrument, of GET /api/v5/public/instruments?instType=SWAP; linear ones only."""
     what = "instruments"
     out = {}
     for row in decode.rows(raw, what, "data"):
@@ -135,19 +135,26 @@ def parse_predicted(raw: bytes, received_at: int) -> Records:
 def _ask(path: str, extra: dict[str, str | int], pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     """Both ends are exclusive; labels are starts."""
     return f"/api/v5/rubik/stat/{path}", {
-        "instId": symbol(pair), "period": "5m", **extra, "limit": 100,
-        "begin": (start - PERIOD) // MS - 1, "end": (stop - PERIOD) // MS + 1,
-    }  # fmt: skip
+        "instId": symbol(pair),
+        "period": "5m",
+        **extra,
+        "limit": 100,
+        "begin": (start - PERIOD) // MS - 1,
+        "end": (stop - PERIOD) // MS + 1,
+    }
 
 
 def _ask_funding(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
     return "/api/v5/public/funding-rate-history", {
-        "instId": symbol(pair), "before": (start - 9 * HOUR) // MS, "after": stop // MS + 1, "limit": 100,
-    }  # fmt: skip
+        "instId": symbol(pair),
+        "before": (start - 9 * HOUR) // MS,
+        "after": stop // MS + 1,
+        "limit": 100,
+    }
 
 
 def _ask_contracts(pair: str, start: int, stop: int) -> tuple[str, dict[str, str | int]]:
-    """One answer for all instruments."""
+    """All instruments in one answer."""
     return "/api/v5/public/instruments", {"instType": "SWAP"}
 
 
@@ -156,11 +163,11 @@ def _ask_predicted(pair: str, start: int, stop: int) -> tuple[str, dict[str, str
 
 
 def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
-    """All swaps: the channel knows no single one."""
+    """Subscribes to all swaps: the channel has no filter by instrument."""
     return (json.dumps({"op": "subscribe", "args": [{"channel": "liquidation-orders", "instType": "SWAP"}]}),)
 
 
-_LATE = "two periods, as Binance's"
+_LATE = "two periods, as for Binance"
 _REACH = 1430 * PERIOD
 _RATIOS = {
     "account": "contracts/long-short-account-ratio-contract",
@@ -175,39 +182,96 @@ PROVIDER = Provider(
     limits=Limits(requests=5, per_seconds=2.2, concurrency=4),
     series=(
         Series(
-            "open_interest", "open_interest", "/api/v5/rubik/stat/contracts/open-interest-history?instId&period&begin&end&limit",
-            "contracts, coins and USD", "coins and USD, one-sided", "start of the period", records.open_interest_lag(PERIOD),
-            _LATE, "1,440 rows: 5 days at 5m", ((None, parse_open_interest),),
-            partial(_ask, "contracts/open-interest-history", {}), 98 * PERIOD, _REACH, PERIOD,
+            name="open_interest",
+            kind="open_interest",
+            path="/api/v5/rubik/stat/contracts/open-interest-history?instId&period&begin&end&limit",
+            unit_in="contracts, coins and USD",
+            unit_stored="coins and USD, one-sided",
+            label="start of the period",
+            lag_ns=records.open_interest_lag(PERIOD),
+            evidence=_LATE,
+            depth="1,440 rows: 5 days at 5m",
+            parsers=((None, parse_open_interest),),
+            ask=partial(_ask, "contracts/open-interest-history", {}),
+            page_ns=98 * PERIOD,
+            reach_ns=_REACH,
+            period_ns=PERIOD,
         ),
         Series(
-            "taker", "taker", "/api/v5/rubik/stat/taker-volume-contract?instId&period&unit&begin&end&limit",
-            "coins (unit 0), sold first", "coins bought, coins in all", "start of the period", records.TAKER_LAG,
-            "as klines: a minute to poll it", "1,440 rows", ((None, parse_taker),),
-            partial(_ask, "taker-volume-contract", {"unit": 0}), 98 * PERIOD, _REACH, PERIOD,
+            name="taker",
+            kind="taker",
+            path="/api/v5/rubik/stat/taker-volume-contract?instId&period&unit&begin&end&limit",
+            unit_in="coins (unit 0), sold first",
+            unit_stored="coins bought, coins in total",
+            label="start of the period",
+            lag_ns=records.TAKER_LAG,
+            evidence="as for klines: a minute to poll it",
+            depth="1,440 rows",
+            parsers=((None, parse_taker),),
+            ask=partial(_ask, "taker-volume-contract", {"unit": 0}),
+            page_ns=98 * PERIOD,
+            reach_ns=_REACH,
+            period_ns=PERIOD,
         ),
         *[
             Series(
-                f"ratio_{column}", "ratio", f"/api/v5/rubik/stat/{path}?instId&period&begin&end&limit", "longs per short",
-                "the same", "start of the period", records.open_interest_lag(PERIOD), _LATE, "1,440 rows",
-                ((None, partial(parse_ratio, column=column)),),
-                partial(_ask, path, {}), 98 * PERIOD, _REACH, PERIOD,
+                name=f"ratio_{column}",
+                kind="ratio",
+                path=f"/api/v5/rubik/stat/{path}?instId&period&begin&end&limit",
+                unit_in="longs per short",
+                unit_stored="the same",
+                label="start of the period",
+                lag_ns=records.open_interest_lag(PERIOD),
+                evidence=_LATE,
+                depth="1,440 rows",
+                parsers=((None, partial(parse_ratio, column=column)),),
+                ask=partial(_ask, path, {}),
+                page_ns=98 * PERIOD,
+                reach_ns=_REACH,
+                period_ns=PERIOD,
             )
             for column, path in _RATIOS.items()
         ],
         Series(
-            "funding", "funding", "/api/v5/public/funding-rate-history?instId&before&after&limit", "fraction per interval",
-            "the same", "settlement", records.FUNDING_LAG, "the endpoint's own delay is seconds", "3 months",
-            ((None, parse_funding),), _ask_funding, 80 * HOUR, 89 * DAY,
+            name="funding",
+            kind="funding",
+            path="/api/v5/public/funding-rate-history?instId&before&after&limit",
+            unit_in="fraction per interval",
+            unit_stored="the same",
+            label="settlement",
+            lag_ns=records.FUNDING_LAG,
+            evidence="the endpoint's own delay is a few seconds",
+            depth="3 months",
+            parsers=((None, parse_funding),),
+            ask=_ask_funding,
+            page_ns=80 * HOUR,
+            reach_ns=89 * DAY,
         ),
         Series(
-            "contracts", "contracts", "/api/v5/public/instruments?instType", "ctVal x ctMult, linear contracts only",
-            "coins of one contract", "none", 0, "the newest answer is used", "now", ((None, parse_contracts),), _ask_contracts,
+            name="contracts",
+            kind="contracts",
+            path="/api/v5/public/instruments?instType",
+            unit_in="ctVal x ctMult, linear contracts only",
+            unit_stored="coins per contract",
+            label="none",
+            lag_ns=0,
+            evidence="the newest answer is used",
+            depth="now",
+            parsers=((None, parse_contracts),),
+            ask=_ask_contracts,
         ),
         Series(
-            "predicted", "predicted", "/api/v5/public/funding-rate?instId", "fraction per interval", "the same",
-            "instant of the estimate; fundingTime is the settlement", 0, "known when it arrives", "not kept",
-            ((None, parse_predicted),), _ask_predicted,
+            name="predicted",
+            kind="predicted",
+            path="/api/v5/public/funding-rate?instId",
+            unit_in="fraction per interval",
+            unit_stored="the same",
+            label="instant of the estimate; fundingTime is the settlement",
+            lag_ns=0,
+            evidence="known on arrival",
+            depth="none",
+            parsers=((None, parse_predicted),),
+            ask=_ask_predicted,
         ),
     ),
     streams=(
@@ -217,11 +281,11 @@ PROVIDER = Provider(
             url="wss://ws.okx.com:8443/ws/v5/public",
             path="",
             unit_in="contracts (sz), bankruptcy price (bkPx)",
-            unit_stored="coins, their worth in USD; NaN for a contract of unknown size",
+            unit_stored="coins, and their USD value; NaN for a contract of unknown size",
             side="of the forced order: sell closes a long",
-            label="ts: instant of the liquidation",
+            label="ts: time of the liquidation",
             lag_ns=records.LIQUIDATION_LAG,
-            evidence="a sample, about one print a contract and second (not documented)",
+            evidence="a sample, about one print per contract and second (not documented)",
             parse=parse_liquidations,
             hello=_hello,
             keepalive="ping",
@@ -230,4 +294,4 @@ PROVIDER = Provider(
         ),
     ),
     symbol=symbol,
-)  # fmt: skip
+)

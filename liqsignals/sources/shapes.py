@@ -1,7 +1,7 @@
-"""Records that several venues tell in nearly the same words: prints, funding settled and predicted, bars.
+"""Record builders shared by several venues: prints, settled and predicted funding, bars.
 
-Feeds disagree on whose side they name: some send that of the forced ORDER (`SELL` closes a long), some that of the POSITION. A
-provider's parser says which words mean a long; stored is whose position was liquidated.
+Feeds differ in the side that they report: some that of the forced ORDER (`SELL` closes a long), some that of the
+POSITION. A provider's parser passes its words for each; the liquidated position's side is stored.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ Print = tuple[str, int, int, float, float, float]
 
 
 def once(rows: Records, what: str) -> Records:
-    """Rows in time order, repeats read once; two that contradict each other are refused."""
+    """Rows in time order without repeats. Raises ParseError for different rows of the same time."""
     rows = rows[np.argsort(rows["event_time"], kind="stable")]
     if len(rows) < 2:
         return rows
@@ -27,7 +27,7 @@ def once(rows: Records, what: str) -> Records:
     for name in rows.dtype.names or ():
         one, two = rows[name][1:][again], rows[name][:-1][again]
         if not np.array_equal(one, two, equal_nan=True):
-            raise ParseError(f"{what}: two rows of one time contradict each other in {name}: {one[0]!r} and {two[0]!r}")
+            raise ParseError(f"{what}: two rows of the same time differ in {name}: {one[0]!r} and {two[0]!r}")
     return rows[np.concatenate(([True], ~again))]
 
 
@@ -43,7 +43,7 @@ def prints(rows: list[Print]) -> Prints:
 
 
 def side(value: str, of_long: str, of_short: str, what: str) -> int:
-    """LONG or SHORT, by the words with which a feed says that a long or a short was liquidated."""
+    """LONG or SHORT: the liquidated position's side, given the feed's words for a liquidated long and short."""
     if value == of_long:
         return LONG
     if value == of_short:
@@ -59,7 +59,7 @@ def check_rates(rate: Float64Array, what: str) -> None:
 
 
 def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
-    """FUNDING records of settlements in any order: jitter taken off, the interval from the settlement before."""
+    """FUNDING records of settlements in any order: times rounded to minutes, interval since the previous one."""
     settled = (settled + MINUTE // 2) // MINUTE * MINUTE
     order = np.argsort(settled, kind="stable")
     settled, rate = settled[order], rate[order]
@@ -67,8 +67,8 @@ def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
     settled, rate = settled[new], rate[new]
     check_rates(rate, what)
     hours = venues.funding_interval(np.diff(settled, prepend=settled[:1]) / HOUR)
-    told = np.isfinite(hours) & np.isfinite(rate)
-    settled, rate, hours = settled[told], rate[told], hours[told]
+    usable = np.isfinite(hours) & np.isfinite(rate)
+    settled, rate, hours = settled[usable], rate[usable], hours[usable]
     return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)
 
 
@@ -76,7 +76,7 @@ def predicted(at: int, received_at: int, rate: float, next_at: int, what: str) -
     """PREDICTED (1,): `rate` as a fraction per interval, settled at `next_at` (ns); known on arrival."""
     if not abs(rate) <= venues.FUNDING_RATE_MAX:
         raise ParseError(f"{what}: a rate of {rate:g} per interval; rates are fractions")
-    # A provider's clock may run ahead by a little: what has arrived has happened.
+    # A provider's clock may run slightly ahead: the event cannot be later than its arrival.
     at = min(at, received_at)
     return records.records(
         records.PREDICTED, np.array([at]), np.array([received_at]), rate=np.array([rate]), next_at=np.array([next_at])
@@ -86,8 +86,8 @@ def predicted(at: int, received_at: int, rate: float, next_at: int, what: str) -
 def bars(table: list[Any], received_at: int, period: int, what: str) -> Records:
     """BAR (n,) of rows [open time, open, high, low, close, volume in coins, ...] in any order, known at their close.
 
-    The newest one is left out, whatever the time: it is the one that is still open, and at an exchange that lags it is so
-    after its close, too. A bar without a number, or off its grid, is refused.
+    The newest one is always left out: it is still open, and at a lagging exchange may be so after its close. Raises
+    ParseError for a bar without a number or off its grid.
     """
     opened = decode.stamps(decode.column(table, 0, what), f"{what}, open time", received_at)
     values = {
@@ -105,5 +105,5 @@ def bars(table: list[Any], received_at: int, period: int, what: str) -> Records:
     done = closed < closed.max(initial=0)
     rows = records.records(records.BAR, closed[done], closed[done], **{n: v[done] for n, v in values.items()})
     if (np.diff(rows["event_time"]) == 0).any():
-        raise ParseError(f"{what}: two bars of one time")
+        raise ParseError(f"{what}: two bars with the same time")
     return rows

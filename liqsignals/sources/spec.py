@@ -1,4 +1,4 @@
-"""What a provider declares of itself, and the one error of its parsers."""
+"""Data types of a provider's declaration, and the error that its parsers raise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from liqsignals.records import Records
 
 
 class ParseError(InputError):
-    """Bytes that are not what the provider publishes: the message says what is wrong and where."""
+    """Received bytes do not have the provider's published format; the message says what is wrong and where."""
 
 
-#: `parse(raw, received_at)`: bytes as received and the instant (ns UTC) to records; pure, raises ParseError only. A series of
-#: kind `contracts` gives no records but the coins of one contract by the venue's symbol.
+#: `parse(raw, received_at)`: bytes as received and the instant (ns UTC) to records; pure, raises ParseError only. A
+#: series of kind `contracts` returns coins per contract by the venue's symbol instead.
 Parse = Callable[[bytes, int], Any]
 #: Prints of one message by the venue's symbol: LIQUIDATION records (n,), `known_at` = event_time + 1 s.
 Prints = dict[str, Records]
@@ -27,34 +27,34 @@ class Series:
 
     #: Unique within the provider, for example `open_interest_archive`.
     name: str
-    #: Kind of record, as in records.py: bar, open_interest, funding, liquidation, flow, event, taker, ratio, liquidated, predicted;
-    #: or `contracts`.
+    #: Kind of record, as in records.py: bar, open_interest, funding, liquidation, flow, event, taker, ratio,
+    #: liquidated, predicted; or `contracts`.
     kind: str
     #: Path below the base URL, with the parameters' names in braces.
     path: str
     unit_in: str
     unit_stored: str
-    #: What the provider's time stamp names.
+    #: Meaning of the provider's time stamp.
     label: str
-    #: From the record's event to the first instant at which it may be used, ns.
+    #: Lag from the event to the first instant at which the record may be used, ns.
     lag_ns: int
     #: Why that lag is safe.
     evidence: str
-    #: How far back the provider answers.
+    #: How far back the provider has data.
     depth: str
-    #: (valid until ns, parser): the first whose `until` is None or later than the data's time reads them.
+    #: (valid until ns, parser): the first whose `until` is None or later than the data's time is used.
     parsers: tuple[tuple[int | None, Parse], ...]
-    #: For REST series: `ask(pair, start, stop)` is path and parameters of one page; rows with start < event_time <= stop
-    #: are kept of it, whatever else it holds.
+    #: For REST series: `ask(pair, start, stop)` is path and parameters of one page; only rows with
+    #: start < event_time <= stop are kept.
     ask: Ask | None = None
-    #: Time that one page may cover, and how far back the provider answers at all (None: without limit), ns.
+    #: Time that one page may cover, and how far back the provider has data (None: no limit), ns.
     page_ns: int = 0
     reach_ns: int | None = None
-    #: Distance of two rows, ns; 0 where rows come as they happen.
+    #: Distance of two rows, ns; 0 for irregular events.
     period_ns: int = 0
 
     def parser(self, at: int) -> Parse:
-        """The parser of data of the instant `at` (ns)."""
+        """The parser for data of the time `at` (ns)."""
         return next(parse for until, parse in self.parsers if until is None or at < until)
 
 
@@ -66,65 +66,66 @@ class Stream:
     channel: str
     #: Kind of record: liquidation.
     kind: str
-    #: Where it is unless told otherwise (`--url <provider>-stream=...`), the same for all streams of a provider, and what stands
-    #: behind that address in any case.
+    #: Default address, the same for all streams of a provider (`--url <provider>-stream=...` overrides it), and the
+    #: path that is always appended to it.
     url: str
     path: str
     unit_in: str
     unit_stored: str
-    #: Whose side it names, and how.
+    #: Whose side it reports (order or position), and in which words.
     side: str
-    #: What the provider's time stamp names.
+    #: Meaning of the provider's time stamp.
     label: str
     lag_ns: int
     evidence: str
-    #: `parse(raw, received_at)`: prints of one message, none of a message of another kind; pure, raises ParseError only. Takes
-    #: `contracts=` (coins of one contract by symbol) too where `contracts` is declared.
+    #: `parse(raw, received_at)`: prints of one message, empty for messages of other kinds; pure, raises ParseError
+    #: only. Also takes `contracts=` (coins per contract by symbol) where `contracts` is declared.
     parse: Callable[..., Prints]
-    #: What is sent on connecting, to hear of these symbols (the venue's names).
+    #: Messages sent on connecting, to subscribe to these symbols (the venue's names).
     hello: Callable[[Sequence[str]], tuple[str, ...]]
-    #: How much of it can be had later.
-    depth: str = "not kept"
-    #: Text that the venue wants to see now and then, or None where websocket pings are enough.
+    #: How far back its messages can be downloaded later.
+    depth: str = "none"
+    #: Keep-alive text that the venue requires, or None where websocket pings are enough.
     keepalive: str | None = None
-    #: Seconds without a message after which a connection that still answers pings is taken for one that lost its subscription.
+    #: Seconds without a message after which the subscription is assumed lost although pings are answered.
     quiet: float = 6 * 3600.0
-    #: Name of the series that tells the coins of one contract, where prints count contracts: they wait for it.
+    #: Name of the series with coins per contract, where prints count contracts; prints are held back until it has
+    #: arrived.
     contracts: str | None = None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How hard a provider may be asked."""
+    """Request limits of a provider."""
 
-    #: At most `requests` in any `per_seconds`, and so many at once.
+    #: At most `requests` in any `per_seconds`, and `concurrency` in parallel.
     requests: int
     per_seconds: float
     concurrency: int = 8
-    #: Seconds without a byte, and seconds in all, after which an attempt is given up.
+    #: Time-outs of an attempt, s: without a byte, and in total.
     silence: float = 15.0
     total: float = 120.0
     attempts: int = 6
-    #: Longest body taken, bytes.
+    #: Longest accepted body, bytes.
     max_bytes: int = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Provider:
-    """One source: where it is, what it allows, what it has. One module of this package each."""
+    """One source: address, limits, series and streams. One module of this package each."""
 
     name: str
     base_url: str
-    #: Terms that bind the user; printed where data are fetched.
+    #: Terms of use; printed when data are fetched.
     licence: str
     limits: Limits
     series: tuple[Series, ...]
     streams: tuple[Stream, ...] = ()
-    #: The venue's name of a freqtrade pair; needed by what `record` listens to and asks for.
+    #: The venue's symbol of a freqtrade pair; required for streams and for series that `record` polls.
     symbol: Callable[[str], str] | None = None
     #: Environment variable that holds the user's key, or None.
     key_env: str | None = None
-    #: How the key is sent: header and what stands before the key in it, or else the query parameter.
+    #: How the key is sent: a header with a prefix before the key, or a query parameter.
     key_header: str | None = None
     key_prefix: str = ""
     key_param: str | None = None

@@ -42,16 +42,16 @@ MOST_EDGE = 2
 class View:
     """What was folded for a strategy's last dataframe: its tape and the checkpoint before its first candle.
 
-    `memo` is a copy whose arrays are never written, so that the API's thread may read while the bot goes on.
+    `state` is a copy whose arrays are never written, so that the API's thread may read while the bot goes on.
     """
 
     tape: Tape
-    memo: liqmap.Memo
+    state: liqmap.FoldState
     parameters: liqmap.Parameters
 
     @classmethod
-    def of(cls, tape: Tape, memo: liqmap.Memo, parameters: liqmap.Parameters) -> "View":
-        return cls(tape, copy.copy(memo), parameters)
+    def of(cls, tape: Tape, state: liqmap.FoldState, parameters: liqmap.Parameters) -> "View":
+        return cls(tape, copy.copy(state), parameters)
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def readings(view: View, at: Int64Array, closes: Float64Array, most: int = MOST_
     tape = view.tape.cut(int(at[-1])).for_map()
     if tape is None or len(tape.bars) == 0 or len(tape.open_interest) == 0:
         return
-    memo = copy.copy(view.memo)
-    if memo.serves(int(at[0]), max(tape.since, memo.needs)):
-        tape = tape.later(memo.needs)
-    _, fold = liqmap.read(tape, view.parameters, at[:1], closes[:1], memo)
+    state = copy.copy(view.state)
+    if state.serves(int(at[0]), max(tape.since, state.needs)):
+        tape = tape.later(state.needs)
+    _, fold = liqmap.read(tape, view.parameters, at[:1], closes[:1], state)
     plan = fold.plan
     last_bar = np.searchsorted(plan.closes_at, at, side="right") - 1
     step = -(-len(at) // most)
@@ -137,7 +137,7 @@ def lives(seen: Iterable[Reading], high: Float64Array, low: Float64Array) -> lis
         here = reading.candle
         path = slice(before + 1, here + 1)
         top, bottom = float(high[path].max()), float(low[path].min())
-        left = []
+        left: list[Life] = []
         for life, usd in zip(alive, reading.within(alive), strict=True):
             life.last = here
             if top >= life.price if life.side == kernels.SHORT else bottom <= life.price:

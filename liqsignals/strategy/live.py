@@ -93,7 +93,7 @@ class Market:
     #: Live rows by family; those that the exchange revises before they may be used are replaced.
     live: dict[str, Records] = field(default_factory=dict)
     #: Map state by the timeframe of the view.
-    memos: dict[str, liqmap.Memo] = field(default_factory=lambda: defaultdict(liqmap.Memo))
+    states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
     #: Closes (ns) of live bars that came without volume once and that the disk has not.
     doubted: set[int] = field(default_factory=set)
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
@@ -111,7 +111,7 @@ class Market:
         """Begin anew with what the disk holds, and keep the live rows beyond it."""
         paid = next(iter(disk.funding.values()), None)
         self.disk = disk
-        self.memos.clear()
+        self.states.clear()
         for family, kind in (("bars", disk.bars), ("interest", disk.open_interest), ("funding", paid)):
             event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
             self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
@@ -131,10 +131,10 @@ class Market:
             self.doubted |= set(new["event_time"][new["volume"] == 0].tolist())
         old = self.live.get(family, new[:0])
         before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
-        used = max((memo.upto for memo in self.memos.values()), default=0)
+        used = max((state.upto for state in self.states.values()), default=0)
         then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
         if family != "funding" and not np.array_equal(then, now):
-            self.memos.clear()
+            self.states.clear()
         self.live[family] = np.concatenate([old[:before], new])
 
     def unsure(self) -> int:
@@ -160,10 +160,10 @@ class Market:
 
     def settle(self) -> None:
         """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
-        for memo in self.memos.values():
-            memo.forget()
+        for state in self.states.values():
+            state.forget()
         needs = min(
-            *(m.needs for m in self.memos.values()),
+            *(m.needs for m in self.states.values()),
             *self.reach.values(),
             self.shown.get("interest", 0) - 4 * self.disk.period_ns,
         )
@@ -227,9 +227,9 @@ class Market:
             )[0],
         )  # fmt: skip
         refresh("funding", "1h", "funding_rate", lambda f: freqtrade.funding(f, f"{pair} live funding"))
-        memo = self.memos.get(timeframe)
+        state = self.states.get(timeframe)
         self.reach[timeframe] = first - history
-        since = min(memo.needs, first - history) if memo is not None and memo.serves(first, memo.needs) else 0
+        since = min(state.needs, first - history) if state is not None and state.serves(first, state.needs) else 0
         if since < disk.since:
             tape = self.place.read_or_none()
             if tape is None:

@@ -113,9 +113,11 @@ class Signals:
             # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
             if live and self._kept(market) and now_ns() - at[-1] >= LATE * SECOND:
                 tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
-            parameters, memo = self.calibration.parameters(pair), market.memos[timeframe]
-            columns = features.compute(tape, at, closes, length, parameters, memo, markets=view, families=self.families)
-            self._views[pair, length] = annotations.View.of(tape, memo, parameters)
+            parameters, state = self.calibration.parameters(pair), market.states[timeframe]
+            columns = features.compute(
+                tape, at, closes, length, parameters, state, markets=view, families=self.families
+            )
+            self._views[pair, length] = annotations.View.of(tape, state, parameters)
             view.settle()
         new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
         old = [c for c in columns if c in dataframe.columns]
@@ -195,9 +197,9 @@ class _View(features.Markets):
     def parameters(self, pair: str) -> liqmap.Parameters:
         return self.signals.calibration.parameters(pair)
 
-    def memo(self, pair: str, venue: str) -> liqmap.Memo | None:
+    def state(self, pair: str, venue: str) -> liqmap.FoldState | None:
         market = self.signals.market(pair, venue, live=self.dp is not None)
-        return None if market is None else market.memos[self.timeframe]
+        return None if market is None else market.states[self.timeframe]
 
     def settle(self) -> None:
         """Let go of what the checkpoints stand for."""

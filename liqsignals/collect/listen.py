@@ -1,0 +1,142 @@
+"""A recorder's streams: connected, and connected again for as long as it takes.
+
+No print is not no liquidation: a stream is *covered* only while it is demonstrably alive (it answers pings, or sends).
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from liqsignals.clock import SECOND
+from liqsignals.collect import capture
+from liqsignals.collect.capture import Capture
+from liqsignals.collect.feeds import Feed
+
+#: A connection that held so long, s, was a good one: the next begins after the first wait again.
+STEADY = 5.0
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Times in seconds. Tests make them short."""
+
+    flush: float = 0.25
+    publish: float = 5.0
+    ping: float = 5.0
+    #: Without any sign of life for so long, a connection is given up.
+    silence: float = 15.0
+    #: First wait before connecting again; it doubles up to `longest`, each time x 0.5 .. 1.5.
+    backoff: float = 1.0
+    longest: float = 60.0
+    #: How often the user is told that all is well.
+    report: float = 600.0
+
+
+class _Lost(Exception):
+    """A connection ended; the message says why."""
+
+
+@dataclass
+class _Life:
+    """Signs of life of one connection, ns."""
+
+    opened: int
+    until: int
+    message: int
+    why: str = ""
+
+
+@dataclass
+class Listener:
+    """One stream. `publish` is awaited when more waits than WAITING."""
+
+    stream: Feed
+    rhythm: Rhythm
+    capture: Capture
+    publish: Callable[[], Awaitable[None]]
+
+    async def run(self) -> None:
+        """Be connected until cancelled."""
+        failures, lost_at = 0, 0.0
+        stream, notices = self.stream, self.capture.notices
+        what = f"{stream.provider} {stream.channel}"
+        while True:
+            began, open_socket = time.monotonic(), None
+            try:
+                async with connect(
+                    stream.url, ping_interval=None, open_timeout=15, close_timeout=1, max_size=4 << 20, max_queue=256
+                ) as socket:
+                    open_socket = socket
+                    for hello in stream.hello:
+                        await socket.send(hello)
+                    if lost_at:
+                        gone = time.monotonic() - lost_at
+                        notices.tell(f"{what}: connected again; what was liquidated in {gone:.1f} s is not known")
+                    await self._session(socket)
+            except (OSError, TimeoutError, WebSocketException, _Lost) as error:
+                why = str(error) or type(error).__name__
+            finally:
+                # Cancelled while it closes, a connection would stay open for as long as the process lives.
+                if open_socket is not None:
+                    open_socket.transport.abort()
+            if time.monotonic() - began > min(STEADY, self.rhythm.longest):
+                failures = 0
+            lost_at = lost_at or time.monotonic()
+            wait = min(self.rhythm.backoff * 2**failures, self.rhythm.longest) * random.uniform(0.5, 1.5)
+            failures = min(failures + 1, 16)
+            notices.say(f"lost {what}", f"{what}: the connection is lost ({why}); again in {wait:.1f} s", every=1.0)
+            await asyncio.sleep(wait)
+
+    async def _session(self, socket: ClientConnection) -> None:
+        stream = self.stream
+        now = time.time_ns()
+        life = _Life(now, now, now)
+        pinger = asyncio.create_task(self._ping(socket, life))
+        try:
+            async for message in socket:
+                received_at = time.time_ns()
+                raw = message.encode() if isinstance(message, str) else message
+                life.until = life.message = received_at
+                self.capture.take(stream.provider, stream.channel, received_at, raw)
+                if b'"success":false' in raw or b'"event":"error"' in raw:
+                    raise _Lost(f"it refuses the subscription: {raw[:200].decode(errors='replace')}")
+                if self.capture.count >= capture.WAITING:
+                    await self.publish()
+            raise _Lost(life.why or f"closed by the server, code {socket.close_code}")
+        except WebSocketException as error:
+            raise _Lost(life.why or str(error)) from error
+        finally:
+            pinger.cancel()
+            self.capture.sign(stream, "lost", since=life.opened, until=life.until, why=life.why)
+
+    async def _ping(self, socket: ClientConnection, life: _Life) -> None:
+        """Ask for signs of life; close a connection that gives none, or that lost its subscription."""
+        stream = self.stream
+        opened, spoke = False, 0.0
+        while True:
+            sent = time.time_ns()
+            try:
+                if stream.keepalive and time.monotonic() - spoke >= 15.0:
+                    spoke = time.monotonic()
+                    await socket.send(stream.keepalive)
+                await asyncio.wait_for(await socket.ping(), self.rhythm.silence)
+                life.until = max(life.until, sent)
+            except TimeoutError:
+                if life.until < sent:
+                    life.why = f"no sign of life for {self.rhythm.silence:g} s"
+            except WebSocketException:
+                return
+            if time.time_ns() - life.message > stream.quiet * SECOND:
+                # Alive, but it says nothing: nobody can vouch for the time since the last message.
+                life.why, life.until = f"it answers, but sent nothing for {stream.quiet:g} s", life.message
+            if life.why:
+                await socket.close()
+                return
+            self.capture.sign(stream, "alive" if opened else "open", since=life.opened, until=life.until)
+            opened = True
+            await asyncio.sleep(self.rhythm.ping)
