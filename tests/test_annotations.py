@@ -66,6 +66,11 @@ def test_what_stands_has_the_newest_value() -> None:
     (life,) = told([reading(0, (1, 400, 5e6)), reading(9, (1, 400, 3e6))])
     assert life.standing
     assert life.usd == 3e6
+    # And where the rule of clusters does not name it any more, what is left in its extent.
+    faint = reading(9, (1, 400, 3e6))
+    (life,) = told([reading(0, (1, 400, 5e6)), Reading(9, reading(9).rows, faint.usd, PRICE, ORIGIN)])
+    assert life.standing
+    assert life.usd == 3e6
 
 
 MARKET = make_market(6.0, seed=4)
