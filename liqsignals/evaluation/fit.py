@@ -166,8 +166,9 @@ def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> InputErr
         if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
             return InputError(
                 f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map "
-                f"({LEAST_HOURS} are needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} "
-                f"with long and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each)",
+                f"({LEAST_HOURS} are needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, "
+                f"{some[0]} and {some[1]} with long and short liquidations above {scores.FLOOR:,.0f} USD "
+                f"({LEAST_MOVED} of each)",
                 "a longer table, or candles and open interest that reach back 14 days before it (liqsignals download)",
             )
     return None
@@ -197,9 +198,9 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
     """Fit one mix to the markets' liquidations, with intervals and scores out of sample.
 
     The mix is fitted on all hours. The scores are those of a mix fitted on the hours before `holdout_from` (ns;
-    default: the newest HOLDOUT of them are held out) on the hours after it; there are none where too few hours come before it.
-    Intervals are the 5 % and 95 % of DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL.
-    Raises InputError where there is too little data, or no scipy.
+    default: the newest HOLDOUT of them are held out) on the hours after it; there are none where too few hours come
+    before it. Intervals are the 5 % and 95 % of DRAWS resamplings of whole days, on the map of the fitted mix, widened
+    by LEVEL. Raises InputError where there is too little data, or no scipy.
     """
     try:
         import scipy.optimize  # noqa: F401

@@ -112,7 +112,7 @@ def fold(tape: MapTape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
 
 @cached([Path(__file__)], fastmath=True)
 def _fold(low, high, close, seeds, origin, step, at, swept, near, levels):
-    """`seeds.entries` and `.distance` are buckets from `origin`, `.half_life` is the share of a tier left after a bar."""
+    """`seeds`: `entries` and `distance` in buckets from `origin`, `half_life` the share of a tier left after a bar."""
     usd, entries, anchors, tiers, fade, distance, spread, _ = seeds
     mass = np.zeros((2, len(tiers), levels.shape[2]))
     scale = np.ones(len(tiers))

@@ -2,7 +2,7 @@
 
 Three questions, each with 95 % intervals from a bootstrap of whole UTC days:
 
-- **hours** (scores.py): does the map's swept mass of an hour agree with its liquidations, given the hour's path? Over all
+- **hours** (scores.py): does the swept mass of an hour agree with its liquidations, given the hour's path? Over all
   hours, over those that moved, and over those that reach prices not traded for 72 h, where only far levels can
   contribute;
 - **ages** (ages.py): how much of that comes from levels younger than 12 h, of 12 to 72 h, and older;
