@@ -80,7 +80,7 @@ def test_a_timerange_cuts_rows_and_changes_no_bit(liqsignals, datadir: Path, mar
     assert_same_bits(day, rows[rows["date"].isin(day["date"])])
 
 
-def test_map_tells_the_moment(liqsignals, datadir: Path, market: Market) -> None:
+def test_map_shows_one_instant(liqsignals, datadir: Path, market: Market) -> None:
     said = liqsignals("map", "--datadir", datadir, "--pair", PAIR, "--at", "2026-01-07T12:03:00+00:00", "--json")
     head = json.loads(said.out)
     assert head["at"] == "2026-01-07T12:00:00Z", "the last candle closed at or before"

@@ -10,10 +10,11 @@ Time runs in steps of ``STEP_SECONDS``; prices are whole ticks, quantities whole
 = short = open interest" holds exactly). Each step, per pair:
 
 1. *Market factors* (``weather`` in the code). Log price moves by ``s z + d``. ``z`` is partly common to all
-   pairs, with fat tails. ``s`` = base volatility x exp(sum of Ornstein-Uhlenbeck factors of three half-lives, one own) x time of day x (1 +
-   e), where the excitement ``e`` grows with every |return| and fades (volatility begets volatility). ``d``:
-   trends and ranges (a Markov chain), news (jumps spread over minutes, with a burst of volatility), a weak
-   pull to the anchor price, and selling pressure on the day after a shock of exchange inflow.
+   pairs, with fat tails. ``s`` = base volatility x exp(sum of Ornstein-Uhlenbeck factors of three half-lives,
+   one own) x time of day x (1 + e), where the excitement ``e`` grows with every |return| and fades
+   (volatility begets volatility). ``d``: trends and ranges (a Markov chain), news (jumps spread over minutes,
+   with a burst of volatility), a weak pull to the anchor price, and selling pressure on the day after a shock
+   of exchange inflow.
 2. *Impact*. A net market order of ``q`` moves log price by ``c (q / daily volume) / depth``: ``c`` is
    ``impact_liquidation`` for liquidations, ``impact_stop`` for stops, ``impact_normal`` otherwise; a share of
    it is transient and reverts. Depth wanders, and falls when volatility rises; impact saturates as the
