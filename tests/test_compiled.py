@@ -104,7 +104,7 @@ def test_a_temporary_folder_where_neither_package_nor_home_can_be_written(packag
     own.chmod(0o777)
     values, folder, _, logged = ask(package, TMPDIR=str(tmp_path / "tmp"))
     assert (values, folder) == ([0.5, 1.0, 0.5], "None")
-    assert logged.count("compiles them anew") == 1
+    assert logged.count("compiles them again") == 1
 
 
 def test_no_cache_where_nothing_can_be_written(package: Path) -> None:

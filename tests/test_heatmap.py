@@ -66,7 +66,7 @@ def test_longs_stand_below_the_close_and_shorts_above_it(pic: Picture) -> None:
 
 
 def test_a_column_is_what_the_map_held_then(datadir: Path, pic: Picture) -> None:
-    """A picture that ends earlier has the same columns: its scale is its own, its empty cells and its candles are not."""
+    """A picture that ends earlier has the same columns, but for the scale of its colours."""
     earlier = drawn(datadir, before=300)
     n = earlier.heat.shape[1]
     shift = earlier.row - pic.row
@@ -180,13 +180,18 @@ def test_a_browser_draws_it_and_tells_price_usd_and_side(pic: Picture, tmp_path:
         def hover(share: float) -> str:
             return str(browser.execute_script(
                 "const c = document.getElementById('chart'), b = c.getBoundingClientRect();"
-                "c.dispatchEvent(new PointerEvent('pointermove', {clientX: b.left + b.width * .6, clientY: b.top + b.height * arguments[0]}));"
+                "const at = {clientX: b.left + b.width * .6, clientY: b.top + b.height * arguments[0]};"
+                "c.dispatchEvent(new PointerEvent('pointermove', at));"
                 "return document.getElementById('told').textContent", share,
             ))  # fmt: skip
 
         told = hover(0.06)
         assert re.search(r"UTC · price [\d,.]+ .*shorts: ≈ [\d.]+ [kMB] USD", told), told
-        pixels = "const c = document.querySelector('#chart canvas'); return Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).reduce((a, b, i) => i % 4 < 3 ? (a * 31 + b) % 1e9 : a, 0)"
+        pixels = (
+            "const c = document.querySelector('#chart canvas');"
+            "const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+            "return Array.from(data).reduce((a, b, i) => i % 4 < 3 ? (a * 31 + b) % 1e9 : a, 0)"
+        )
         whole = browser.execute_script(pixels)
         browser.find_element("css selector", "input[value=long]").click()
         wait.until(lambda b: b.execute_script(pixels) != whole)

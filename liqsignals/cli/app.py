@@ -1,4 +1,4 @@
-"""The `liqsignals` command. Bad input: one clear line on standard error and exit code 2, nothing half-written."""
+"""The `liqsignals` command. Bad input: one line on standard error, exit code 2, no partly written file."""
 
 import logging
 import sys
@@ -13,13 +13,14 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Liquidation-cluster, funding and exchange-flow signals for Freqtrade: features, maps and a market to try them on.",
+    help="Liquidation-cluster, funding and exchange-flow signals for Freqtrade: features, maps and a market to try "
+    "them on.",
 )
 
 
 def main() -> None:
     """Run the command line: InputError becomes one line and exit code 2."""
-    # Plain lines: a wrapped command cannot be pasted.
+    # Plain lines without wrapping, so that a command in a message can be pasted.
     logging.basicConfig(level=logging.WARNING, format="liqsignals: %(message)s")
     try:
         app()

@@ -33,7 +33,7 @@ CalibrationFile = Annotated[
 ]
 
 Unit = Annotated[
-    str | None, typer.Option("--unit", help="usd or base: what the table counts, where its columns do not say.")
+    str | None, typer.Option("--unit", help="usd or base: unit of the table, where its columns do not say.")
 ]
 
 Finest = Annotated[str, typer.Option("--finest", help="Finest candles to fold: 5m, or 1m where you have them.")]

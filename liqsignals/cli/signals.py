@@ -1,4 +1,4 @@
-"""For who looks at the signals: `features`, `map`."""
+"""Commands that show signals: `features`, `map`."""
 
 import json
 import logging
@@ -54,13 +54,16 @@ def features_command(
     )
     if not inside.any():
         raise InputError(
-            f"no candle of {pair} lies in the timerange {timerange}; the file goes from {iso(opened[0])} to {iso(opened[-1])}"
+            f"no candle of {pair} lies in the timerange {timerange}; the file goes from {iso(opened[0])} to "
+            f"{iso(opened[-1])}"
         )
     if tape.open_interest is None:
         logging.getLogger(__name__).warning(
             "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
-            pair, datadir, freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
-        )  # fmt: skip
+            pair,
+            datadir,
+            freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
+        )
     chosen = calibration.choose(calibrated)
     markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
     columns = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
@@ -73,7 +76,8 @@ def features_command(
         else:
             table.to_parquet(path, index=False)
     print(
-        f"{out}: {len(table)} rows x {len(table.columns)} columns, {iso(opened[inside][0])} to {iso(opened[inside][-1])}"
+        f"{out}: {len(table)} rows x {len(table.columns)} columns, {iso(opened[inside][0])} to "
+        f"{iso(opened[inside][-1])}"
     )
 
 
@@ -133,7 +137,7 @@ def map_command(
         raise InputError(f"--at {at}: no candle of {pair} had closed by then; the first one closed at {iso(ends[0])}")
     if at is not None and when - int(ends[row]) >= tape.bar_ns:
         logging.getLogger(__name__).warning(
-            "%s: the data end at %s; this is the map of then, not of %s", pair, iso(ends[row]), iso(when)
+            "%s: the data end at %s; this is the map at that time, not at %s", pair, iso(ends[row]), iso(when)
         )
     head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters)
     if as_json:

@@ -1,4 +1,4 @@
-"""For who trades, or rehearses it: `simulate`, `demo`, `backtest`, `replay`, `paper`, `parity`."""
+"""Commands that run strategies: `simulate`, `demo`, `backtest`, `replay`, `paper`, `parity`."""
 
 import time
 import webbrowser
@@ -27,8 +27,8 @@ def simulate(
     from liqsignals.simulation.market import write_market
 
     try:
-        with progress("SIMULATED market") as told:
-            write_market(out, seed=seed, days=days, progress=told)
+        with progress("SIMULATED market") as show:
+            write_market(out, seed=seed, days=days, progress=show)
     except OSError as error:
         raise InputError(
             f"--out {out}: cannot be written ({error.strerror})",
@@ -52,7 +52,7 @@ def backtest(
     config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
 ) -> None:
-    """Show what the map says, then run `freqtrade backtesting` on your own data."""
+    """Print the map's headline, then run `freqtrade backtesting` on your own data."""
     _backtest(
         Run(datadir, timerange, tuple(pairs.split()), tuple(strategy.split()), timeframe, config, userdir, offline)
     )
@@ -69,8 +69,9 @@ def _backtest(run: Run) -> Result:
         print(result.report)
     console.print(
         f"{simulated}data {run.datadir}\nresult {', '.join(map(str, result.files))}\nlog {result.log}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+        soft_wrap=True,
+        highlight=False,
+    )
     return result
 
 
@@ -87,11 +88,8 @@ def demo(
         "Everything below is SIMULATED: it shows that the path works and says nothing about profit.", style="bold"
     )
     pairs, strategies = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SqueezeMomentum", "RejectionFade")
-    result = _backtest(
-        Run(
-            out / "binance", None, pairs, strategies, "5m", Path("config.json"), Path("user_data"), offline=True, brief=True,
-        )
-    )  # fmt: skip
+    config, userdir = Path("config.json"), Path("user_data")
+    result = _backtest(Run(out / "binance", None, pairs, strategies, "5m", config, userdir, offline=True, brief=True))
     drawn = draw_backtest(out / "binance", pairs[0], result.files, out.parent / "demo.html")
     console.print(f"picture: {drawn.resolve()}", soft_wrap=True, highlight=False)
     if opened:
@@ -105,16 +103,18 @@ def replay_command(
     start: Annotated[str, typer.Option("--from", help="Market time at which it begins, with zone.")],
     speed: Annotated[float, typer.Option("--speed", help="Market seconds per second.", min=0.01)] = 1.0,
     faults: Annotated[
-        Path | None, typer.Option("--faults", help="Faults to put in: .json, see docs/replay.md.")
+        Path | None, typer.Option("--faults", help="Faults to inject: .json, see docs/replay.md.")
     ] = None,
     keep: Keep = None,
 ) -> None:
-    """Serve history as Binance USD-M futures that are still going on, and run a command in that market's time.
+    """Serve history as a running Binance USD-M futures market, and run a command in that market's time.
 
-    liqsignals replay -d D --from T --speed 60 -- freqtrade trade --config config.json --config {overlay} --datadir {datadir} ...
+    liqsignals replay -d D --from T --speed 60 -- freqtrade trade --config config.json --config {overlay} --datadir
+    {datadir} ...
 
-    {overlay}: configuration that sends freqtrade here. {datadir}: the data directory as it stood at T. {stream}: address of the
-    streams for liqsignals record --url binance-stream={stream}. {rest}: the same for polls. Without a command: until Ctrl-C.
+    {overlay}: configuration that points freqtrade here. {datadir}: the data directory as it was at T. {stream}: address
+    of the streams for liqsignals record --url binance-stream={stream}. {rest}: the same for polls. Without a command:
+    until Ctrl-C.
     """
     from liqsignals.replay.session import serve
 
@@ -164,7 +164,7 @@ def parity_command(
     userdir: UserDir = Path("user_data"),
     keep: Keep = None,
 ) -> None:
-    """Backtest a strategy and run it dry over the same span; exit code 0 only where both are the same, with trades."""
+    """Backtest a strategy and dry-run it over the same span; exit code 0 only where both agree and there are trades."""
     from liqsignals.replay import parity
 
     start, stop = parse_timerange(timerange)

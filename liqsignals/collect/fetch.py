@@ -181,7 +181,7 @@ class Fetcher:
         asked = _seconds(response.headers.get("Retry-After"))
         status = response.status_code
         if asked is not None and asked > LONGEST_PAUSE:
-            problem = f"it answered {status} and asks to be left alone for {asked / 60:.0f} min"
+            problem = f"it answered {status} and requests a pause of {asked / 60:.0f} min"
             remedy = "run the same command again after that; it goes on where it stopped"
             self._closed, self._closed_until = (problem, remedy), clock() + asked
             raise FetchError(f"{what}: {problem}", remedy)

@@ -40,7 +40,7 @@ def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _window_volume(
     starts: Int64Array, period_ns: int, bar_open: Int64Array, bar_ns: int, volume: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Traded volume in [start, start + period): NaN where a bar of it is missing."""
+    """Traded volume in [start, start + period); NaN where one of its bars is missing."""
     total = np.concatenate(([0.0], np.cumsum(volume)))
     left = np.searchsorted(bar_open, starts)
     right = np.searchsorted(bar_open, starts + period_ns)
@@ -58,14 +58,15 @@ def conventions(
     twins: Int64Array | None = None,
     before: int | None = None,
 ) -> tuple[Int64Array, NDArray[np.int8], int | None]:
-    """First UTC day of each block of labels, each block's convention (LABEL_END or LABEL_START), and what holds after the last.
+    """First UTC day and convention (LABEL_END or LABEL_START) of each block, and the convention after the last block.
 
     Shapes: `label`, `amount` (n,), sorted; `bar_open`, `volume` (m,). A block is a UTC day, or as many days as
     hold BLOCK_ROWS rows. For each, |change| is rank-correlated with the volume of the period before, at and after the
-    label; it tells when the peak is high (PEAK), leads (LEAD) and is not after the label. A block is read by the last
-    block before it that tells, so that no row depends on later ones; the first blocks by the first one that tells,
-    else by `before` (what an earlier file told), else as documented. `twins` are labels that stand twice with two
-    values: only a change from end to start does that, so a block that begins with one is LABEL_START at once.
+    label; it is decided when the peak is high (PEAK), leads (LEAD) and is not after the label. A block takes the
+    convention of the last decided block before it, so that no row depends on later ones; the first blocks take that of
+    the first decided one, else `before` (the convention of an earlier file), else the documented one. `twins` are
+    labels that occur twice with different values: only a change from end to start causes that, so a block that begins
+    with one is LABEL_START at once.
     """
     block_ns = DAY * int(np.ceil(BLOCK_ROWS * period_ns / DAY))
     block = label // block_ns
@@ -113,8 +114,7 @@ def snapshot_times(
     what: str,
     before: int | None = None,
 ) -> tuple[Int64Array, NDArray[np.float64], int | None]:
-    """Times at which open interest was measured, ascending and unique, the amounts, and the convention after the last
-    row.
+    """Times (ns, ascending, unique) at which open interest was measured, amounts, and the convention after the last.
 
     `label` is sorted and may hold one label twice where the convention changes from end to start: the last row of the
     old days and the first of the new ones. Raises InputError where two rows of one label differ elsewhere; `what` names

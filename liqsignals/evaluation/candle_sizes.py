@@ -1,4 +1,4 @@
-"""The same market in coarser candles or with hourly open interest, and what the map scores there."""
+"""The same market in coarser candles or with hourly open interest, and the map's scores on it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ def coarser(tape: MapTape, bar_ns: int) -> MapTape:
 
 
 def hourly_interest(tape: MapTape) -> MapTape:
-    """The same market with one value of open interest an hour, known as late as hourly values are."""
+    """The same market with one value of open interest an hour, with the delay of hourly values."""
     kept = tape.open_interest[tape.open_interest["event_time"] % HOUR == 0].copy()
     kept["known_at"] = kept["event_time"] + open_interest_lag(HOUR)
     return replace(tape, open_interest=kept, period_ns=HOUR)
@@ -46,25 +46,25 @@ def hourly_interest(tape: MapTape) -> MapTape:
 def by_candle(c: Case, parameters: liqmap.Parameters, sizes: Sequence[int], hourly: bool) -> dict[str, Any]:
     """The map's scores by candle size, and with hourly open interest where asked, on the same hours.
 
-    `paired`: each less the candles on disk.
+    `paired`: the difference of each from the candles on disk.
     """
     tapes = {timeframe_name(c.tape.bar_ns): c.tape}
     for size in sizes:
         tapes.setdefault(timeframe_name(size), coarser(c.tape, size))
     if hourly:
         tapes.update({f"{name}, hourly interest": hourly_interest(tape) for name, tape in list(tapes.items())})
-    told = {
+    predicted = {
         name: np.nan_to_num(parameters.report_factor * fit.sweeps(tape, parameters, c.hours).sum(axis=2).T)
         for name, tape in tapes.items()
     }
     base = next(iter(tapes))
-    pairs = [(name, base) for name in told if name != base]
-    found = intervals(c, told, pairs)
+    pairs = [(name, base) for name in predicted if name != base]
+    found = intervals(c, predicted, pairs)
     dollars = {
         name: [number(scores.dollar_ratio(p[s, c.test], c.real[s, c.test])) for s in range(2)]
-        for name, p in told.items()
+        for name, p in predicted.items()
     }
     return {
-        "sizes": {name: {**found[name], "dollars": dollars[name]} for name in told},
+        "sizes": {name: {**found[name], "dollars": dollars[name]} for name in predicted},
         "paired": {f"{a} - {b}": found[f"{a} - {b}"] for a, b in pairs},
     }

@@ -19,17 +19,17 @@ from liqsignals.report.headline import headline
 
 @dataclass(frozen=True)
 class Run:
-    """What a backtest needs to know."""
+    """Arguments of a backtest."""
 
     datadir: Path
-    #: freqtrade's notation, handed over as it is; None: all data.
+    #: freqtrade's notation, passed on unchanged; None: all data.
     timerange: str | None
     pairs: tuple[str, ...]
     strategies: tuple[str, ...]
     timeframe: str
     config: Path
     userdir: Path
-    #: Whether the loopback exchange stands for the internet.
+    #: Whether to use the loopback exchange instead of the internet.
     offline: bool = False
     #: Keep freqtrade's report in the log, and only its table of trades by pair and its summary in the result.
     brief: bool = False
@@ -39,7 +39,7 @@ class Run:
         return self.userdir / "logs" / "liqsignals-backtest.log"
 
     def check(self) -> None:
-        """Raise InputError where a folder or the configuration is not there."""
+        """Raise InputError where a folder or the configuration does not exist."""
         freqtrade.check_datadir(self.datadir)
         for what, path in (("configuration", self.config), ("user_data folder", self.userdir)):
             if not path.exists():
@@ -51,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What a backtest left behind."""
+    """Output of a backtest."""
 
     #: freqtrade's files of results.
     files: tuple[Path, ...]
@@ -61,7 +61,7 @@ class Result:
 
 
 def headlines(datadir: Path, pairs: Sequence[str], stop: int | None) -> list[dict[str, Any]]:
-    """Headline (report/headline.py) of each pair at its last candle that closed by `stop` (ns), at its last one for None.
+    """Headline (report/headline.py) of each pair at its last candle that closed by `stop` (ns; None: its last one).
 
     Raises InputError for a pair without candles or open interest by then.
     """
@@ -78,9 +78,9 @@ def headlines(datadir: Path, pairs: Sequence[str], stop: int | None) -> list[dic
 
 
 def run_backtest(run: Run) -> Result:
-    """freqtrade's own backtest of every strategy; its tables go to standard output unless the run is brief.
+    """Run freqtrade's backtest of every strategy; its tables go to standard output unless the run is brief.
 
-    Raises InputError where it fails: the message has the last error of its log.
+    Raises InputError where it fails; the message quotes the last error of its log.
     """
     run.check()
     folder = run.userdir / "backtest_results"
@@ -88,14 +88,20 @@ def run_backtest(run: Run) -> Result:
     with ExitStack() as stack:
         configs = [run.config]
         if run.offline:
-            # Imported here: a bot does without aiohttp's server.
+            # Imported here because a bot does not need aiohttp's server.
             from liqsignals.exchange.server import loopback
 
             configs.append(stack.enter_context(loopback(run.datadir)))
         command = freqtrade_command.backtesting(
-            configs, run.userdir, run.datadir, run.userdir / "strategies", run.strategies, run.timeframe, run.pairs,
+            configs,
+            run.userdir,
+            run.datadir,
+            run.userdir / "strategies",
+            run.strategies,
+            run.timeframe,
+            run.pairs,
             *(["--timerange", run.timerange] if run.timerange else []),
-        )  # fmt: skip
+        )
         done = freqtrade_command.run(command, run.log, show=not run.brief)
     made = freqtrade_command.results(folder) - before
     # freqtrade ends with 0 after some errors, too: only a result counts.

@@ -1,4 +1,4 @@
-"""Paper trading without waiting: a real dry-run bot on a stretch of history, as fast as it can loop."""
+"""Fast paper trading: a real dry-run bot on a stretch of history, as fast as it can loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,46 +12,46 @@ from liqsignals.replay.session import as_of, replayed
 
 @dataclass(frozen=True)
 class Paper:
-    """What a paper run was: the bot's trades, and what it saw at each candle."""
+    """Result of a paper run: the bot's trades, and its dataframe rows at each candle."""
 
     trades: list[Trade]
     session: Session
 
 
-def run(settings: Settings, start: int, hours: float, told: Callable[[str], None]) -> Paper:
-    """Let a bot trade from `start` (ns) for so many hours, and end it.
+def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]) -> Paper:
+    """Run a bot from `start` (ns) for `hours`, then stop it.
 
-    The exchange serves the data directory of `settings`; the bot has it as it stood at `start`.
+    The exchange serves the data directory of `settings`; the bot's own copy ends at `start`. `log` gets each line.
     """
     clock = MarketClock(settings.folder / "clock", start // 10**6)
     own = as_of(settings.datadir, start, settings.folder / "data")
     with replayed(settings.datadir, clock) as market:
         bot = Bot(replace(settings, datadir=own), market.overlay, clock)
-        told(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
+        log(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
         bot.start()
         try:
             until = (start + round(hours * HOUR)) // 10**6
-            session = driver.drive(bot, until, market.dwells, each=_news(bot, told))
+            session = driver.drive(bot, until, market.dwells, each=_log_trades(bot, log))
         finally:
             bot.stop()
     return Paper(driver.trades(settings.database), session)
 
 
-def _news(bot: Bot, told: Callable[[str], None]) -> Callable[[int], None]:
-    """Tell each trade's opening and closing once, at the first candle after it."""
+def _log_trades(bot: Bot, log: Callable[[str], None]) -> Callable[[int], None]:
+    """Log each trade's opening and closing once, at the first candle after it."""
     known: set[tuple[str, object, object]] = set()
 
-    def tell(close_ms: int) -> None:
+    def each(close_ms: int) -> None:
         for t in driver.trades(bot.settings.database):
             if (key := (t.pair, t.opened, t.closed)) not in known:
                 known.add(key)
-                told(sentence(t))
+                log(sentence(t))
 
-    return tell
+    return each
 
 
 def sentence(trade: Trade) -> str:
-    """One trade in a line: what a user reads while the bot runs."""
+    """One trade as a line of text."""
     side = "short" if trade.is_short else "long"
     begun = f"{trade.opened:%Y-%m-%d %H:%M} {trade.pair} {side} {trade.tag} at {trade.open_rate:g}"
     if trade.closed is None or trade.close_rate is None:

@@ -18,7 +18,7 @@ from liqsignals.report.heatmap_html import write_html
 
 
 def trades_of(results: Iterable[Path], pair: str) -> list[dict[str, Any]]:
-    """A pair's trades in freqtrade's result files (backtest-result-*.zip), as `heatmap.picture` takes them, in time order.
+    """A pair's trades in freqtrade's result files (backtest-result-*.zip), as `heatmap.picture` takes them, by time.
 
     Raises InputError for a file that cannot be read.
     """

@@ -14,7 +14,7 @@ from liqsignals.report.console import console, price_text, usd_text
 
 
 def headline(tape: MapTape, at: int, close: float, parameters: liqmap.Parameters) -> dict[str, Any]:
-    """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
+    """The headline at one instant as plain data: price, clusters, funding, inflow. Unknown values are None."""
     instant = np.array([at], np.int64)
     state = liqmap.FoldState()
     columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, parameters, state)

@@ -1,7 +1,7 @@
 """The map over time as a picture's data: drawn by heatmap_html.py and heatmap_png.py, equal to `liqsignals map --json`.
 
-Everything is read from the tape as it was known at the picture's last candle; what a column shows is what the map held at that
-candle's close. Levels end where they were swept, for the map has none behind price.
+Everything is read from the tape as it was known at the picture's last candle; what a column shows is what the map held
+at that candle's close. Levels end where they were swept, for the map has none behind price.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +55,8 @@ class Panel:
 
 @dataclass(frozen=True)
 class Picture:
-    """The data of a picture. T columns, the k-th is the candle that opens at `start + k * step` (ns); R price buckets of
-    5 bp, bucket r reaches from exp((row + r) * STEP) to the next one."""
+    """The data of a picture. T columns, the k-th is the candle that opens at `start + k * step` (ns); R price buckets
+    of 5 bp, bucket r reaches from exp((row + r) * STEP) to the next one."""
 
     head: dict[str, Any]
     start: int
@@ -93,8 +93,8 @@ def picture(
 ) -> Picture:
     """The picture of the `days` before `at` (ns), which must be the close of a bar.
 
-    `real`: liquidations by hour; without them recorded prints are added up, where there are any. `trades`: dicts with `open`,
-    `close` (ns), `open_rate`, `close_rate`, `is_short`, `profit` (fraction) and `strategy`.
+    `real`: liquidations by hour; without them recorded prints are added up, where there are any. `trades`: dicts with
+    `open`, `close` (ns), `open_rate`, `close_rate`, `is_short`, `profit` (fraction) and `strategy`.
     """
     tape = tape.cut(at)
     bars = tape.bars[tape.bars["event_time"] > at - days * DAY]
@@ -234,8 +234,8 @@ def _panels(
     known_at = parameters.known_at
     if opened[0] < known_at:
         notes.append(
-            f"The calibration was fitted on liquidations up to {iso(known_at)[:10]}: no one had it before, and earlier columns use "
-            "it all the same."
+            f"The calibration was fitted on liquidations up to {iso(known_at)[:10]}: no one had it before, and "
+            "earlier columns use it all the same."
         )
     return kept, tuple(notes)
 
@@ -260,7 +260,7 @@ def _real(hours: Int64Array, real: Liquidations | None, prints: Records) -> Floa
 
 
 def colour_scale(side: int, dark: bool, steps: int = STEPS) -> list[str]:
-    """Colours of intensities 1 .. `steps`: lightness (OKLab) rises evenly on dark ground and falls on light; hue names the side.
+    """Colours of intensities 1 .. `steps`, lightness (OKLab) rising evenly on dark ground and falling on light.
 
     Blue for longs and orange for shorts are told apart with every common kind of colour blindness.
     """

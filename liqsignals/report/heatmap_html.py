@@ -1,7 +1,7 @@
 """The picture as one HTML file that needs nothing beside itself: `liqsignals map --html`.
 
-heatmap.js draws it on a canvas (docs/decisions/070): plotly's smallest bundle alone is a third of the size allowed, and its
-heatmap is drawn anew at every step of a pan.
+heatmap.js draws it on a canvas (docs/decisions/070): plotly's smallest bundle alone is a third of the size allowed,
+and its heatmap is drawn anew at every step of a pan.
 """
 
 import base64
@@ -44,7 +44,8 @@ def page(pic: Picture, title: str = "") -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src
+'unsafe-inline'; img-src data:">
 <title>{html.escape(name)}</title>
 <style>
 {asset("heatmap.css")}</style>
@@ -58,12 +59,15 @@ def page(pic: Picture, title: str = "") -> str:
 <label><input type="radio" name="side" value="both" checked> both sides</label>
 <label><input type="radio" name="side" value="short"> shorts</label>
 <label><input type="radio" name="side" value="long"> longs</label></fieldset>
-<label>Hide below <input id="threshold" type="range" min="1" value="1" aria-valuetext="all"> <span id="from">all</span></label>
+<label>Hide below <input id="threshold" type="range" min="1" value="1" aria-valuetext="all"> <span
+id="from">all</span></label>
 <button id="reset" type="button">Whole span</button>
-<span>drag: move · wheel: time · shift + wheel, or wheel over prices: price · keys: arrows, + -, page up and down, home</span>
+<span>drag: move · wheel: time · shift + wheel, or wheel over prices: price · keys: arrows, + -, page up and down,
+home</span>
 </div>
 <p id="told">Point at the map: time, price, side and USD stand here.</p>
-<div id="chart" tabindex="0" role="application" aria-label="Heatmap of the liquidation map over time with candles. The table below has its clusters.">
+<div id="chart" tabindex="0" role="application" aria-label="Heatmap of the liquidation map over time with candles. The
+table below has its clusters.">
 <canvas aria-hidden="true"></canvas><canvas aria-hidden="true"></canvas></div>
 {_clusters(head)}
 {_how(pic)}
@@ -91,11 +95,14 @@ def _floats(values: np.ndarray) -> str:
 
 
 def _data(pic: Picture) -> dict[str, Any]:
-    """What heatmap.js reads. Times are ms; arrays are deflated little-endian float32 in base64, `heat` uint8 differences along
-    time by (bucket, column)."""
+    """What heatmap.js reads. Times are ms; arrays are deflated little-endian float32 in base64, `heat` uint8
+    differences along time by (bucket, column)."""
     columns = pic.heat.shape[1]
     clusters = [
-        {"side": side, "price": c["price"], "usd": c["usd"], "text": f"{price_text(c['price'])}: {usd_text(c['usd'])} {side}s"}
+        {
+            "side": side, "price": c["price"], "usd": c["usd"],
+            "text": f"{price_text(c['price'])}: {usd_text(c['usd'])} {side}s",
+        }
         for where, side in (("above", "short"), ("below", "long"))
         for c in pic.head["clusters"][where]
     ]  # fmt: skip
@@ -130,31 +137,34 @@ def _headline(head: dict[str, Any]) -> str:
     parts = []
     for where, side, word in (("above", "short", "shorts above"), ("below", "long", "longs below")):
         price = head[f"liq_{where}_price"]
-        told = (
-            "no major cluster within 15 %"
-            if price is None
-            else f"{price_text(price)} ({head[f'liq_{where}_distance']:.2%} away), {usd_text(head[f'liq_{where}_usd'])} USD"
-        )
+        told = "no major cluster within 15 %"
+        if price is not None:
+            distance, usd = head[f"liq_{where}_distance"], usd_text(head[f"liq_{where}_usd"])
+            told = f"{price_text(price)} ({distance:.2%} away), {usd} USD"
         parts.append(f'<span class="{side}">nearest {word}: {told}</span>')
     stale = ""
     if head["liq_fresh"] != 1.0:
         stale = '<p class="headline">Open interest or candles are stale at this time: no map.</p>'
     elif head["liq_warm"] != 1.0:
         stale = '<p class="headline">The map has run for less than 14 days: its far levels are incomplete.</p>'
-    return f"""<p class="headline"><strong>{price_text(head["price"])}</strong> at {head["at"]} · {" · ".join(parts)}</p>
-<p class="headline dim">funding {number("fund_rate_8h", "+.4%")} per 8 h (z {number("fund_skew_z", "+.2f")}) · exchange inflow z {number("flow_inflow_z", "+.2f")}
+    return f"""<p class="headline"><strong>{price_text(head["price"])}</strong> at {head["at"]}
+ · {" · ".join(parts)}</p>
+<p class="headline dim">funding {number("fund_rate_8h", "+.4%")} per 8 h (z {number("fund_skew_z", "+.2f")})
+ · exchange inflow z {number("flow_inflow_z", "+.2f")}
  · hour score of the map, out of sample: {number("liq_model_score", ".3f")}</p>{stale}"""
 
 
 def _clusters(head: dict[str, Any]) -> str:
     rows = "".join(
-        f'<tr><td class="{side}">{side}s {where}</td><td>{price_text(c["price"])}</td><td>{price_text(c["low"])} .. {price_text(c["high"])}</td>'
+        f'<tr><td class="{side}">{side}s {where}</td><td>{price_text(c["price"])}</td>'
+        f"<td>{price_text(c['low'])} .. {price_text(c['high'])}</td>"
         f"<td>{c['distance']:.2%}</td><td>{usd_text(c['usd'])}</td></tr>\n"
         for where, side in (("above", "short"), ("below", "long"))
         for c in head["clusters"][where]
     )
     return f"""<h2>Major clusters at {head["at"]}</h2>
-<div class="wide" tabindex="0" role="region" aria-label="Major clusters"><table><thead><tr><th scope="col">side</th><th scope="col">price</th><th scope="col">extent</th>
+<div class="wide" tabindex="0" role="region" aria-label="Major clusters"><table><thead><tr><th scope="col">side</th><th
+scope="col">price</th><th scope="col">extent</th>
 <th scope="col">distance</th><th scope="col">position USD</th></tr></thead>
 <tbody>{rows or '<tr><td colspan="5">none within 15 %</td></tr>'}</tbody></table></div>"""
 
@@ -165,10 +175,13 @@ def _how(pic: Picture) -> str:
     trades = "<li>Triangles and crosses: entries and exits of the backtest's trades.</li>" if pic.trades else ""
     return f"""<h2>How to read it</h2>
 <ul>
-<li>Colour: position USD that would be liquidated in a bucket of 0.05 % of price, <span class="short">orange for shorts (forced buying)</span>,
-<span class="long">blue for longs (forced selling)</span>; logarithmic, from {usd_text(pic.faint_usd)} to {usd_text(pic.strong_usd)} USD.</li>
+<li>Colour: position USD that would be liquidated in a bucket of 0.05 % of price, <span class="short">orange for shorts
+(forced buying)</span>,
+<span class="long">blue for longs (forced selling)</span>; logarithmic, from {usd_text(pic.faint_usd)} to
+{usd_text(pic.strong_usd)} USD.</li>
 <li>A level ends where price swept it (rings: the largest clusters swept), or fades as its positions are closed.</li>
-<li>The map is an estimate from candles and open interest. It says where positions would be liquidated, not that price goes there.</li>
+<li>The map is an estimate from candles and open interest. It says where positions would be liquidated, not that price
+goes there.</li>
 {dots}{trades}{notes}
 </ul>
 <p class="dim">Columns from {iso(pic.start)[:16]}Z in steps of {pic.step // 60_000_000_000} minutes, times UTC.</p>"""

@@ -1,7 +1,7 @@
 """The map as boxes, points and lines that FreqUI draws on the candles: freqtrade's `plot_annotations`.
 
-For looking at only. A box ends where its cluster was swept, which is known at the box's end and not at its start, so nothing
-here may reach a signal.
+For looking at only. A box ends where its cluster was swept, which is known at the box's end and not at its start, so
+nothing here may reach a signal.
 """
 
 import copy
@@ -58,8 +58,9 @@ class View:
 class Reading:
     """The map after a candle (its position in the candles given).
 
-    `rows` by side: the major clusters, (n, 4) price, USD, low, high as `liqmap.clusters` gives them; `usd` (2, cells) is the
-    position USD of every level, `price` (cells,) the levels' prices, bucket `origin` of the log grid the first of them.
+    `rows` by side: the major clusters, (n, 4) price, USD, low, high as `liqmap.clusters` gives them; `usd` (2, cells)
+    is the position USD of every level, `price` (cells,) the levels' prices, bucket `origin` of the log grid the first
+    of them.
     """
 
     candle: int
@@ -99,7 +100,8 @@ class Life:
 def readings(view: View, at: Int64Array, closes: Float64Array, most: int = MOST_READINGS) -> Iterator[Reading]:
     """The map at candles that close at `at` (n,) ns, ascending, with `closes`: at every k-th one and the last.
 
-    The view's tape is cut at `at[-1]`. Candles at which the map is not running or stale are left out; without a map, all are.
+    The view's tape is cut at `at[-1]`. Candles at which the map is not running or stale are left out; without a map,
+    all are.
     """
     tape = view.tape.cut(int(at[-1])).for_map()
     if tape is None or len(tape.bars) == 0 or len(tape.open_interest) == 0:
@@ -127,8 +129,9 @@ def readings(view: View, at: Int64Array, closes: Float64Array, most: int = MOST_
 def lives(seen: Iterable[Reading], high: Float64Array, low: Float64Array) -> list[Life]:
     """Join readings to lives, largest first. `high`, `low` (n,) are the candles' own.
 
-    A cluster is swept by the first candle that reaches the price at which it was largest. One that has lost FADED of its USD
-    untouched has been closed. Clusters that overlap are one: on a broad wall local maxima come and go within it.
+    A cluster is swept by the first candle that reaches the price at which it was largest. One that has lost FADED of
+    its USD untouched has been closed. Clusters that overlap are one: on a broad wall local maxima come and go within
+    it.
     """
     done: list[Life] = []
     alive: list[Life] = []
@@ -183,9 +186,9 @@ def usd_words(usd: float) -> str:
 def annotations(view: View, dataframe: pd.DataFrame, timeframe_ns: int, most: int = MOST_BOXES) -> list[dict[str, Any]]:
     """freqtrade's annotations (dicts) of a stretch of the analysed dataframe, the largest clusters first.
 
-    Areas: major clusters, from the candle that made them to the one that swept them. Points: sweeps, and at the edges what
-    stands outside the candles shown. Lines: the squeeze's and flush's target and end where the dataframe has those columns.
-    `dataframe` holds `date` (open, tz-aware UTC), `high`, `low`, `close`. USD are position USD.
+    Areas: major clusters, from the candle that made them to the one that swept them. Points: sweeps, and at the edges
+    what stands outside the candles shown. Lines: the squeeze's and flush's target and end where the dataframe has
+    those columns. `dataframe` holds `date` (open, tz-aware UTC), `high`, `low`, `close`. USD are position USD.
     """
     opened = dates_ns(dataframe["date"], "annotations")
     at = decision_time(opened, timeframe_ns)
@@ -215,7 +218,10 @@ def annotations(view: View, dataframe: pd.DataFrame, timeframe_ns: int, most: in
 
 
 def _edges(found: Sequence[Life], dataframe: pd.DataFrame, dates: Any) -> list[dict[str, Any]]:
-    """What stands beyond the candles that FreqUI opens with, which cuts its boxes off: the largest clusters, and all within 5 %."""
+    """What stands beyond the candles that FreqUI opens with: the largest clusters, and all within 5 %.
+
+    FreqUI cuts their boxes off.
+    """
     out: list[dict[str, Any]] = []
     last = dataframe.iloc[-1]
     top, bottom = float(dataframe["high"].iloc[-SHOWN:].max()), float(dataframe["low"].iloc[-SHOWN:].min())
@@ -234,7 +240,8 @@ def _edges(found: Sequence[Life], dataframe: pd.DataFrame, dates: Any) -> list[d
             told.append(f"{usd_words(within)} {WORDS[side]} within 5 %")
         for n, label in enumerate(told):
             out.append({
-                "type": "point", "x": dates[-min(len(dates), 1 + SHOWN * (1 + 2 * n) // 8)], "y": at, "shape": "triangle",
+                "type": "point", "x": dates[-min(len(dates), 1 + SHOWN * (1 + 2 * n) // 8)], "y": at,
+                "shape": "triangle",
                 "size": 10, "rotate": turn, "color": _rgba(side, 1.0), "z_level": 4, "label": label,
             })  # fmt: skip
     return out
@@ -253,7 +260,8 @@ def _targets(dataframe: pd.DataFrame, dates: Any) -> list[dict[str, Any]]:
             price = float(dataframe[column].iloc[-1]) if column in dataframe.columns else np.nan
             if np.isfinite(price):
                 out.append({
-                    "type": "line", "start": dates[-min(len(dates), 72)], "end": dates[-1], "y_start": price, "y_end": price,
+                    "type": "line", "start": dates[-min(len(dates), 72)], "end": dates[-1],
+                    "y_start": price, "y_end": price,
                     "color": _rgba(side, 1.0), "width": 2, "line_style": style, "z_level": 4, "label": f"{name} {what}",
                 })  # fmt: skip
     return out

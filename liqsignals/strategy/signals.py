@@ -126,8 +126,8 @@ class Signals:
     def annotations(self, pair: str, start: Any, end: Any, dataframe: pd.DataFrame) -> list[dict[str, Any]]:
         """The map for FreqUI: what a strategy's `plot_annotations` returns. See strategy/annotations.py.
 
-        `start` and `end` are the first and last `date` of `dataframe`, the analysed candles that are shown. Raises nothing: a
-        chart without boxes and one line in the log are better than no chart.
+        `start` and `end` are the first and last `date` of `dataframe`, the analysed candles that are shown. Raises
+        nothing: a chart without boxes and one line in the log are better than no chart.
         """
         try:
             if len(dataframe) < 2:
