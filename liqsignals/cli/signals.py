@@ -16,10 +16,14 @@ from liqsignals.clock import duration_ns, iso, open_time, parse_time, parse_time
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
+from liqsignals.evaluation.liquidations import read as read_liquidations
 from liqsignals.files import written
 from liqsignals.liqmap import calibration
-from liqsignals.report.console import progress, simulated_label
+from liqsignals.report.console import progress, say, simulated_label
 from liqsignals.report.headline import headline, print_headline
+from liqsignals.report.heatmap import picture
+from liqsignals.report.heatmap_html import write_html
+from liqsignals.report.heatmap_png import write_png
 from liqsignals.report.levels import write_levels
 
 
@@ -90,6 +94,15 @@ def map_command(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="With --every: the .parquet file to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_html: Annotated[
+        Path | None, typer.Option("--html", help="Also draw the map over time: .html file that opens offline.")
+    ] = None,
+    as_png: Annotated[Path | None, typer.Option("--png", help="The same as a .png file (needs matplotlib).")] = None,
+    days: Annotated[float, typer.Option("--days", help="With --html or --png: days before the map.", min=0.1)] = 30.0,
+    liquidations: Annotated[
+        Path | None,
+        typer.Option("--liquidations", help="With --html or --png: real liquidations by hour, as for validate."),
+    ] = None,
     timerange: Timerange = None,
     extras: Extras = None,
     exchange: Exchange = None,
@@ -100,6 +113,9 @@ def map_command(
     freqtrade.check_datadir(datadir)
     if (every is None) != (out is None) or (every is not None and (at is not None or as_json)):
         raise InputError("map: give either --at and --json (show a map), or --every together with --out (write levels)")
+    drawn = as_html is not None or as_png is not None
+    if (drawn and every is not None) or (liquidations is not None and not drawn):
+        raise InputError("map: --html and --png draw the map of one moment; --liquidations goes with them")
     if every is None and timerange is not None:
         raise InputError("map: --timerange goes with --every; for the map of one moment use --at")
     parameters = calibration.choose(calibrated).parameters(pair)
@@ -128,3 +144,9 @@ def map_command(
         print(json.dumps(head, indent=2))
     else:
         print_headline(head, simulated_label(datadir))
+    if drawn:
+        real = read_liquidations(liquidations, tape) if liquidations is not None else None
+        pic = picture(tape, int(ends[row]), parameters, days=days, real=real)
+        for path, write in ((as_html, write_html), (as_png, write_png)):
+            if path is not None:
+                say(f"{write(pic, path, simulated_label(datadir))}: {path.stat().st_size / 1e6:.1f} MB")

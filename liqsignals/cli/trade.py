@@ -1,6 +1,7 @@
 """Commands that run strategies: `simulate`, `demo`, `backtest`, `replay`, `paper`, `parity`."""
 
 import time
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from liqsignals.cli.app import app
 from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, kept
 from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
 from liqsignals.errors import InputError
-from liqsignals.replay.backtest import Run, headlines, run_backtest
+from liqsignals.replay.backtest import Result, Run, headlines, run_backtest
+from liqsignals.replay.picture import draw_backtest
 from liqsignals.report.console import console, errors, progress, say, simulated_label
 from liqsignals.report.headline import print_headline
 
@@ -56,7 +58,7 @@ def backtest(
     )
 
 
-def _backtest(run: Run) -> None:
+def _backtest(run: Run) -> Result:
     run.check()
     simulated = simulated_label(run.datadir)
     for head in headlines(run.datadir, run.pairs, parse_timerange(run.timerange)[1]):
@@ -70,6 +72,7 @@ def _backtest(run: Run) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    return result
 
 
 @app.command()
@@ -77,6 +80,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of the market.")] = Path("build/market"),
     seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 5,
     days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
+    opened: Annotated[bool, typer.Option("--open", help="Open the picture in the browser at the end.")] = False,
 ) -> None:
     """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
     simulate(out, seed, days)
@@ -85,7 +89,11 @@ def demo(
     )
     pairs, strategies = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SqueezeMomentum", "RejectionFade")
     config, userdir = Path("config.json"), Path("user_data")
-    _backtest(Run(out / "binance", None, pairs, strategies, "5m", config, userdir, offline=True, brief=True))
+    result = _backtest(Run(out / "binance", None, pairs, strategies, "5m", config, userdir, offline=True, brief=True))
+    drawn = draw_backtest(out / "binance", pairs[0], result.files, out.parent / "demo.html")
+    console.print(f"picture: {drawn.resolve()}", soft_wrap=True, highlight=False)
+    if opened:
+        webbrowser.open(drawn.resolve().as_uri())
 
 
 @app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

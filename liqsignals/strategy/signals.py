@@ -10,6 +10,7 @@ def populate_indicators(self, dataframe, metadata):
     return self.signals.attach(dataframe, metadata["pair"], self.timeframe, dp=self.dp)
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,11 +21,12 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import features, liqmap, venues
-from liqsignals.clock import SECOND, duration_ns, open_time
+from liqsignals.clock import SECOND, dates_ns, duration_ns, open_time
 from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
+from liqsignals.strategy import annotations
 from liqsignals.strategy.config import Settings
 from liqsignals.strategy.guard import LATE
 from liqsignals.strategy.live import Market, Place, unreadable
@@ -59,6 +61,8 @@ class Signals:
         self.families = families
         self.notices = Notices()
         self._markets: dict[tuple[str, str], Market | None] = {}
+        #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
+        self._views: dict[tuple[str, int], annotations.View] = {}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
@@ -113,10 +117,28 @@ class Signals:
             columns = features.compute(
                 tape, at, closes, length, parameters, state, markets=view, families=self.families
             )
+            self._views[pair, length] = annotations.View.of(tape, state, parameters)
             view.settle()
         new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
         old = [c for c in columns if c in dataframe.columns]
         return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+
+    def annotations(self, pair: str, start: Any, end: Any, dataframe: pd.DataFrame) -> list[dict[str, Any]]:
+        """The map for FreqUI: what a strategy's `plot_annotations` returns. See strategy/annotations.py.
+
+        `start` and `end` are the first and last `date` of `dataframe`, the analysed candles that are shown. Raises
+        nothing: a chart without boxes and one line in the log are better than no chart.
+        """
+        try:
+            if len(dataframe) < 2:
+                return []
+            length = int(np.diff(dates_ns(dataframe["date"], "dataframe")).min())
+            view = self._views.get((pair, length))
+            return [] if view is None else annotations.annotations(view, dataframe, length)
+        except Exception as error:
+            told = "%s: no annotations for FreqUI (%s: %s)", pair, type(error).__name__, error
+            self.notices.once((pair, "annotations", type(error).__name__), logging.WARNING, *told)
+            return []
 
     def market(self, pair: str, venue: str | None = None, *, live: bool = False) -> Market | None:
         """What is kept of a market between calls, opened where it is not; None where there is no file of it.

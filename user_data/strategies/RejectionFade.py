@@ -73,19 +73,20 @@ class RejectionFade(IStrategy):
     stop_buffer = DecimalParameter(0.001, 0.004, default=0.002, decimals=3, space="sell")
     max_hours = IntParameter(1, 12, default=4, space="sell")
 
+    # Orange: shorts, above price. Blue: longs, below it. FreqUI has room for ten letters a title.
     plot_config = {
         "main_plot": {
             "ema": {"color": "#888888"},
-            "liq_above_price": {"color": "#d62728"},
-            "liq_below_price": {"color": "#2ca02c"},
+            "liq_above_price": {"color": "#e67e14"},
+            "liq_below_price": {"color": "#3a86d6"},
         },
         "subplots": {
-            "swept": {
-                "liq_swept_short_usd": {"color": "#d62728", "type": "bar"},
-                "liq_swept_long_usd": {"color": "#2ca02c", "type": "bar"},
+            "swept USD": {
+                "liq_swept_short_usd": {"color": "#e67e14", "type": "bar"},
+                "liq_swept_long_usd": {"color": "#3a86d6", "type": "bar"},
             },
-            "open interest, 1 h": {"liq_oi_change_1h": {"color": "#1f77b4"}},
-            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#ff7f0e"}},
+            "OI, 1 h": {"liq_oi_change_1h": {"color": "#7f7f7f"}},
+            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#8c564b"}},
         },
     }
 
@@ -94,6 +95,9 @@ class RejectionFade(IStrategy):
 
     def informative_pairs(self) -> list:
         return self.signals.informative_pairs(self.dp.current_whitelist())
+
+    def plot_annotations(self, pair, start_date, end_date, dataframe, **kwargs) -> list:
+        return self.signals.annotations(pair, start_date, end_date, dataframe)
 
     def populate_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)

@@ -72,21 +72,22 @@ class SqueezeMomentum(IStrategy):
     # Only the tag depends on it.
     crowded_shorts_z = -1.0
 
+    # Orange: shorts, above price. Blue: longs, below it. FreqUI has room for ten letters a title.
     plot_config = {
         "main_plot": {
             "ema": {"color": "#888888"},
-            "liq_above_price": {"color": "#d62728"},
-            "liq_below_price": {"color": "#2ca02c"},
+            "liq_above_price": {"color": "#e67e14"},
+            "liq_below_price": {"color": "#3a86d6"},
         },
         "subplots": {
-            "distance": {"liq_above_distance": {"color": "#d62728"}},
-            "fuel": {"liq_short_usd_2pct": {"color": "#d62728"}, "liq_long_usd_2pct": {"color": "#2ca02c"}},
-            "momentum": {
-                "adx": {"color": "#1f77b4"},
+            "to wall": {"liq_above_distance": {"color": "#e67e14"}},
+            "USD, 2 %": {"liq_short_usd_2pct": {"color": "#e67e14"}, "liq_long_usd_2pct": {"color": "#3a86d6"}},
+            "trend": {
+                "adx": {"color": "#7f7f7f"},
                 "plus_di": {"color": "#2ca02c"},
                 "minus_di": {"color": "#d62728"},
             },
-            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#ff7f0e"}},
+            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#8c564b"}},
         },
     }
 
@@ -95,6 +96,9 @@ class SqueezeMomentum(IStrategy):
 
     def informative_pairs(self) -> list:
         return self.signals.informative_pairs(self.dp.current_whitelist())
+
+    def plot_annotations(self, pair, start_date, end_date, dataframe, **kwargs) -> list:
+        return self.signals.annotations(pair, start_date, end_date, dataframe)
 
     def populate_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)
