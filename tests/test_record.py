@@ -53,7 +53,7 @@ def recording(
                 stream = replace(stream, quiet=quiet)
             if parse is not None:
                 stream = replace(stream, parse=parse)
-            recorder = Recorder(extras, [stream], rhythm=rhythm, tell=told.append)
+            recorder = Recorder(extras, [stream], rhythm=rhythm, log=told.append)
             recorder.publication.contracts["okx"]["BTC-USDT-SWAP"] = 0.01
             task = asyncio.create_task(recorder.run())
             try:
@@ -260,7 +260,7 @@ def test_a_full_disk_is_told_and_ends_before_memory_does(tmp_path: Path, monkeyp
     async def main() -> None:
         async with feed.websocket(sender([feed.binance(now_ms(), n) for n in range(1000)])) as url:
             found = feeds.liquidation_streams([PAIR], ["binance"], {"binance-stream": url})
-            await Recorder(tmp_path, found, rhythm=FAST, tell=told.append).run()
+            await Recorder(tmp_path, found, rhythm=FAST, log=told.append).run()
 
     with pytest.raises(InputError, match="make room on the disk"):
         asyncio.run(main())

@@ -128,10 +128,10 @@ def record_command(
     for pair in names:
         freqtrade.check_pair(datadir, pair)
 
-    def tell(text: str) -> None:
+    def log(text: str) -> None:
         print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
 
     recorder.record(
         extras or datadir / "liqsignals", names, exchanges.replace(",", " ").split(), feeds.override(url or []),
-        tell=tell, poll=not prints_only,
+        log=log, poll=not prints_only,
     )  # fmt: skip

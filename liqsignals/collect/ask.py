@@ -13,7 +13,7 @@ from liqsignals.errors import InputError
 
 
 @dataclass
-class Asker:
+class Poller:
     """One poll.
 
     `newest`: the newest event (ns) here of a polled series. `publish` is awaited when more waits than WAITING.
@@ -36,7 +36,7 @@ class Asker:
                         reply = await self.get.get(path, params)
                     except InputError as error:
                         about = f"poll {poll.provider} {request.channel}"
-                        self.capture.notices.say(about, str(error), every=600.0)
+                        self.capture.notices.limited(about, str(error), every=600.0)
                         failed = True
                         break
                     self.capture.take(poll.provider, request.channel, reply.asked_at, reply.body)
@@ -47,7 +47,7 @@ class Asker:
             await asyncio.sleep(min(due - now, 60.0) if failed else due - now)
 
     def _pages(self, request: Request) -> Iterable[tuple[str, Mapping[str, str | int]]]:
-        """What to ask for: the pages since the newest row that is here, one where there is none."""
+        """Pages to request: those since the newest stored row, one where there is none."""
         now = time.time_ns()
         if not request.page_ns:
             return [request.ask(now, now)]

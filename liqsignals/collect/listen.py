@@ -33,7 +33,7 @@ class Rhythm:
     #: First wait before connecting again; it doubles up to `longest`, each time x 0.5 .. 1.5.
     backoff: float = 1.0
     longest: float = 60.0
-    #: How often the user is told that all is well.
+    #: How often totals are logged.
     report: float = 600.0
 
 
@@ -76,7 +76,7 @@ class Listener:
                         await socket.send(hello)
                     if lost_at:
                         gone = time.monotonic() - lost_at
-                        notices.tell(f"{what}: connected again; what was liquidated in {gone:.1f} s is not known")
+                        notices.log(f"{what}: connected again; what was liquidated in {gone:.1f} s is not known")
                     await self._session(socket)
             except (OSError, TimeoutError, WebSocketException, _Lost) as error:
                 why = str(error) or type(error).__name__
@@ -89,7 +89,7 @@ class Listener:
             lost_at = lost_at or time.monotonic()
             wait = min(self.rhythm.backoff * 2**failures, self.rhythm.longest) * random.uniform(0.5, 1.5)
             failures = min(failures + 1, 16)
-            notices.say(f"lost {what}", f"{what}: the connection is lost ({why}); again in {wait:.1f} s", every=1.0)
+            notices.limited(f"lost {what}", f"{what}: the connection is lost ({why}); again in {wait:.1f} s", every=1.0)
             await asyncio.sleep(wait)
 
     async def _session(self, socket: ClientConnection) -> None:
@@ -115,7 +115,7 @@ class Listener:
             self.capture.sign(stream, "lost", since=life.opened, until=life.until, why=life.why)
 
     async def _ping(self, socket: ClientConnection, life: _Life) -> None:
-        """Ask for signs of life; close a connection that gives none, or that lost its subscription."""
+        """Send pings; close a connection that does not answer, or that lost its subscription."""
         stream = self.stream
         opened, spoke = False, 0.0
         while True:
@@ -132,7 +132,7 @@ class Listener:
             except WebSocketException:
                 return
             if time.time_ns() - life.message > stream.quiet * SECOND:
-                # Alive, but it says nothing: nobody can vouch for the time since the last message.
+                # Pings are answered, but no message came: the time since the last message is not covered.
                 life.why, life.until = f"it answers, but sent nothing for {stream.quiet:g} s", life.message
             if life.why:
                 await socket.close()

@@ -1,7 +1,7 @@
 """`liqsignals record`: what no archive keeps, from now on, and history that reaches the live frame.
 
-Raw first (capture.py, data/rawlog.py): what arrives is on disk within a quarter of a second, and is never edited. Then,
-every few seconds, the same pure parsers that read archives turn what is new into parquet in the extras (publish.py,
+Raw first (capture.py, data/rawlog.py): messages are on disk within a quarter of a second, and are never edited. Then,
+every few seconds, the same pure parsers that read archives turn new ones into parquet in the extras (publish.py,
 data/store.py). A row's `known_at` there is an instant at which it could be read, never an earlier one. A print that could
 not be parsed stays in the raw file.
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from liqsignals.clock import HOUR
 from liqsignals.collect import capture, feeds
-from liqsignals.collect.ask import Asker
+from liqsignals.collect.ask import Poller
 from liqsignals.collect.capture import Capture, Notices
 from liqsignals.collect.feeds import Feed, Poll
 from liqsignals.collect.fetch import fetcher
@@ -49,10 +49,10 @@ class Recorder:
     polls: Sequence[Poll] = ()
     urls: Mapping[str, str] = field(default_factory=lambda: feeds.URLS)
     rhythm: Rhythm = RHYTHM
-    tell: Callable[[str], None] = logger.info
+    log: Callable[[str], None] = logger.info
 
     def __post_init__(self) -> None:
-        self.notices = Notices(self.tell)
+        self.notices = Notices(self.log)
         self.capture = Capture(self.extras, self.rhythm.flush, self.notices)
         self.publication = Publication(self.extras, self.streams, self.polls, self.notices)
         self._publishing = asyncio.Lock()
@@ -87,7 +87,7 @@ class Recorder:
             if not self.capture.count or not self.capture.flush():
                 return
             upto = time.time_ns()
-            batch = self.capture.hand_over()
+            batch = self.capture.drain()
             held = self.publication.hold_back(batch)
             self.capture.waiting.update(held)
             upto = min([upto, *(lines[0][0] for lines in held.values())])
@@ -101,7 +101,7 @@ class Recorder:
             except InputError as error:
                 # Tried again with the next batch; what was written already does not count twice (store.unique).
                 self.capture.put_back(batch)
-                self.notices.say("disk", str(error))
+                self.notices.limited("disk", str(error))
                 if self.capture.count > 5 * capture.WAITING:
                     raise
 
@@ -109,7 +109,7 @@ class Recorder:
         """Record until cancelled, then write and publish what was taken."""
         async with AsyncExitStack() as stack:
             fetchers = {
-                name: await stack.enter_async_context(fetcher(_provider(name), self.urls[name], tell=self.tell))
+                name: await stack.enter_async_context(fetcher(_provider(name), self.urls[name], tell=self.log))
                 for name in dict.fromkeys(poll.provider for poll in self.polls)
             }
             newest = self.publication.newest_of
@@ -118,8 +118,8 @@ class Recorder:
                     for stream in self.streams:
                         tasks.create_task(Listener(stream, self.rhythm, self.capture, self.publish).run())
                     for poll in self.polls:
-                        asker = Asker(poll, fetchers[poll.provider], self.capture, newest, self.publish)
-                        tasks.create_task(asker.run())
+                        poller = Poller(poll, fetchers[poll.provider], self.capture, newest, self.publish)
+                        tasks.create_task(poller.run())
                     tasks.create_task(self._every(self.rhythm.flush, self._flush))
                     tasks.create_task(self._every(self.rhythm.publish, self._publish_and_fold))
                     tasks.create_task(self._every(self.rhythm.report, self._report))
@@ -150,7 +150,7 @@ class Recorder:
         self._hour = hour
 
     async def _report(self) -> None:
-        self.tell(self.totals())
+        self.log(self.totals())
 
 
 def _provider(name: str) -> Provider:
@@ -165,7 +165,7 @@ def record(
     urls: Mapping[str, str] = feeds.URLS,
     *,
     rhythm: Rhythm = RHYTHM,
-    tell: Callable[[str], None] = logger.info,
+    log: Callable[[str], None] = logger.info,
     poll: bool = True,
 ) -> None:
     """Record until SIGINT or SIGTERM. Raises InputError where another recorder writes, or the disk is full."""
@@ -181,15 +181,15 @@ def record(
             feeds.polls(pairs, exchanges, flows=True) if poll else (),
             urls,
             rhythm,
-            tell,
+            log,
         )
         recorder.recover()
-        tell(f"recording {' '.join(pairs)} of {' '.join(exchanges)} into {extras}; stop with Ctrl-C")
-        asyncio.run(_until_told(recorder))
-        tell(f"stopped: {recorder.totals()}")
+        log(f"recording {' '.join(pairs)} of {' '.join(exchanges)} into {extras}; stop with Ctrl-C")
+        asyncio.run(_until_stopped(recorder))
+        log(f"stopped: {recorder.totals()}")
 
 
-async def _until_told(recorder: Recorder) -> None:
+async def _until_stopped(recorder: Recorder) -> None:
     task = asyncio.create_task(recorder.run())
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

@@ -198,7 +198,7 @@ def open_interest(
 ) -> tuple[Records, int | None]:
     """OPEN_INTEREST records of a frame of freqtrade's open-interest rows, and the label convention that it ends with.
 
-    `before` is the convention that earlier rows told (live rows follow those on disk).
+    `before` is the convention of earlier rows (live rows follow those on disk).
 
     Rows without a number and rows of zero are missing, not nothing: they leave a hole. Negative ones are refused.
     """
@@ -222,18 +222,18 @@ def open_interest(
     # The bars of the rows' own time: what came before must not change a bit.
     bar_records = later(bar_records, int(label[0]) - period + bar_ns if len(label) else 0)
     opened, volume = open_time(bar_records["event_time"], bar_ns), bar_records["volume"]
-    snapshot, amount, told = labels.snapshot_times(
+    snapshot, amount, convention = labels.snapshot_times(
         label, amount, period, opened, bar_ns, volume, exchange, what, before
     )
     known_at = snapshot + records.open_interest_lag(period)
-    return records.records(records.OPEN_INTEREST, snapshot, known_at, base=amount), told
+    return records.records(records.OPEN_INTEREST, snapshot, known_at, base=amount), convention
 
 
 def funding(frame: pd.DataFrame, what: str) -> Records:
     """FUNDING records of a frame of settled rates; the interval is the distance to the settlement before.
 
     A distance that is none of venues.FUNDING_INTERVALS_H (a missing row) keeps the interval before it. Rows before the first
-    such distance, the file's first row among them, are not taken: nothing tells what they cover.
+    such distance, the file's first row among them, are not taken: their interval is unknown.
     """
     missing = frame["funding_rate"].isna().to_numpy()
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
@@ -249,8 +249,8 @@ def funding(frame: pd.DataFrame, what: str) -> Records:
     hours = venues.funding_interval(np.round(np.diff(event, prepend=event[:1]) / HOUR))
     # The last whole distance at or before each row; none before the first.
     newest = np.maximum.accumulate(np.where(np.isfinite(hours), np.arange(len(hours)), -1))
-    told = newest >= 0
-    event, rate, interval = event[told], rate[told], hours[newest[told]]
+    known = newest >= 0
+    event, rate, interval = event[known], rate[known], hours[newest[known]]
     return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=interval)
 
 

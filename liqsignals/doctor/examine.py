@@ -5,8 +5,8 @@ every hole, what is too old, which instant the rows of open interest name on eac
 disk, the configuration. `problems` repeats, in words, what needs a hand; it is empty where all is well.
 
 A hole is half-open: `from` is the first time that is missing, `to` the next one that is there. For candles both are
-opens, for open interest the instants of the snapshots, for funding settlements, for flows days. What a recorder has kept
-(collect/recorder.py) counts as what the files hold does; for its streams a hole is a time in which nobody can say what happened.
+opens, for open interest the instants of the snapshots, for funding settlements, for flows days. A recorder's rows
+(collect/recorder.py) count like those of the files; for its streams a hole is a time without data.
 """
 
 import itertools
@@ -47,7 +47,7 @@ STREAM_DAYS = 30
 BLINK = MINUTE
 #: A recorder that is this long without a sign of life has stopped.
 RECORDER_AGE = 10 * MINUTE
-#: Hours that fall by so much must liquidate more longs than shorts (research: sides are mistaken by every second library).
+#: Hours that fall by so much must liquidate more longs than shorts.
 FALL = 0.03
 
 
@@ -107,7 +107,7 @@ def examine(
         "holes": [], "series": [], "streams": [], "labels": [], "units": [],
     }  # fmt: skip
 
-    def told(check: Callable[..., Any], *arguments: Any) -> Any:
+    def checked(check: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return check(*arguments)
         except InputError as error:
@@ -120,18 +120,18 @@ def examine(
             f"{datadir / 'futures'} holds no candles. Way out: {freqtrade.download_command(exchange, 'BTC/USDT:USDT')}"
         )
     for path in sorted((datadir / "futures").iterdir()):
-        series = told(_file_series, path)
+        series = checked(_file_series, path)
         if series is not None:
             pair = next((p for p in pairs if path.name.startswith(f"{stem(p)}-")), None)
             if pair is not None and series.max_age is not None:
-                series = told(_with_recorded, series, datadir, pair, exchange, extras) or series
+                series = checked(_with_recorded, series, datadir, pair, exchange, extras) or series
             _add(report, series, now, since)
     for pair in pairs:
-        told(_pair_checks, report, datadir, pair, exchange, extras)
-        told(_sides, report, datadir, pair, extras)
+        checked(_pair_checks, report, datadir, pair, exchange, extras)
+        checked(_sides, report, datadir, pair, extras)
     _streams(report, extras, now, max(since, now - STREAM_DAYS * DAY))
     for path in sorted((extras / "flows").glob("*.csv")):
-        series = told(_flow_series, path)
+        series = checked(_flow_series, path)
         if series is not None:
             _add(report, series, now, since)
     report["disk"] = _disk(datadir, problems)
@@ -143,15 +143,15 @@ def examine(
 
 def calibration_in_use(chosen: calibration.Calibration) -> str:
     """Which calibration the bot's map uses, on what it was fitted and how it scored, in one line."""
-    told = []
+    parts = []
     for pair, fitted in {**chosen.markets, "other pairs": chosen.pooled}.items():
         p, span = fitted.parameters, fitted.provenance.get("span")
         score = "not scored" if p.score is None else f"score {p.score:.3f}"
-        told.append(
+        parts.append(
             f"{pair}: {score}, report factor {p.report_factor:.3f}"
             + (f", fitted on {span[0]} .. {span[1]}" if span else "")
         )
-    return f"{chosen.origin} ({'; '.join(told)})"
+    return f"{chosen.origin} ({'; '.join(parts)})"
 
 
 def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
@@ -299,7 +299,7 @@ def _labels(
     label, amount = label[order], amount[order]
     twins = label[1:][np.diff(label) == 0]
     opened = bars["event_time"] - bar_ns
-    days, kinds, told = labels.conventions(label, amount, period, opened, bar_ns, bars["volume"], exchange, twins)
+    days, kinds, measured = labels.conventions(label, amount, period, opened, bar_ns, bars["volume"], exchange, twins)
     edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1), len(days)]
     last = label[-1] if len(label) else 0
     return [
@@ -309,7 +309,7 @@ def _labels(
             "to": iso(days[b] - 1 if b < len(days) else last)[:10],
             "convention": "start of period" if kinds[a] == venues.LABEL_START else "end of period",
             "evidence": "open interest moves with the volume of the bars"
-            if told is not None
+            if measured is not None
             else "vendor's documentation",
         }
         for a, b in itertools.pairwise(edges)

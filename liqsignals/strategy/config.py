@@ -1,4 +1,4 @@
-"""What a freqtrade configuration says to liqsignals: the block `"liqsignals"`, and what it needs of the rest."""
+"""Settings from a freqtrade configuration: the block `"liqsignals"`, and the keys of freqtrade that matter here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
