@@ -57,7 +57,7 @@ def download_command(
             raise InputError(f"--url {given}: write it as PROVIDER=ADDRESS")
     plan = Plan(
         datadir, exchange or venues.exchange_of(datadir), tuple(pairs.replace(",", " ").split()), start, stop, extras,
-        tuple(exchanges.replace(",", " ").split()), tuple(only.replace(",", " ").split()) or STEPS,
+        tuple(map(venues.exchange_name, exchanges.replace(",", " ").split())), tuple(only.replace(",", " ").split()) or STEPS,
         dict(given.split("=", 1) for given in url or []), tuple(config or ()), at,
     )  # fmt: skip
     with steps() as (tell, show):
@@ -79,7 +79,11 @@ def doctor(
         str | None, typer.Option("--at", help="Judge ages at this time, with zone; now unless given.")
     ] = None,
     days: Annotated[
-        int | None, typer.Option("--days", help="Holes that ended longer ago are listed, but are no problem.", min=1)
+        int | None,
+        typer.Option("--days", help="Holes and jumps that ended longer ago are listed, but are no problem.", min=1),
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option("--pairs", "-p", help="Judge only these, separated by spaces; all unless given.")
     ] = None,
     extras: Extras = None,
     exchange: Exchange = None,
@@ -93,7 +97,8 @@ def doctor(
 
     now = parse_time(at) if at is not None else time.time_ns()
     since = 0 if days is None else now - days * DAY
-    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since)
+    names = None if pairs is None else pairs.replace(",", " ").split()
+    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since, pairs=names)
     if live:
         from liqsignals.collect import feeds
         from liqsignals.doctor import firstcontact
@@ -132,6 +137,6 @@ def record_command(
         print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
 
     recorder.record(
-        extras or datadir / "liqsignals", names, exchanges.replace(",", " ").split(), feeds.override(url or []),
+        extras or datadir / "liqsignals", names, [venues.exchange_name(name) for name in exchanges.replace(",", " ").split()], feeds.override(url or []),
         log=log, poll=not prints_only,
     )  # fmt: skip
