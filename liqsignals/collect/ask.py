@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from liqsignals.collect import capture
 from liqsignals.collect.capture import Capture, Channel
 from liqsignals.collect.feeds import Poll, Request
-from liqsignals.collect.fetch import Fetcher
+from liqsignals.collect.fetch import Fetcher, Refused
 from liqsignals.errors import InputError
 
 
@@ -37,7 +37,8 @@ class Poller:
                     except InputError as error:
                         about = f"poll {poll.provider} {request.channel}"
                         self.capture.notices.limited(about, str(error), every=600.0)
-                        failed = True
+                        # A refusal (not listed, no such parameter) is not over in a minute.
+                        failed = failed or not isinstance(error, Refused)
                         break
                     self.capture.take(poll.provider, request.channel, reply.asked_at, reply.body)
                     if self.capture.count >= capture.WAITING:

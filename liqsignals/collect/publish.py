@@ -128,6 +128,7 @@ class Publication:
                         f"unparsed {key}",
                         f"{key[0]}: a message was not understood and is only kept raw ({why}). Way out: "
                         "if this goes on, look for a new version of liqsignals",
+                        every=600.0,
                     )
         for folder, parts in grouped.items():
             rows = np.concatenate(parts)

@@ -2,11 +2,12 @@
 
 Raw first (capture.py, data/rawlog.py): messages are on disk within a quarter of a second, and are never edited. Then,
 every few seconds, the same pure parsers that read archives turn new ones into parquet in the extras (publish.py,
-data/store.py). A row's `known_at` there is an instant at which it could be read, never an earlier one. A print that could
-not be parsed stays in the raw file.
+data/store.py). A row's `known_at` there is an instant at which it could be read, never an earlier one. A print that
+could not be parsed stays in the raw file.
 
 No print is not no liquidation: a stream is *covered* only while it is demonstrably alive (it answers pings, or
-sends). Signs of life go to the raw channel `alive`; `coverage` reads them back as intervals.
+sends). Signs of life go to the raw channel `alive`; `coverage` reads them back as intervals. Symbols that a venue refuses
+are logged, and listed there as `refused`: the stream's coverage is not theirs.
 
 Killed at any byte, it loses what was not yet flushed; the next run publishes what was flushed and not yet published.
 """
@@ -174,15 +175,21 @@ def record(
         raise InputError(f"--exchanges {' '.join(wrong)}: liqsignals records {', '.join(feeds.EXCHANGES)}")
     if not pairs:
         raise InputError("--pairs: name at least one pair, as BTC/USDT:USDT")
+    streams = feeds.liquidation_streams(pairs, exchanges, urls)
+    absent = feeds.left_out(pairs, exchanges)
+    if not streams:
+        raise InputError(f"nothing to record: {'; '.join(absent)}")
     with store.writer(extras, "record"):
         recorder = Recorder(
             extras,
-            feeds.liquidation_streams(pairs, exchanges, urls),
+            streams,
             feeds.polls(pairs, exchanges, flows=True) if poll else (),
             urls,
             rhythm,
             log,
         )
+        for text in absent:
+            log(text)
         recorder.recover()
         log(f"recording {' '.join(pairs)} of {' '.join(exchanges)} into {extras}; stop with Ctrl-C")
         asyncio.run(_until_stopped(recorder))

@@ -293,6 +293,12 @@ def read_open_interest(
     live = choice.finest(files, long=False)
     if live is None:
         return None
+    quote, _, settled = pair.partition("/")[2].partition(":")
+    if settled.partition("-")[0] != quote:
+        raise InputError(
+            f"{live.path}: {pair} settles in {settled}, not in {quote}; its open interest counts contracts, not coins",
+            "trade the contract that settles in its quote, such as BTC/USDT:USDT",
+        )
     parts, convention = [], None
     for source in files:
         if len(files) > 1 and choice.span(source.path) is None:
