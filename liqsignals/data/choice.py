@@ -1,7 +1,7 @@
 """Which of freqtrade's files of a pair is read, and how each format is loaded.
 
 A data directory may hold one series several times: in two formats (`freqtrade convert-data` leaves the old files), in
-two timeframes, as an empty file. The rules are in docs/decisions/070; whatever is not read is logged by the readers.
+two timeframes, as an empty file. The rules are in docs/decisions/024; whatever is not read is logged by the readers.
 """
 
 import gzip
