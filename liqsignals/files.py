@@ -57,9 +57,10 @@ def read_stable(path: Path, load: Callable[[Path], pd.DataFrame], attempts: int 
     )
 
 
-#: What freqtrade keeps of a pair, and the formats of its files that are read here.
+#: What freqtrade keeps of a pair, and the ending of its files by format (`dataformat_ohlcv`).
 CANDLE_TYPES = ("futures", "mark", "index", "premiumIndex", "funding_rate", "open_interest")
-SUFFIXES = (".feather", ".parquet")
+FORMATS = {"feather": ".feather", "parquet": ".parquet", "json": ".json", "jsongz": ".json.gz"}
+SUFFIXES = tuple(FORMATS.values())
 _DATA_FILE = re.compile(rf"(.+)-(\d+[mhdw])-({'|'.join(CANDLE_TYPES)})({'|'.join(map(re.escape, SUFFIXES))})")
 
 

@@ -26,9 +26,23 @@ VENUES = {
 }
 
 
+#: Other names of exchanges: ccxt has one for each of their markets.
+_ALIASES = {"binanceusdm": "binance"}
+
+
+def exchange_name(name: str) -> str:
+    """An exchange's name as freqtrade reads it, which lowers it.
+
+    >>> exchange_name("Binance"), exchange_name("binanceusdm")
+    ('binance', 'binance')
+    """
+    name = name.strip().lower()
+    return _ALIASES.get(name, name)
+
+
 def known_exchange(datadir: Path) -> str | None:
     """Exchange that a data directory is named after (`binance`, `binance-2024`), None where it is not known."""
-    name = datadir.resolve().name
+    name = datadir.resolve().name.lower()
     for exchange in VENUES:
         if name == exchange or (name.startswith(exchange) and not name[len(exchange)].isalnum()):
             return exchange

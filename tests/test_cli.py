@@ -236,4 +236,7 @@ def test_prices_of_cheap_coins_are_shown(liqsignals, tmp_path: Path) -> None:
 
 def test_the_map_of_a_later_time_says_so(liqsignals, datadir: Path, caplog: pytest.LogCaptureFixture) -> None:
     liqsignals("map", "-d", datadir, "-p", PAIR, "--at", "2027-01-01T00:00:00Z")
-    assert "the data end at 2026-01-09T00:00:00Z; this is the map at that time" in caplog.text
+    assert (
+        "the data end at 2026-01-09T00:00:00Z, 357.0 days before 2027-01-01T00:00:00Z; this is the map at that time"
+        in caplog.text
+    )

@@ -38,7 +38,7 @@ from conftest import (
 )  # fmt: skip
 from vendors import Vendor, klines_path, metrics_path
 
-from liqsignals import records
+from liqsignals import files, records
 from liqsignals.clock import DAY, HOUR, MINUTE
 from liqsignals.collect import freqtrade_files, freqtrade_writer
 from liqsignals.collect.download import Plan, Report, download
@@ -202,6 +202,33 @@ def test_blank_and_zero_are_holes_not_numbers(here: Here) -> None:
     ratios = store.read(store.series_dir(here.datadir / "liqsignals", "ratio", "binance", PAIR, "5m"), records.RATIO)
     assert np.isnan(ratios["account"][288 + 12])
     assert (ratios["known_at"] == ratios["event_time"] + 2 * FIVE).all()
+
+
+@pytest.mark.parametrize("blank", ['""', "", '" "', '"null"', "NULL", "NaN", '"None"', "n/a"])
+@pytest.mark.parametrize("quoted", [False, True], ids=["plain", "quoted"])
+def test_blanks_in_every_spelling_are_missing_numbers(blank: str, quoted: bool) -> None:
+    def field(text: str) -> str:
+        return f'"{text}"' if quoted else text
+
+    at = START + FIVE * np.arange(1, 289)
+    lines = [
+        ",".join([field(row[0]), field("BTCUSDT"), field("12.5"), field("90000.0"), blank, blank, blank, field("0.9")])
+        for row in ([pd.Timestamp(t).strftime("%Y-%m-%d %H:%M:%S")] for t in at)
+    ]
+    raw = vendors.zipped("\r\n".join([",".join(map(field, binance.METRICS)), *lines]) + "\r\n")
+    interest, ratios = binance.parse_metrics(raw, NOW), binance.parse_metrics_ratios(raw, NOW)
+    assert (interest["base"] == 12.5).all()
+    assert len(interest) == len(ratios) == 288
+    assert np.isnan(ratios["account"]).all()
+    assert (ratios["taker"] == 0.9).all()
+
+
+@pytest.mark.parametrize(
+    "line", ['2026-01-05 00:05:00,"BTCUSDT,1,2,3,4,5,6', '2026-01-05 00:05:00,BTCUSDT,"1"2,2,3,4,5,6']
+)
+def test_quotes_that_do_not_match_are_refused(line: str) -> None:
+    with pytest.raises(ParseError, match="quotes that do not match"):
+        binance.parse_metrics(vendors.zipped(line + "\n"), NOW)
 
 
 def test_a_replaced_file_is_noticed(here: Here) -> None:
@@ -463,6 +490,38 @@ def test_a_directory_of_parquet_stays_one(here: Here) -> None:
     assert [p.suffix for p in (here.datadir / "futures").iterdir()] == [".parquet"] * 2
     frame = freqtrade.read_table(here.datadir / "futures" / INTEREST.replace(".feather", ".parquet"), ())
     assert np.array_equal(frame["open_interest_amount"], measured(here.market)[1])
+
+
+@pytest.mark.parametrize("form", ["json", "jsongz"])
+def test_a_directory_of_json_stays_one(here: Here, form: str) -> None:
+    for path in (here.datadir / "futures").iterdir():
+        path.unlink()
+    rounded = here.market.candles.assign(date=lambda f: ns(f["date"]) // 10**6)
+    path = here.datadir / "futures" / f"{STEM}-5m-futures{files.FORMATS[form]}"
+    rounded.to_json(path, orient="values", compression="gzip" if form == "jsongz" else None)
+    report = here.run()
+    assert report.problems == []
+    made = here.datadir / "futures" / INTEREST.replace(".feather", files.FORMATS[form])
+    assert set((here.datadir / "futures").iterdir()) == {path, made}
+    # freqtrade writes ten decimals.
+    read = freqtrade.read_table(made, ())["open_interest_amount"]
+    np.testing.assert_allclose(read, measured(here.market)[1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["BTC/USDT:USDT-261225", "BTC/USD:BTC", "BTC/USDT:BTC", "BTC/USD:BTC-261225", "BTC/USDT:USDT-261225-100000-C"],
+)
+def test_a_contract_that_is_not_the_perpetual_is_named_and_costs_the_others_nothing(here: Here, pair: str) -> None:
+    report = here.run(pairs=(pair, PAIR))
+    assert len(report.problems) == 1
+    assert report.problems[0].startswith(f"binance: {pair} is none of the contracts that liqsignals knows there")
+    whole(here)
+    assert {path.name for path in (here.datadir / "futures").iterdir()} == {INTEREST, f"{STEM}-5m-futures.feather"}
+    here.vendor.asked.clear()
+    with pytest.raises(InputError, match=f"nothing to download: binance: {pair}"):
+        here.run(pairs=(pair,))
+    assert here.vendor.asked == []
 
 
 def test_a_damaged_file_of_the_user_is_not_overwritten(here: Here) -> None:

@@ -170,7 +170,7 @@ def test_a_poll_that_fails_is_told_and_stops_no_other(
     others = tuple(kind for kind in ALL if kind != "open_interest")
     told: list[str] = []
     told += recorded(
-        tmp_path, broken, lambda r: complete(tmp_path, *others)(r) and (r.unparsed > 0 or len(r.notices.said) > 0)
+        tmp_path, broken, lambda r: complete(tmp_path, *others)(r) and (r.unparsed > 0 or len(r.notices.logged_at) > 0)
     )
     assert any(says in line for line in told), told
     assert len(rows(tmp_path, "open_interest")) == 0

@@ -62,7 +62,7 @@ def download_command(
         start,
         stop,
         extras,
-        tuple(exchanges.replace(",", " ").split()),
+        tuple(map(venues.exchange_name, exchanges.replace(",", " ").split())),
         tuple(only.replace(",", " ").split()) or STEPS,
         dict(given.split("=", 1) for given in url or []),
         tuple(config or ()),
@@ -90,7 +90,12 @@ def doctor(
     ] = None,
     days: Annotated[
         int | None,
-        typer.Option("--days", help="Holes that ended more days ago are listed, but do not count as problems.", min=1),
+        typer.Option(
+            "--days", help="Holes and jumps that ended more days ago are listed, but do not count as problems.", min=1
+        ),
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option("--pairs", "-p", help="Judge only these, separated by spaces; all unless given.")
     ] = None,
     extras: Extras = None,
     exchange: Exchange = None,
@@ -104,7 +109,8 @@ def doctor(
 
     now = parse_time(at) if at is not None else time.time_ns()
     since = 0 if days is None else now - days * DAY
-    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since)
+    names = None if pairs is None else pairs.replace(",", " ").split()
+    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since, pairs=names)
     if live:
         from liqsignals.collect import feeds
         from liqsignals.doctor import firstcontact
@@ -145,8 +151,8 @@ def record_command(
     recorder.record(
         extras or datadir / "liqsignals",
         names,
-        exchanges.replace(",", " ").split(),
+        [venues.exchange_name(name) for name in exchanges.replace(",", " ").split()],
         feeds.override(url or []),
-        tell=log,
+        log=log,
         poll=not prints_only,
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from liqsignals import venues
 from liqsignals.errors import InputError
 
 DataDir = Annotated[
@@ -22,7 +23,12 @@ Extras = Annotated[
 ]
 
 Exchange = Annotated[
-    str | None, typer.Option("--exchange", help="Exchange of the data; the data directory's name unless given.")
+    str | None,
+    typer.Option(
+        "--exchange",
+        help="Exchange of the data; the data directory's name unless given.",
+        callback=lambda name: None if name is None else venues.exchange_name(name),
+    ),
 ]
 
 CalibrationFile = Annotated[

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 from liqsignals import features, venues
 from liqsignals.cli.app import app
 from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, Timerange
-from liqsignals.clock import duration_ns, iso, open_time, parse_time, parse_timerange, to_dates
+from liqsignals.clock import DAY, HOUR, duration_ns, iso, open_time, parse_time, parse_timerange, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
@@ -25,6 +26,7 @@ from liqsignals.report.heatmap import picture
 from liqsignals.report.heatmap_html import write_html
 from liqsignals.report.heatmap_png import write_png
 from liqsignals.report.levels import write_levels
+from liqsignals.strategy.notices import Notices
 
 
 @app.command("features")
@@ -57,13 +59,8 @@ def features_command(
             f"no candle of {pair} lies in the timerange {timerange}; the file goes from {iso(opened[0])} to "
             f"{iso(opened[-1])}"
         )
-    if tape.open_interest is None:
-        logging.getLogger(__name__).warning(
-            "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
-            pair,
-            datadir,
-            freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
-        )
+    command = freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)
+    Notices().missing(tape, datadir, extras or datadir / "liqsignals", command)
     chosen = calibration.choose(calibrated)
     markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
     columns = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
@@ -79,6 +76,11 @@ def features_command(
         f"{out}: {len(table)} rows x {len(table.columns)} columns, {iso(opened[inside][0])} to "
         f"{iso(opened[inside][-1])}"
     )
+
+
+def _age(ns: int) -> str:
+    """An age in words: `3.2 h`, `100.0 days`."""
+    return f"{ns / HOUR:.1f} h" if ns < 2 * DAY else f"{ns / DAY:.1f} days"
 
 
 @app.command("map")
@@ -131,13 +133,20 @@ def map_command(
         )
         return
     ends = tape.bars["event_time"]
-    when = parse_time(at) if at is not None else int(ends[-1])
+    when = parse_time(at) if at is not None else max(time.time_ns(), int(ends[-1]))
     row = int(np.searchsorted(ends, when, side="right")) - 1
     if row < 0:
         raise InputError(f"--at {at}: no candle of {pair} had closed by then; the first one closed at {iso(ends[0])}")
-    if at is not None and when - int(ends[row]) >= tape.bar_ns:
+    age = when - int(ends[row])
+    # Without --at the user asks for now; what a download just before cannot have yet is no news.
+    if age >= (tape.bar_ns if at is not None else max(2 * tape.bar_ns, HOUR)):
         logging.getLogger(__name__).warning(
-            "%s: the data end at %s; this is the map at that time, not at %s", pair, iso(ends[row]), iso(when)
+            "%s: the data end at %s, %s before %s; this is the map at that time. Way out: %s",
+            pair,
+            iso(ends[row]),
+            _age(age),
+            iso(when) if at is not None else "now",
+            freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )
     head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters)
     if as_json:

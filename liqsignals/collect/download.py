@@ -20,7 +20,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.sources import binance, bybit, coinalyze, coinglass, coinmetrics, cryptoquant, glassnode, macro, okx
-from liqsignals.sources.spec import ParseError, Provider, Series
+from liqsignals.sources.spec import ParseError, Provider, Series, linear_perpetual
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,13 @@ def download(plan: Plan, tell: Callable[[str], None], show: Show = lambda what, 
     _check(plan)
     plan.datadir.mkdir(parents=True, exist_ok=True)
     report = Report()
+    known, unknown = _known(plan)
+    if not known:
+        raise InputError(f"nothing to download: {'; '.join(unknown)}")
+    plan = replace(plan, pairs=known)
     run = _Run(plan, report, tell, show)
+    for text in unknown:
+        run.problem(text)
     with store.writer(plan.extra, "download"):
         store.sweep_temporary(plan.extra)
         for step in STEPS:
@@ -126,6 +132,18 @@ def _check(plan: Plan) -> None:
         freqtrade.check_pair(plan.datadir, pair)
     if plan.start >= plan.end:
         raise InputError(f"nothing to download: {iso(plan.start)} is not before {iso(plan.end)}")
+
+
+def _known(plan: Plan) -> tuple[tuple[str, ...], list[str]]:
+    """Pairs that the providers have under a name of their own, and what is wrong with the others."""
+    known, unknown = [], []
+    for pair in plan.pairs:
+        try:
+            linear_perpetual(pair, plan.exchange)
+            known.append(pair)
+        except InputError as error:
+            unknown.append(f"{error}. Nothing is downloaded for it")
+    return tuple(known), unknown
 
 
 @dataclass

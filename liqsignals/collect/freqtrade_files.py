@@ -19,9 +19,9 @@ import pandas as pd
 
 from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
 from liqsignals.collect import freqtrade_command
-from liqsignals.data import freqtrade
+from liqsignals.data import choice, freqtrade
 from liqsignals.errors import InputError
-from liqsignals.files import data_name, parse_name, put
+from liqsignals.files import FORMATS, data_name, parse_name, put
 from liqsignals.records import BAR, Records
 from liqsignals.venues import BINANCE_FLIP
 
@@ -68,7 +68,7 @@ def download_data(
     told: list[InputError] = []
     with _stage(datadir) as stage:
         form = form_of(datadir)
-        for path in (datadir / "futures").glob(f"*.{form}"):
+        for path in (datadir / "futures").glob(f"*{FORMATS[form]}"):
             file = parse_name(path.name)
             if file is not None and file.candle_type in candle_types:
                 shutil.copy2(path, stage / "futures" / path.name)
@@ -96,7 +96,7 @@ def download_data(
                 "run the same command again; behind a proxy, name a configuration with --config",
             )
         told += map(InputError, done.not_downloaded)
-        for staged in sorted((stage / "futures").glob(f"*.{form}")):
+        for staged in sorted((stage / "futures").glob(f"*{FORMATS[form]}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
             if old is None or new is None or not len(new):
@@ -112,20 +112,32 @@ def download_data(
 
 def _put_back(staged: Path, final: Path) -> None:
     """Add the rows that freqtrade took off: the last one, which it fetches again only when it fetches up to now."""
-    read = pd.read_feather if final.suffix == ".feather" else pd.read_parquet
-    new, old = read(staged), read(final)
+    new, old = choice.load_file(staged), choice.load_file(final)
     old["date"] = old["date"].astype(new["date"].dtype)
     both = pd.concat([new, old[~old["date"].isin(new["date"])]]).sort_values("date", ignore_index=True)
-    if final.suffix == ".feather":
+    form = _format(final)
+    if form == "feather":
         both.to_feather(staged, compression="lz4", compression_level=9)  # as freqtrade's handler
-    else:
+    elif form == "parquet":
         both.to_parquet(staged)
+    else:
+        ms = both.assign(date=both["date"].dt.as_unit("ms").astype("int64"))
+        ms.to_json(staged, orient="values", compression="gzip" if form == "jsongz" else None)
+
+
+def _format(path: Path) -> str:
+    """The format of a file, by its ending."""
+    return next(form for form, ending in FORMATS.items() if path.name.endswith(ending))
 
 
 def form_of(datadir: Path) -> str:
-    """The format of a data directory's files: parquet where it holds nothing else, feather otherwise."""
-    folder = datadir / "futures"
-    return "parquet" if any(folder.glob("*.parquet")) and not any(folder.glob("*.feather")) else "feather"
+    """The format of a data directory's files: of several the one with the newest rows, feather where there are none."""
+    newest: dict[str, int] = {}
+    for path in (datadir / "futures").glob("*"):
+        if parse_name(path.name) is not None:
+            form, held = _format(path), choice.span(path)
+            newest[form] = max(newest.get(form, -1), held.last if held else -1)
+    return max(FORMATS, key=lambda form: newest.get(form, -2))
 
 
 def _config(exchange: str, form: str) -> dict[str, object]:
@@ -141,8 +153,7 @@ def _config(exchange: str, form: str) -> dict[str, object]:
 def _dates(path: Path) -> Int64Array | None:
     """Dates of a file (ns), None where it cannot be read."""
     try:
-        read = pd.read_feather if path.suffix == ".feather" else pd.read_parquet
-        return dates_ns(read(path, columns=["date"])["date"], str(path))
+        return dates_ns(choice.load_file(path, ["date"])["date"], str(path))
     except (OSError, ValueError, KeyError):  # pyarrow's errors and InputError are among them
         return None
 
@@ -156,7 +167,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     """
     period = duration_ns(timeframe)
     path = freqtrade.data_file(datadir, pair, timeframe, "open_interest")
-    final = path or datadir / "futures" / data_name(pair, timeframe, "open_interest", f".{form_of(datadir)}")
+    final = path or datadir / "futures" / data_name(pair, timeframe, "open_interest", FORMATS[form_of(datadir)])
     bars = freqtrade.candles(datadir, pair, "5m")
     old = (
         _interest(path, timeframe, bars, exchange) if path is not None else pd.DataFrame(columns=["at", "base", "usd"])
@@ -186,7 +197,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     with _stage(datadir) as stage:
         source = stage / "rows.feather"
         frame.to_feather(source)
-        problem = in_own_process(stage, pair, timeframe, source, final.suffix[1:])
+        problem = in_own_process(stage, pair, timeframe, source, _format(final))
         staged = stage / "futures" / final.name
         if problem or not staged.exists():
             raise InputError(

@@ -1,5 +1,6 @@
 """Kinds of records of one pair that freqtrade's files cannot hold, read from the extras on demand."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ class Extras:
         found = {
             p.name.removeprefix(stem): p
             for p in (self.folder / KINDS[kind].folder / source).glob(f"{stem}*")
-            if any(p.glob("*.parquet")) or any(p.glob("parts/*.parquet"))
+            # Not the folder of a dated contract, whose name begins alike.
+            if re.fullmatch(r"events|\d+[mhdw]", p.name.removeprefix(stem))
+            and (any(p.glob("*.parquet")) or any(p.glob("parts/*.parquet")))
         }
         return found[min(found, key=lambda period: 0 if period == "events" else duration_ns(period))] if found else None

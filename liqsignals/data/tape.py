@@ -190,12 +190,13 @@ def read_tape(
     extras: Path | None = None,
     finest: str = "5m",
     exchange: str | None = None,
+    dataformat: str | None = None,
     on_error: Callable[[InputError], None] | None = None,
 ) -> Tape:
     """Everything that the disk holds of a market.
 
     `extras` is `<datadir>/liqsignals` unless given; `finest` is the finest candle that the map may fold ("5m", or
-    "1m" where configured). Raises InputError for a folder, exchange or file that cannot be read. Missing files are
+    "1m" where configured); `dataformat` is freqtrade's `dataformat_ohlcv`, where configured (data/choice.py). Raises InputError for a folder, exchange or file that cannot be read. Missing files are
     no error: their kinds are None. Kinds that only the extras hold are read when they are asked for (`Tape.kind`);
     `on_error` as in Extras.
     """
@@ -203,21 +204,19 @@ def read_tape(
     exchange = exchange or venues.exchange_of(datadir)
     venues.check_exchange(exchange)
     extras = extras or datadir / "liqsignals"
-    bars = interest = told = None
+    bars = interest = convention = None
     bar_ns = period_ns = duration_ns("5m")
-    folded = freqtrade.folded_candles(datadir, pair, finest)
+    folded = freqtrade.folded_candles(datadir, pair, finest, dataformat)
     if folded:
         timeframe, bars = folded
         if finest != "5m" and timeframe != finest:
             logger.warning("%s: no %s candles in %s/futures; the map folds %s", pair, finest, datadir, timeframe)
         bar_ns = duration_ns(timeframe)
-    interest_file = freqtrade.open_interest_file(datadir, pair)
-    if interest_file:
-        timeframe, path = interest_file
-        period_ns = duration_ns(timeframe)
-        frame = freqtrade.read_table(path, ("open_interest_amount",))
-        known = bars if bars is not None else _empty(records.BAR)
-        interest, told = freqtrade.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
+    freqtrade.log_unread(datadir, pair, finest, dataformat)
+    known = bars if bars is not None else _empty(records.BAR)
+    found = freqtrade.read_open_interest(datadir, pair, known, bar_ns, exchange, dataformat)
+    if found is not None:
+        interest, period_ns, convention = found
     # What a recorder has kept since (`liqsignals record`) follows where the files end.
     since = _recorded(extras, "bar", exchange, pair, "5m", records.BAR)
     if since is not None and bar_ns == duration_ns("5m"):
@@ -227,19 +226,19 @@ def read_tape(
         interest = append(interest, since)
     funding = {}
     for venue, folder in {**store.venue_dirs(extras), exchange: datadir}.items():
-        path_or_none = freqtrade.funding_file(folder, pair)
-        if path_or_none:
-            funding[venue] = freqtrade.funding(freqtrade.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
+        settled = freqtrade.read_funding(folder, pair, dataformat if venue == exchange else None)
+        if settled is not None:
+            funding[venue] = settled
     since = _recorded(extras, "funding", exchange, pair, "events", records.FUNDING)
     if since is not None:
-        funding[exchange] = since if funding.get(exchange) is None else append(funding[exchange], since)  # type: ignore[assignment]
+        funding[exchange] = append(funding.get(exchange), since)  # type: ignore[assignment]
     # The venue traded on comes first; without it the others have nothing to be compared with.
     own = funding.pop(exchange, None)
     funding = {} if own is None else {exchange: own, **funding}
     flow_path = flows.flow_file(extras, pair)
     flow = flows.read_flows(flow_path) if flow_path else None
     others = Extras(extras, pair, on_error)
-    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow, told, venue=exchange, extras=others)
+    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow, convention, venue=exchange, extras=others)
 
 
 def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str = "5m") -> Tape:

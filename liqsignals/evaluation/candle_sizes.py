@@ -8,6 +8,7 @@ import numpy as np
 
 from liqsignals import liqmap
 from liqsignals.clock import HOUR, timeframe_name
+from liqsignals.data.freqtrade import joined
 from liqsignals.data.tape import MapTape
 from liqsignals.errors import InputError
 from liqsignals.evaluation import fit, scores
@@ -18,22 +19,12 @@ from liqsignals.records import open_interest_lag
 
 def coarser(tape: MapTape, bar_ns: int) -> MapTape:
     """The same market in longer candles, complete ones only."""
-    b, k = tape.bars, bar_ns // tape.bar_ns
     if bar_ns % tape.bar_ns or HOUR % bar_ns:
         raise InputError(
             f"--candles {timeframe_name(bar_ns)}: must be a multiple of the candles on disk "
             f"({timeframe_name(tape.bar_ns)}) that divides an hour"
         )
-    if k == 1:
-        return tape
-    group = (b["event_time"] - 1) // bar_ns
-    start = np.flatnonzero(np.diff(group, prepend=group[:1] - 1))
-    stop = np.append(start[1:], len(b))
-    out = b[stop - 1].copy()
-    out["open"] = b["open"][start]
-    out["low"], out["high"] = np.minimum.reduceat(b["low"], start), np.maximum.reduceat(b["high"], start)
-    out["volume"] = np.add.reduceat(b["volume"], start)
-    return replace(tape, bars=out[stop - start == k], bar_ns=bar_ns)
+    return replace(tape, bars=joined(tape.bars, tape.bar_ns, bar_ns), bar_ns=bar_ns)
 
 
 def hourly_interest(tape: MapTape) -> MapTape:

@@ -8,7 +8,7 @@ from liqsignals.data.tape import asof
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
 from liqsignals.liqmap import kernels
-from liqsignals.records import Float64Array, Records, open_interest_lag
+from liqsignals.records import Float64Array, Records
 
 STALE_MAP = "no or stale open interest or candles"
 
@@ -121,8 +121,11 @@ def compute(context: Context) -> dict[str, Float64Array]:
     complete = fresh.copy()
     if len(p.closes_at):
         # The newest snapshot that should be known by now (the rule of records.py) is here.
+        # Each has its own period (a file of 15m may end in rows of 5m): a row is known two periods late.
+        row = np.maximum(asof(tape.open_interest, p.closes_at[np.maximum(reading.bar, 0)]), 0)
         measured = p.measured_at[np.maximum(reading.bar, 0)]
-        complete &= at - measured < open_interest_lag(tape.period_ns) + tape.period_ns
+        lag = (tape.open_interest["known_at"] - tape.open_interest["event_time"])[row] if len(tape.open_interest) else 0
+        complete &= at - measured < lag + lag // 2
     if tape.unsure:
         complete &= at < tape.unsure
     out = {

@@ -30,6 +30,8 @@ class Place:
     extras: Path
     finest: str
     exchange: str
+    #: freqtrade's `dataformat_ohlcv`, None where it is not known.
+    dataformat: str | None = None
     #: In dry-run and live a file that cannot be read is logged, and the last good one serves.
     live: bool = False
 
@@ -41,6 +43,7 @@ class Place:
             extras=self.extras,
             finest=self.finest,
             exchange=self.exchange,
+            dataformat=self.dataformat,
             on_error=self._log if self.live else None,
         )
 
@@ -59,20 +62,17 @@ class Place:
 
     def files(self, recorded: bool) -> tuple[Any, ...]:
         """What changes when the disk's files do; a recorder's, which change all the time, only if asked."""
-        found = [
-            freqtrade.candle_file(self.datadir, self.pair, self.finest),
-            freqtrade.open_interest_file(self.datadir, self.pair),
-        ]
-        paths: list[Path | None] = [file[1] for file in found if file]
-        paths += [
-            freqtrade.funding_file(folder, self.pair)
-            for folder in (self.datadir, *store.venue_dirs(self.extras).values())
-        ]
+        candles = freqtrade.candle_file(self.datadir, self.pair, self.finest, self.dataformat)
+        paths: list[Path] = [candles[1]] if candles else []
+        paths += [x.path for x in freqtrade.open_interest_files(self.datadir, self.pair, self.dataformat)]
+        paths += freqtrade.funding_files(self.datadir, self.pair, self.dataformat)
+        for folder in store.venue_dirs(self.extras).values():
+            paths += freqtrade.funding_files(folder, self.pair)
         paths += (self.extras / "flows").glob("*.csv")
         if recorded:
             kinds = (("bar", "5m"), ("open_interest", "5m"))
             paths += (store.series_dir(self.extras, kind, self.exchange, self.pair, period) for kind, period in kinds)
-        return tuple((str(path), *files.signature(path)) for path in paths if path is not None and path.exists())
+        return tuple((str(path), *files.signature(path)) for path in paths if path.exists())
 
 
 @dataclass
@@ -242,7 +242,7 @@ class Market:
         tape = replace(
             disk,
             bars=_joined(disk.bars, self.live.get("bars"), since),
-            open_interest=_joined(disk.open_interest, self.live.get("interest"), since),
+            open_interest=_joined_interest(disk.open_interest, self.live.get("interest"), since),
             funding=others if paid is None else {self.place.exchange: paid, **others},
             since=since,
             unsure=self.unsure(),
@@ -263,3 +263,9 @@ def _joined(disk: Records | None, live: Records | None, since: int) -> Records |
     """Rows of the disk and the live ones beyond them, from the event time `since` (ns) on."""
     kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
     return np.concatenate(kinds) if kinds else None
+
+
+def _joined_interest(disk: Records | None, live: Records | None, since: int) -> Records | None:
+    """As `_joined`: the disk may end with rows of a longer period, which are known later than the first live ones."""
+    kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
+    return freqtrade.newest_first_known(kinds) if kinds else None

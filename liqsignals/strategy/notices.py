@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from liqsignals.clock import iso, timeframe_name
+from liqsignals.data import freqtrade
+from liqsignals.data.choice import TIMEFRAMES
 from liqsignals.data.tape import Tape
 from liqsignals.liqmap.calibration import Calibration
 
@@ -52,12 +54,29 @@ class Notices:
                 command,
             )
             return
-        for what, kind in (("candle", tape.bars), ("open-interest", tape.open_interest)):
+        for what, kind, candle_type in (
+            ("candle", tape.bars, "futures"),
+            ("open-interest", tape.open_interest, "open_interest"),
+        ):
             if kind is None:
                 self.once(
                     (pair, what),
                     logging.WARNING,
-                    "%s: no %s file in %s/futures; liq_* columns are NaN and their filters off. Fill it: %s",
+                    "%s: no %s file in %s/futures (of %s or finer; there: %s); liq_* columns are NaN and their filters off. "
+                    "Fill it: %s",
+                    pair,
+                    what,
+                    datadir,
+                    TIMEFRAMES[-1],
+                    freqtrade.timeframes_there(datadir, pair, candle_type),
+                    command,
+                )
+            elif len(kind) == 0:
+                self.once(
+                    (pair, what),
+                    logging.WARNING,
+                    "%s: the %s file in %s/futures holds no rows; liq_* columns are NaN, and liq_fresh is 0: no entries. "
+                    "Fill it: %s",
                     pair,
                     what,
                     datadir,
@@ -68,6 +87,15 @@ class Notices:
                 (pair, "funding"),
                 logging.WARNING,
                 "%s: no funding file; fund_* columns are NaN and their filters off. Fill it: %s",
+                pair,
+                command,
+            )
+        elif len(next(iter(tape.funding.values()))) == 0:
+            self.once(
+                (pair, "funding"),
+                logging.WARNING,
+                "%s: the funding file holds fewer than two rows; fund_* columns are NaN, and fund_fresh is 0: no entries. "
+                "Fill it: %s",
                 pair,
                 command,
             )

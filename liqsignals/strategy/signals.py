@@ -48,6 +48,7 @@ class Signals:
         extras: Path | None = None,
         finest: str = "5m",
         exchange: str | None = None,
+        dataformat: str | None = None,
         calibrated: calibration.Calibration | None = None,
         families: Sequence[features.Family] = features.FAMILIES,
     ) -> None:
@@ -56,6 +57,8 @@ class Signals:
         self.exchange = exchange or venues.exchange_of(datadir)
         self.extras = extras or datadir / "liqsignals"
         self.finest = finest
+        #: freqtrade's `dataformat_ohlcv`; None: of several formats the newest file counts (data/choice.py).
+        self.dataformat = dataformat
         #: The prior, unless given: from_config gives the configured one, or the one that ships.
         self.calibration = calibrated or calibration.uncalibrated()
         self.families = families
@@ -68,13 +71,16 @@ class Signals:
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
         """Signals for a freqtrade configuration.
 
-        Reads `datadir`, `exchange.name` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
+        Reads `datadir`, `exchange.name`, `dataformat_ohlcv` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
         default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles) and `calibration` (a file of
         `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings
         that cannot work, spot mode among them.
         """
         s = Settings.parse(config)
-        return cls(s.datadir, extras=s.extras, finest=s.finest, exchange=s.exchange, calibrated=s.calibrated)
+        return cls(
+            s.datadir, extras=s.extras, finest=s.finest, exchange=s.exchange, dataformat=s.dataformat,
+            calibrated=s.calibrated,
+        )  # fmt: skip
 
     def informative_pairs(self, whitelist: Sequence[str]) -> list[tuple[str, str, str]]:
         """(pair, timeframe, candle type) of what freqtrade must refresh in dry-run and live."""
@@ -151,7 +157,8 @@ class Signals:
             datadir = self.datadir if key[1] == self.exchange else store.venue_dirs(self.extras).get(key[1])
             if datadir is None:
                 return None
-            place = Place(datadir, pair, self.extras, self.finest, key[1], live)
+            dataformat = self.dataformat if key[1] == self.exchange else None
+            place = Place(datadir, pair, self.extras, self.finest, key[1], dataformat, live)
             tape = place.read_or_none()
             if tape is None:
                 return Market(place, self.notices, unreadable(pair, key[1]))
@@ -166,8 +173,8 @@ class Signals:
         return self._markets.get((market.place.pair, market.place.exchange)) is market
 
     def _timeframes(self, pair: str) -> tuple[str, str]:
-        bars = freqtrade.candle_file(self.datadir, pair, self.finest)
-        interest = freqtrade.open_interest_file(self.datadir, pair)
+        bars = freqtrade.candle_file(self.datadir, pair, self.finest, self.dataformat)
+        interest = freqtrade.open_interest_file(self.datadir, pair, self.dataformat)
         return (bars[0] if bars else "5m", interest[0] if interest else "5m")
 
 
