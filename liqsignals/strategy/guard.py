@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 #: freqtrade's run modes in which a bot meets an exchange.
 LIVE = ("live", "dry_run")
-#: What the log says of an entry that was not made, after its pair and before why: `liqsignals parity` reads it there.
+#: Log text of a refused entry, between its pair and its reason; `liqsignals parity` matches it.
 REFUSED = "entry refused"
 #: Seconds after the signal's candle. From then on freqtrade may have taken an unfinished candle for it.
 LATE = 15
@@ -32,7 +32,7 @@ def refusal(
     distance: float,
     book: Callable[[], Mapping[str, Any]] | None = None,
 ) -> tuple[str, str] | None:
-    """Why an entry must not be made, as (word, explanation), or None where nothing speaks against it.
+    """Why an entry must not be made, as (word, explanation), or None where it may be.
 
     `stale`: the last row of `frame` (the analysed candles; `date` is the open, tz-aware UTC) closed LATE seconds or longer
     before `now`, or its `liq_fresh` is not 1. `drift`: `rate` is worse than that row's close by more than DRIFT of
@@ -54,8 +54,8 @@ def refusal(
         return "drift", f"{rate:.8g} is {against:.3%} worse than the signal's close, the stop {distance:.3%} away"
     if book is not None:
         try:
-            told = book()
-            bid, ask = float(told["bids"][0][0]), float(told["asks"][0][0])
+            answer = book()
+            bid, ask = float(answer["bids"][0][0]), float(answer["asks"][0][0])
         except Exception as error:
             return "spread", f"the order book cannot be had ({type(error).__name__}: {error})"
         apart = ask / bid - 1 if bid > 0 else np.nan
@@ -79,12 +79,12 @@ def entry_confirmed(
     tag: str | None,
     distance: Callable[[pd.DataFrame], float],
 ) -> bool:
-    """Answer of a strategy's `confirm_trade_entry`: True where `refusal` has nothing against the entry.
+    """Answer of a strategy's `confirm_trade_entry`: True where `refusal` is None.
 
     `dp` is the strategy's DataProvider; the other arguments are those of the callback and of `refusal`, and
     `distance(frame)` is the way to the stop as a fraction of price, of analysed candles with at least one row. In dry-run
-    and live the order book is asked, 5 levels. An entry forced by hand (tag `force_entry`) is made: whoever forces it sees
-    what he does. A refusal is logged with its reason. Raises nothing: what fails refuses (freqtrade would enter).
+    and live the order book is asked, 5 levels. An entry forced by hand (tag `force_entry`) is made: its price was
+    checked by hand. A refusal is logged with its reason. Raises nothing: what fails refuses (freqtrade would enter).
     """
     if tag == "force_entry":
         return True

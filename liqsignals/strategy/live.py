@@ -1,4 +1,4 @@
-"""One market in a running bot: what the disk holds, what the exchange has shown since, and the map's state."""
+"""One market in a running bot: the disk's records, the exchange's rows since, and the map's state."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -79,15 +79,15 @@ class Place:
 class Market:
     """What is kept of one market between calls: the disk's tape, live rows and map state; never an output.
 
-    In dry-run and live the map's checkpoints stand for what is before them, and the disk's rows of that time are let
-    go; a view that goes back has them read again.
+    In dry-run and live the map's checkpoints replace the records before them, and the disk's rows of that time are
+    dropped; a view that goes back reads them again.
     """
 
     place: Place
     notices: Notices
     disk: Tape
-    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first one that the
-    #: exchange showed lately.
+    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first row in
+    #: the exchange's newest answer.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     #: Live rows by family; those that the exchange revises before they may be used are replaced.
@@ -108,7 +108,7 @@ class Market:
         self.begun = self.ends["bars"][1]
 
     def open(self, disk: Tape) -> None:
-        """Begin anew with what the disk holds, and keep the live rows beyond it."""
+        """Restart from the disk's records, and keep the live rows beyond them."""
         paid = next(iter(disk.funding.values()), None)
         self.disk = disk
         self.states.clear()
@@ -120,8 +120,8 @@ class Market:
         if disk.bars is not None:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
-    def hear(self, family: str, new: Records) -> None:
-        """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
+    def take(self, family: str, new: Records) -> None:
+        """Add live rows; kept rows of the same time are replaced. A checkpoint that was made of other rows is void."""
         if len(new):
             self.shown[family] = int(new["event_time"][0])
         new = later(new, self.ends[family][1] + 1)
@@ -140,9 +140,9 @@ class Market:
     def unsure(self) -> int:
         """Close (ns) of the first live bar that is missing or came without volume, 0 where none is.
 
-        Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it
-        joins the two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that
-        restarted then counts as warm.
+        Freqtrade fills a candle that the exchange left out with one without volume. Where the real one arrives
+        later, it joins the two, prices of the made-up one included. Bars older than the map's warm-up do not count: a
+        map that restarted then is warm.
         """
         step = self.disk.bar_ns
         stored, live = (
@@ -152,14 +152,14 @@ class Market:
         at = np.concatenate((stored, live))
         if len(at) == 0:
             return 0
-        # Of the disk's rows the first ones may have been let go; live ones follow its last.
+        # The disk's first rows may have been dropped; live ones follow its last.
         before = np.concatenate(([at[0] - step if len(stored) or not self.begun else self.ends["bars"][1]], at[:-1]))
         cold = at[-1] - liqmap.WARMUP
         missing = (before + step)[(at - before > step) & (at > cold)]
         return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
 
     def settle(self) -> None:
-        """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
+        """Drop rows that the checkpoints replace, except the bars that the labels of live open interest are tested on."""
         for state in self.states.values():
             state.forget()
         needs = min(
@@ -187,7 +187,7 @@ class Market:
             self.open(tape)
 
     def joined(self, dp: Any, timeframe: str, first: int, history: int, dataframe: pd.DataFrame | None = None) -> Tape:
-        """The disk's tape with what the exchange has told since, from where a view needs it.
+        """The disk's tape and the exchange's rows since, from where a view needs them.
 
         The view's first candle opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
         market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the
@@ -208,9 +208,9 @@ class Market:
                 frame = own
             if frame is not None and len(frame):
                 try:
-                    self.hear(family, read(frame))
+                    self.take(family, read(frame))
                 except InputError as error:
-                    # Its remedy is for files; here the next answer is it.
+                    # Its remedy is for files; here the next answer is the remedy.
                     logger.error(
                         "%s: what the exchange sent is not used; the last good data serve until they are too old",
                         error.problem,

@@ -1,4 +1,4 @@
-"""What a bot's log says of the data: each thing once."""
+"""Warnings about the data in a bot's log, each logged once."""
 
 import logging
 from pathlib import Path
@@ -14,13 +14,13 @@ logger = logging.getLogger("liqsignals.strategy.signals")
 
 
 class Notices:
-    """Logs each thing once in its life, whatever pair it is of."""
+    """Logs each message once per key, for all pairs."""
 
     def __init__(self) -> None:
         self._logged: set[tuple[str, ...]] = set()
 
     def once(self, key: tuple[str, ...], level: int, message: str, *arguments: object) -> None:
-        """Log a message unless one of the same key was."""
+        """Log a message unless one of the same key was logged before."""
         if key not in self._logged:
             self._logged.add(key)
             logger.log(level, message, *arguments)
@@ -40,7 +40,7 @@ class Notices:
             )
 
     def missing(self, tape: Tape, datadir: Path, extras: Path, command: str) -> None:
-        """Kinds that there is no file of; `command` fills what freqtrade can hold."""
+        """Kinds without a file; `command` downloads those that freqtrade can store."""
         pair = tape.pair
         if nothing(tape):
             self.once(

@@ -119,7 +119,7 @@ class Signals:
         return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
 
     def market(self, pair: str, venue: str | None = None, *, live: bool = False) -> Market | None:
-        """What is kept of a market between calls, opened where it is not; None where there is no file of it.
+        """State of a market between calls, opened at the first one; None where there is no file of it.
 
         In dry-run and live a market that cannot be read is one whose flags are all 0, and is not kept: the next candle
         tries again. Raises InputError for it otherwise.
@@ -150,7 +150,7 @@ class Signals:
 
 
 class _View(features.Markets):
-    """The markets of one call of `attach`: the disk's, in a bot joined with what the exchange has shown."""
+    """The markets of one call of `attach`: the disk's, in a bot joined with the exchange's live rows."""
 
     def __init__(self, signals: Signals, dp: Any, timeframe: str, first: int) -> None:
         self.signals, self.dp, self.timeframe, self.first = signals, dp, timeframe, first
@@ -180,6 +180,6 @@ class _View(features.Markets):
         return None if market is None else market.states[self.timeframe]
 
     def settle(self) -> None:
-        """Let go of what the checkpoints stand for."""
+        """Drop the rows that the checkpoints replace."""
         for market in self._joined:
             market.settle()
