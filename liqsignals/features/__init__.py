@@ -15,7 +15,7 @@ from liqsignals.records import Float64Array
 
 __all__ = [
     "COLUMNS", "FAMILIES", "NAMES", "Column", "Context", "DiskMarkets", "Family", "Map", "Markets",
-    "compute", "empty", "history", "other_venues", "pairs",
+    "blocked", "compute", "empty", "history", "other_venues", "pairs",
 ]  # fmt: skip
 
 
@@ -59,6 +59,15 @@ def pairs(families: Sequence[Family] = FAMILIES) -> tuple[str, ...]:
 def empty(n: int, families: Sequence[Family] = FAMILIES) -> dict[str, Float64Array]:
     """All columns, NaN throughout: what an unknown pair gets."""
     return {column.name: np.full(n, np.nan) for family in families for column in family.COLUMNS}
+
+
+def blocked(n: int, families: Sequence[Family] = FAMILIES) -> dict[str, Float64Array]:
+    """All columns, NaN but for the flags, which are 0: what a failure leaves, so that no filter is off."""
+    return {
+        column.name: np.full(n, 0.0 if column.unit == "flag" else np.nan)
+        for family in families
+        for column in family.COLUMNS
+    }
 
 
 def compute(
