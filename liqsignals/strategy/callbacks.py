@@ -38,17 +38,17 @@ def failed(where: str, error: Exception) -> None:
         logger.error("%s failed (%s: %s)", where, type(error).__name__, error, exc_info=error)
 
 
-def safely(where: str, otherwise: T, call: Callable[..., T], *arguments: Any) -> T:
-    """`call(*arguments)`, or `otherwise` where that raises, which is logged as `where`."""
+def safely(where: str, otherwise: T, call: Callable[[], T]) -> T:
+    """`call()`, or `otherwise` where that raises, which is logged as `where`."""
     try:
-        return call(*arguments)
+        return call()
     except Exception as error:
         failed(where, error)
         return otherwise
 
 
 def populated(
-    dp: Any,
+    strategy: Any,
     where: str,
     dataframe: pd.DataFrame,
     metadata: dict[str, Any],
@@ -62,7 +62,7 @@ def populated(
     try:
         return populate(dataframe, metadata)
     except Exception as error:
-        if not is_live(dp):
+        if not is_live(getattr(strategy, "dp", None)):
             raise
         failed(f"{metadata.get('pair')}: {where}", error)
         return dataframe.drop(columns=[name for name in SIGNALS if name in dataframe.columns])
@@ -109,32 +109,28 @@ class TradeNumber:
     def of(self, trade: Any, now: datetime, timeframe: str, compute: Callable[[], float | None]) -> float | None:
         """The number of a trade; of the first call `compute()`, whose None and NaN are not kept."""
         identity, at = (trade.pair, trade.open_date_utc), pd.Timestamp(now).value
-        stored = _number(self._try(trade, at, timeframe, trade.get_custom_data, self.key))
+        stored = _number(self._try(trade, at, timeframe, lambda: trade.get_custom_data(self.key)))
         if stored is not None:
             return stored
         if (value := self._unsaved.get(identity)) is None:
             if (value := _number(compute())) is None:
                 return None
             self._unsaved[identity] = value
-        if self._try(trade, at, timeframe, self._save, trade, value):
+        if self._try(trade, at, timeframe, lambda: (trade.set_custom_data(self.key, value), True)):
             del self._unsaved[identity]
         return value
 
-    def _save(self, trade: Any, value: float) -> bool:
-        trade.set_custom_data(self.key, value)
-        return True
-
-    def _try(self, trade: Any, at: int, timeframe: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        """`call(*arguments)`; None where that raises, and until the next candle after it did."""
+    def _try(self, trade: Any, at: int, timeframe: str, call: Callable[[], Any]) -> Any:
+        """`call()`; None where that raises, and until the next candle after it did."""
         if at < self._again:
             return None
         try:
-            return call(*arguments)
+            return call()
         except Exception as error:
             length = duration_ns(timeframe)
             self._again = (at // length + 1) * length
             failed(f"{trade.pair}: custom data '{self.key}'", error)
-            safely(f"{trade.pair}: rollback of custom data", None, _roll_back, trade)
+            safely(f"{trade.pair}: rollback of custom data", None, lambda: _roll_back(trade))
             return None
 
 

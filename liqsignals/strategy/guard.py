@@ -39,12 +39,12 @@ def refusal(
     """Why an entry must not be made, as (word, explanation), or None where it may be.
 
     `stale`: the last row of `frame` (the analysed candles; `date` is the open, tz-aware UTC) closed LATE seconds or
-    longer before `now`, or its `liq_fresh` is not 1. `clock`: `now` is behind the exchange's clock: that row closes more
-    than BEHIND seconds after it, or the book's own time (where it has one) is LATE seconds after that close. `drift`:
-    `rate` is worse than that row's close by more than DRIFT of `distance`, the way to the stop as a fraction of price.
-    `stop`: `rate` is better by more than TOWARD of it, so that the stop is near or broken, or there is no way to the
-    stop. `spread`: the best bid and ask of `book()` (live and dry-run; as ccxt gives them) are more than SPREAD of it
-    apart, or there is no book. `error`: any of this failed. NaN refuses. Raises nothing: freqtrade would enter.
+    longer before `now`, or its `liq_fresh` is not 1. `clock`: `now` is behind the exchange's clock, for that row closes
+    more than BEHIND seconds after it, or the book's own time (where it has one) is LATE seconds after that close.
+    `drift`: `rate` is worse than that row's close by more than DRIFT of `distance`, the way to the stop as a fraction
+    of price. `stop`: `rate` is better by more than TOWARD of it, so that the stop is near or broken, or there is no way to
+    the stop. `spread`: the best bid and ask of `book()` (live and dry-run; as ccxt gives them) are more than SPREAD of
+    it apart, or there is no book. `error`: any of this failed. NaN refuses. Raises nothing: freqtrade would enter.
     """
     try:
         return _refusal(frame, timeframe, side, rate, now, distance, book)
@@ -143,7 +143,7 @@ def entry_confirmed(
 
 
 def passes(fresh: pd.Series, condition: pd.Series) -> pd.Series:
-    """A family's filter (n,), bool: off where there is no file for it (`fresh` NaN), closed where its data are stale (0).
+    """A family's filter (n,), bool: off without a file for it (`fresh` NaN), closed where its data are stale (0).
 
     `fresh` is the family's flag, a column of `Signals.attach`; `condition` what the strategy asks of its columns.
     """

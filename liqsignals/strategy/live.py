@@ -175,7 +175,7 @@ class Market:
         return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
 
     def settle(self) -> None:
-        """Drop rows that the checkpoints replace, except the bars that the labels of live open interest are tested on."""
+        """Drop rows that the checkpoints replace, except the bars that live open interest's labels are tested on."""
         for state in self.states.values():
             state.forget()
         needs = min(
@@ -235,7 +235,7 @@ class Market:
                 self.notices.mended(self.place.pair, family, error)
 
     def _beyond(self, family: str, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows of a live frame that the disk does not have. Funding needs the settlement before them, for the interval."""
+        """Rows of a live frame that the disk does not have; before funding, the settlement that gives its interval."""
         end = self.ends[family][1]
         # Labels and opens of what follows the disk's last row are not before it.
         newer = frame[dates_ns(frame["date"], f"{self.place.pair} live {family}") >= end]
@@ -316,7 +316,7 @@ _MAP = {"bar", "open_interest"}
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What a folder holds; nothing where it is not there. Raises OSError where it is and cannot be listed (glob does not)."""
+    """What a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does not)."""
     try:
         with os.scandir(folder) as entries:
             return sorted(Path(entry.path) for entry in entries)

@@ -74,15 +74,15 @@ class Notices:
         )
 
     def hindsight(self, calibration: Calibration, pair: str, first: int) -> None:
-        """A calibration is used on candles, from decision time `first` (ns) on, that it was fitted on, or before them."""
+        """A calibration is used on candles (from decision time `first` on, ns) up to the end of its own data."""
         known_at = calibration.parameters(pair).known_at
         if first < known_at:
             self.once(
                 ("hindsight",),
                 logging.WARNING,
-                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of earlier "
-                'candles knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file of '
-                "liqsignals calibrate --until the backtest's start",
+                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of "
+                'earlier candles knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file '
+                "of liqsignals calibrate --until the backtest's start",
                 calibration.origin,
                 iso(known_at),
             )

@@ -13,8 +13,8 @@ _NEEDED = (
 _DEFAULTS = {"stoploss": "market", "emergency_exit": "market"}
 #: The whole block that the strategies set.
 REMEDY = (
-    'remove "order_types" from the config (it replaces the strategy\'s whole), or set in it "stoploss_on_exchange": true, '
-    '"stoploss": "market", "emergency_exit": "market"'
+    'remove "order_types" from the config (it replaces the strategy\'s whole), or set in it '
+    '"stoploss_on_exchange": true, "stoploss": "market", "emergency_exit": "market"'
 )
 
 

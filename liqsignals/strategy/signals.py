@@ -68,8 +68,8 @@ class Signals:
         Reads `datadir`, `exchange.name` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
         default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles) and `calibration` (a file of
         `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings
-        that cannot work, spot mode among them. In dry-run and live, `order_types` that leave no stop at the exchange are
-        logged.
+        that cannot work, spot mode among them. In dry-run and live, `order_types` that leave no stop at the exchange
+        are logged.
         """
         s = Settings.parse(config)
         signals = cls(s.datadir, extras=s.extras, finest=s.finest, exchange=s.exchange, calibrated=s.calibrated)

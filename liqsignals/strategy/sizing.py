@@ -31,7 +31,7 @@ def stop_price(entry: float, distance: float, is_short: bool) -> float:
 
 
 def way_to(stop: float, rate: float, is_short: bool) -> float:
-    """Distance from `rate` to `stop` (fraction of `rate`): positive before the stop, 0 or negative once it is broken."""
+    """Distance from `rate` to `stop` (fraction of `rate`); 0 or negative once the stop is broken."""
     return stop / rate - 1 if is_short else 1 - stop / rate
 
 
@@ -54,7 +54,7 @@ def stands(stop_loss: float | None, stop: float, is_short: bool) -> bool:
 
 
 def leverage_within(most: float, allowed: float) -> float:
-    """Leverage to use: at most `most` and what the venue allows, in whole numbers as venues count; 1.0 for what is none.
+    """Leverage to use: at most `most` and what the venue allows, in whole numbers; 1.0 for bounds that are none.
 
     >>> leverage_within(3.0, 125.0), leverage_within(3.0, 2.5), leverage_within(3.0, float("nan"))
     (3.0, 2.0, 1.0)
@@ -65,7 +65,7 @@ def leverage_within(most: float, allowed: float) -> float:
 
 
 def stake_within(proposed: float, largest: float) -> float:
-    """Stake (quote currency): freqtrade's proposal as it is; 0.0, which is no entry, where a bound is no positive number.
+    """Stake (quote currency): freqtrade's proposal as it is; 0.0 (no entry) where a bound is no positive number.
 
     >>> stake_within(100.0, 50.0), stake_within(float("nan"), 50.0), stake_within(100.0, 0.0)
     (100.0, 0.0, 0.0)
