@@ -17,7 +17,7 @@ import pandas as pd
 
 from liqsignals.clock import duration_ns
 from liqsignals.strategy import sizing
-from liqsignals.strategy.guard import SPREAD, is_live
+from liqsignals.strategy.guard import SPREAD, custom_data, is_live
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +139,9 @@ def _roll_back(trade: Any) -> None:
 
     `Trade.rollback()` is another session's, and would drop a stop order that was just placed.
     """
-    relation = getattr(type(trade), "custom_data", None)  # a backtest's trade has no database
-    if relation is not None:
-        relation.property.mapper.class_.session.rollback()
+    stored = custom_data(type(trade))
+    if stored is not None:
+        stored.session.rollback()
 
 
 def _number(value: Any) -> float | None:

@@ -120,14 +120,16 @@ def entry_confirmed(
     now: datetime,
     tag: str | None,
     distance: Callable[[pd.DataFrame], float],
+    trades: Any = None,
 ) -> bool:
     """Answer of a strategy's `confirm_trade_entry`: True where `refusal` is None.
 
     `dp` is the strategy's DataProvider; the other arguments are those of the callback and of `refusal`, and
     `distance(frame)` is the way from the last close to the stop (fraction of price; negative: broken), of analysed
-    candles with at least one row. In dry-run and live the order book is asked, 5 levels. An entry forced by hand (tag
-    `force_entry`) is made: its price was checked by hand. A refusal is logged with its reason. Raises nothing: what
-    fails refuses (freqtrade would enter).
+    candles with at least one row. `trades` is freqtrade's class Trade, whose database must take a write in dry-run and
+    live, or the entry is refused (`database`): freqtrade would place the order and then lose it. The order book is asked
+    there, 5 levels. An entry forced by hand (tag `force_entry`) is made: its price was checked by hand. A refusal is
+    logged with its reason. Raises nothing: what fails refuses (freqtrade would enter).
     """
     if tag == "force_entry":
         return True
@@ -135,11 +137,38 @@ def entry_confirmed(
         frame, _ = dp.get_analyzed_dataframe(pair, timeframe)
         book = (lambda: dp.orderbook(pair, 5)) if is_live(dp) else None
         refused = refusal(frame, timeframe, side, rate, now, distance(frame) if len(frame) else 0.0, book)
+        if refused is None and trades is not None and is_live(dp):
+            refused = unwritable(trades)
     except Exception as error:
         refused = "error", f"{type(error).__name__}: {error}"
     if refused is not None:
         logger.info("%s: %s (%s): %s", pair, REFUSED, *refused)
     return refused is None
+
+
+def custom_data(trades: Any) -> Any:
+    """freqtrade's class of custom data, from its class of trades; None where that has no database (a backtest's).
+
+    Its session is its own: what is rolled back there leaves trades and orders alone.
+    """
+    relation = getattr(trades, "custom_data", None)
+    return None if relation is None else relation.property.mapper.class_
+
+
+def unwritable(trades: Any) -> tuple[str, str] | None:
+    """Why freqtrade's database takes no write now, as `refusal` puts it; None where it does. Changes nothing."""
+    stored = custom_data(trades)
+    session = getattr(stored, "session", None)
+    if session is None:
+        return None
+    try:
+        # A write of no row takes the same lock, and needs the same right, as one of many.
+        session.execute(stored.__table__.update().where(stored.id < 0).values(cd_key=""))
+        return None
+    except Exception as error:
+        return "database", f"it takes no write ({type(error).__name__}: {error})".replace("\n", " ")
+    finally:
+        session.rollback()
 
 
 def passes(fresh: pd.Series, condition: pd.Series) -> pd.Series:

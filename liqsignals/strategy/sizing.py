@@ -59,7 +59,7 @@ def leverage_within(most: float, allowed: float) -> float:
     >>> leverage_within(3.0, 125.0), leverage_within(3.0, 2.5), leverage_within(3.0, float("nan"))
     (3.0, 2.0, 1.0)
     """
-    if not (most >= 1 and allowed >= 1):
+    if not (1 <= most < math.inf and allowed >= 1):
         return 1.0
     return float(math.floor(min(most, allowed)))
 

@@ -175,7 +175,7 @@ class SqueezeMomentum(IStrategy):
         return safely(
             f"{pair}: confirm_trade_entry",
             False,
-            lambda: entry_confirmed(self.dp, pair, self.timeframe, side, rate, current_time, entry_tag, to_stop),
+            lambda: entry_confirmed(self.dp, pair, self.timeframe, side, rate, current_time, entry_tag, to_stop, Trade),
         )
 
     def custom_exit(
