@@ -128,6 +128,17 @@ def test_within_the_candle_and_the_spread_is_the_same() -> None:
     assert compared(mine=[ours]).last_line == "features=100% signals=100% trades=1/1"
 
 
+def test_a_stop_is_one_reason_wherever_it_stands() -> None:
+    """A bot's stop order fills at the exchange; a backtest has no exchange."""
+    for theirs in ("stop_loss", "trailing_stop_loss"):
+        stopped = replace(TRADE, reason=theirs)
+        assert compared(theirs=[stopped], mine=[replace(TRADE, reason="stoploss_on_exchange")]).passed
+    stopped = replace(TRADE, reason="stop_loss")
+    for ours in ("time_stop", "trailing_stop_loss", "stop_missed", "emergency_exit"):
+        assert not compared(theirs=[stopped], mine=[replace(TRADE, reason=ours)]).passed
+    assert not compared(theirs=[TRADE], mine=[replace(TRADE, reason="stoploss_on_exchange")]).passed
+
+
 def test_what_is_explained_is_named_and_not_counted() -> None:
     at = int(AT.timestamp() * 1000)
     refused = compared(mine=[], refused={(ETH, at)})

@@ -30,6 +30,7 @@ from liqsignals.data.tape import read_tape
 from liqsignals.errors import InputError
 from liqsignals.files import FORMATS, DataFile, parse_name, stem
 from liqsignals.liqmap import calibration
+from liqsignals.strategy.orders import stop_problems
 from liqsignals.strategy.signals import Signals
 
 #: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
@@ -471,6 +472,7 @@ def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str
     except (ValueError, UnicodeDecodeError) as error:
         problems.append(f"{config}: this is not JSON that can be read ({error}). Way out: mend it")
         return {"file": str(config)}
+    problems += [f"{config}: {problem}" for problem in stop_problems(read)]
     try:
         signals = Signals.from_config({"datadir": str(datadir), **read})
     except InputError as error:

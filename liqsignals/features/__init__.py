@@ -23,6 +23,7 @@ __all__ = [
     "Family",
     "Map",
     "Markets",
+    "blocked",
     "compute",
     "empty",
     "history",
@@ -71,6 +72,15 @@ def pairs(families: Sequence[Family] = FAMILIES) -> tuple[str, ...]:
 def empty(n: int, families: Sequence[Family] = FAMILIES) -> dict[str, Float64Array]:
     """All columns, NaN throughout: the result for an unknown pair."""
     return {column.name: np.full(n, np.nan) for family in families for column in family.COLUMNS}
+
+
+def blocked(n: int, families: Sequence[Family] = FAMILIES) -> dict[str, Float64Array]:
+    """All columns, NaN but for the flags, which are 0: what a failure leaves, so that no filter is off."""
+    return {
+        column.name: np.full(n, 0.0 if column.unit == "flag" else np.nan)
+        for family in families
+        for column in family.COLUMNS
+    }
 
 
 def compute(

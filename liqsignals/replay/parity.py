@@ -363,6 +363,14 @@ def _compare_trades(
             differs(f"{pair} {ours.opened.isoformat()} {ours.tag}: only the bot's")
 
 
+def same_reason(one: str, other: str) -> bool:
+    """Whether two exit reasons are one: a bot's stop fills at the exchange, a backtest's is the stop itself."""
+    at_exchange = "stoploss_on_exchange"
+    return one == other or (
+        at_exchange in (one, other) and {one, other} <= {at_exchange, "stop_loss", "trailing_stop_loss"}
+    )
+
+
 def _differences(
     span: Span, theirs: Trade, ours: Trade, slack: Callable[[str, int], float], candle: Callable[[pd.Timestamp], int]
 ) -> list[str]:
@@ -372,10 +380,11 @@ def _differences(
         ("tag", theirs.tag, ours.tag),
         ("leverage", theirs.leverage, ours.leverage),
         ("exit candle", theirs.closed and candle(theirs.closed), ours.closed and candle(ours.closed)),
-        ("exit reason", theirs.reason, ours.reason),
     ):
         if a != b:
             wrong.append(f"{what} {a} and {b}")
+    if not same_reason(theirs.reason, ours.reason):
+        wrong.append(f"exit reason {theirs.reason} and {ours.reason}")
     at = candle(theirs.opened)
     for what, x, y, when in (
         ("entry", theirs.open_rate, ours.open_rate, at),

@@ -1,5 +1,6 @@
-"""One market in a running bot: what the disk holds, what the exchange has shown since, and the map's state."""
+"""One market in a running bot: the disk's records, the exchange's rows since, and the map's state."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import files, liqmap, records
-from liqsignals.clock import DAY, MINUTE, timeframe_name
+from liqsignals.clock import DAY, HOUR, MINUTE, dates_ns, timeframe_name
 from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
@@ -36,16 +37,22 @@ class Place:
     live: bool = False
 
     def read(self) -> Tape:
-        """The disk's tape. Raises InputError where it cannot be read."""
-        return read_tape(
-            self.datadir,
-            self.pair,
-            extras=self.extras,
-            finest=self.finest,
-            exchange=self.exchange,
-            dataformat=self.dataformat,
-            on_error=self._log if self.live else None,
-        )
+        """The disk's tape. Raises InputError where it cannot be read, or a folder cannot be listed."""
+        try:
+            _listed(self.extras / "flows")
+            return read_tape(
+                self.datadir,
+                self.pair,
+                extras=self.extras,
+                finest=self.finest,
+                exchange=self.exchange,
+                dataformat=self.dataformat,
+                on_error=self._log if self.live else None,
+            )
+        except OSError as error:
+            raise InputError(
+                f"{error.filename}: cannot be read ({error.strerror})", "let the user who runs this read it"
+            ) from error
 
     def read_or_none(self) -> Tape | None:
         """The disk's tape; in dry-run and live None where it cannot be read, which is logged."""
@@ -68,7 +75,7 @@ class Place:
         paths += freqtrade.funding_files(self.datadir, self.pair, self.dataformat)
         for folder in store.venue_dirs(self.extras).values():
             paths += freqtrade.funding_files(folder, self.pair)
-        paths += (self.extras / "flows").glob("*.csv")
+        paths += (path for path in _listed(self.extras / "flows") if path.suffix == ".csv")
         if recorded:
             kinds = (("bar", "5m"), ("open_interest", "5m"))
             paths += (store.series_dir(self.extras, kind, self.exchange, self.pair, period) for kind, period in kinds)
@@ -79,15 +86,15 @@ class Place:
 class Market:
     """What is kept of one market between calls: the disk's tape, live rows and map state; never an output.
 
-    In dry-run and live the map's checkpoints stand for what is before them, and the disk's rows of that time are let
-    go; a view that goes back has them read again.
+    In dry-run and live the map's checkpoints replace the records before them, and the disk's rows of that time are
+    dropped; a view that goes back reads them again.
     """
 
     place: Place
     notices: Notices
     disk: Tape
-    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first one that the
-    #: exchange showed lately.
+    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first row in
+    #: the exchange's newest answer.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     #: Live rows by family; those that the exchange revises before they may be used are replaced.
@@ -102,13 +109,22 @@ class Market:
     files: tuple[Any, ...] = ()
     #: Instant (ns) from which families read bars and open interest in the newest view of each timeframe.
     reach: dict[str, int] = field(default_factory=dict)
+    #: Kinds that were on disk since the bot's start, and those of them that are not there any more.
+    had: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    #: Whether a folder of the disk cannot be read.
+    closed: bool = False
 
     def __post_init__(self) -> None:
         self.open(self.disk)
         self.begun = self.ends["bars"][1]
 
     def open(self, disk: Tape) -> None:
-        """Begin anew with what the disk holds, and keep the live rows beyond it."""
+        """Restart from the disk's records, and keep the live rows beyond them."""
+        there = {name for name in _KINDS if disk.kind(name) is not None}
+        self.had |= there
+        self.gone = self.had - there
+        self.notices.vanished(self.place.pair, self.gone)
         paid = next(iter(disk.funding.values()), None)
         self.disk = disk
         self.states.clear()
@@ -120,8 +136,8 @@ class Market:
         if disk.bars is not None:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
-    def hear(self, family: str, new: Records) -> None:
-        """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
+    def take(self, family: str, new: Records) -> None:
+        """Add live rows; kept rows of the same time are replaced. A checkpoint that was made of other rows is void."""
         if len(new):
             self.shown[family] = int(new["event_time"][0])
         new = later(new, self.ends[family][1] + 1)
@@ -140,9 +156,9 @@ class Market:
     def unsure(self) -> int:
         """Close (ns) of the first live bar that is missing or came without volume, 0 where none is.
 
-        Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it
-        joins the two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that
-        restarted then counts as warm.
+        Freqtrade fills a candle that the exchange left out with one without volume. Where the real one arrives
+        later, it joins the two, prices of the made-up one included. Bars older than the map's warm-up do not count: a
+        map that restarted then is warm.
         """
         step = self.disk.bar_ns
         stored, live = (
@@ -152,14 +168,14 @@ class Market:
         at = np.concatenate((stored, live))
         if len(at) == 0:
             return 0
-        # Of the disk's rows the first ones may have been let go; live ones follow its last.
+        # The disk's first rows may have been dropped; live ones follow its last.
         before = np.concatenate(([at[0] - step if len(stored) or not self.begun else self.ends["bars"][1]], at[:-1]))
         cold = at[-1] - liqmap.WARMUP
         missing = (before + step)[(at - before > step) & (at > cold)]
         return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
 
     def settle(self) -> None:
-        """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
+        """Drop rows that the checkpoints replace, except the bars that live open interest's labels are tested on."""
         for state in self.states.values():
             state.forget()
         needs = min(
@@ -177,8 +193,13 @@ class Market:
         """Read the disk again where a download has changed it, or a recorder may have mended it."""
         try:
             state = self.place.files(bool(self.unsure()))
-        except OSError:  # one of them is being replaced: the next candle sees it
+        except FileNotFoundError:  # one of them is being replaced: the next candle sees it
             return
+        except OSError as error:
+            self.closed = True
+            self.notices.closed(self.place.pair, error)
+            return
+        self.closed = False
         if state == self.files:
             return
         tape = self.place.read_or_none() if self.files else None
@@ -186,8 +207,49 @@ class Market:
         if tape is not None:
             self.open(tape)
 
+    def blocked(self) -> Tape | None:
+        """The tape of a market that has lost its files: flags 0, other columns NaN; None while it has them."""
+        if self.closed or self.gone & _MAP:
+            return unreadable(self.place.pair, self.place.exchange)
+        return None
+
+    def _read_live(self, family: str, frame: pd.DataFrame, read: Callable[[pd.DataFrame], Records]) -> None:
+        """Add the rows of a live frame. A bad row costs all of them, unless the disk has its time."""
+        try:
+            self.take(family, read(frame))
+        except InputError as error:
+            try:
+                newer = self._beyond(family, frame)
+                if len(newer):
+                    shown = self.shown.get(family)
+                    self.take(family, read(newer))
+                    if shown is not None:  # the bars of the whole frame's labels are still needed
+                        self.shown[family] = min(shown, self.shown[family])
+            except InputError:
+                # Its remedy is for files; here the next answer is the remedy.
+                logger.error(
+                    "%s: what the exchange sent is not used; the last good data serve until they are too old",
+                    error.problem,
+                )
+            else:
+                self.notices.mended(self.place.pair, family, error)
+
+    def _beyond(self, family: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows of a live frame that the disk does not have; before funding, the settlement that gives its interval."""
+        end = self.ends[family][1]
+        # Labels and opens of what follows the disk's last row are not before it.
+        newer = frame[dates_ns(frame["date"], f"{self.place.pair} live {family}") >= end]
+        settled = self.disk.funding.get(self.place.exchange)
+        if family != "funding" or settled is None or len(settled) == 0 or len(newer) == 0:
+            return newer
+        own = pd.DataFrame(
+            {"date": pd.to_datetime(settled["event_time"][-2:], utc=True), "funding_rate": settled["rate"][-2:]}
+        )
+        # A settlement is some ms late by turns.
+        return pd.concat([own, newer[dates_ns(newer["date"], "") > end + HOUR // 2]], ignore_index=True)
+
     def joined(self, dp: Any, timeframe: str, first: int, history: int, dataframe: pd.DataFrame | None = None) -> Tape:
-        """The disk's tape with what the exchange has told since, from where a view needs it.
+        """The disk's tape and the exchange's rows since, from where a view needs them.
 
         The view's first candle opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
         market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the
@@ -207,14 +269,7 @@ class Market:
             ):
                 frame = own
             if frame is not None and len(frame):
-                try:
-                    self.hear(family, read(frame))
-                except InputError as error:
-                    # Its remedy is for files; here the next answer is it.
-                    logger.error(
-                        "%s: what the exchange sent is not used; the last good data serve until they are too old",
-                        error.problem,
-                    )
+                self._read_live(family, frame, read)
 
         own = dataframe if timeframe == bars_tf else None
         refresh("bars", bars_tf, "futures", lambda f: freqtrade.bars(f, bars_tf, f"{pair} live candles"))
@@ -236,20 +291,37 @@ class Market:
                 return unreadable(pair, self.place.exchange)
             self.open(tape)
             # Its checkpoints went with the old tape: the map is folded from its first record again.
-            disk, since = tape, 0
+            disk, since = self.disk, 0
         paid = _joined(disk.funding.get(self.place.exchange), self.live.get("funding"), 0)
+        if "funding" in self.gone:
+            paid = np.empty(0, records.FUNDING)
         others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
         tape = replace(
             disk,
             bars=_joined(disk.bars, self.live.get("bars"), since),
             open_interest=_joined_interest(disk.open_interest, self.live.get("interest"), since),
             funding=others if paid is None else {self.place.exchange: paid, **others},
+            flow=np.empty(0, records.FLOW) if "flow" in self.gone else disk.flow,
             since=since,
             unsure=self.unsure(),
         )
         self.notices.holes(tape, self.ends["bars"][0], self.place.exchange)
         self.notices.unsure(tape, self.place.datadir)
         return tape
+
+
+#: Kinds whose files may vanish while a bot runs (records.KINDS), and those that carry the map.
+_KINDS = ("bar", "open_interest", "funding", "flow")
+_MAP = {"bar", "open_interest"}
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does not)."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries)
+    except FileNotFoundError:
+        return []
 
 
 def unreadable(pair: str, exchange: str) -> Tape:

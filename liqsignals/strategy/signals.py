@@ -26,16 +26,16 @@ from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
+from liqsignals.records import Float64Array
 from liqsignals.strategy import annotations
 from liqsignals.strategy.config import Settings
-from liqsignals.strategy.guard import LATE
+from liqsignals.strategy.guard import LATE, is_live, live_mode
 from liqsignals.strategy.live import Market, Place, unreadable
 from liqsignals.strategy.notices import Notices, nothing
+from liqsignals.strategy.orders import stop_problems
 
 #: The bot's clock, ns.
 now_ns = time.time_ns
-
-_LIVE = ("live", "dry_run")
 
 
 class Signals:
@@ -74,13 +74,22 @@ class Signals:
         Reads `datadir`, `exchange.name`, `dataformat_ohlcv` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
         default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles) and `calibration` (a file of
         `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings
-        that cannot work, spot mode among them.
+        that cannot work, spot mode among them. In dry-run and live, `order_types` that leave no stop at the exchange
+        are logged.
         """
         s = Settings.parse(config)
-        return cls(
-            s.datadir, extras=s.extras, finest=s.finest, exchange=s.exchange, dataformat=s.dataformat,
+        signals = cls(
+            s.datadir,
+            extras=s.extras,
+            finest=s.finest,
+            exchange=s.exchange,
+            dataformat=s.dataformat,
             calibrated=s.calibrated,
-        )  # fmt: skip
+        )
+        if live_mode(config.get("runmode")):
+            for problem in stop_problems(config):
+                signals.notices.once(("stop", problem), logging.WARNING, "%s", problem)
+        return signals
 
     def informative_pairs(self, whitelist: Sequence[str]) -> list[tuple[str, str, str]]:
         """(pair, timeframe, candle type) of what freqtrade must refresh in dry-run and live."""
@@ -99,22 +108,36 @@ class Signals:
 
         `dataframe` holds freqtrade's candles (`date` = open, tz-aware UTC). `dp` is the strategy's DataProvider: in
         dry-run and live it supplies what is newer than the disk, in backtests it is not used. A pair without data gets
-        NaN columns and one warning. Raises InputError for a file that cannot be read (in dry-run and live the last good
-        reading serves instead, and goes stale by its own age).
+        NaN columns and one warning. Raises InputError for a file that cannot be read. In dry-run and live the last good
+        reading serves instead, and goes stale by its own age; whatever else fails there gives flags of 0 and NaN in
+        all other columns, and is logged: such a row opens no trade, and exits have the candles.
         """
+        if not is_live(dp):
+            return self._attach(dataframe, pair, timeframe, None)
+        try:
+            return self._attach(dataframe, pair, timeframe, dp)
+        except Exception as error:
+            self.notices.failed(pair, error)
+            # What the failure left half done must not be read: the maps are folded anew, from the disk.
+            for market in filter(None, self._markets.values()):
+                market.states.clear()
+            return _with(dataframe, features.blocked(len(dataframe), self.families))
+
+    def _attach(self, dataframe: pd.DataFrame, pair: str, timeframe: str, dp: Any) -> pd.DataFrame:
+        """`attach`; `dp` None in backtests."""
+        live = dp is not None
         if len(dataframe) == 0:
             return dataframe.assign(**features.empty(0, self.families))
         at, closes = freqtrade.decisions(dataframe, timeframe, f"{pair} {timeframe} dataframe")
         if (np.diff(at) <= 0).any():
             raise InputError(f"{pair} {timeframe} dataframe: dates are not in ascending order, each once")
         self.notices.hindsight(self.calibration, pair, int(at[0]))
-        live = dp is not None and str(getattr(dp, "runmode", "")).split(".")[-1].lower() in _LIVE
         market = self.market(pair, live=live)
         if market is None:
             columns = features.empty(len(dataframe), self.families)
         else:
             length = duration_ns(timeframe)
-            view = _View(self, dp if live else None, timeframe, int(open_time(at[:1], length)[0]))
+            view = _View(self, dp, timeframe, int(open_time(at[:1], length)[0]))
             tape = view.current(market, dataframe)
             # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
             if live and self._kept(market) and now_ns() - at[-1] >= LATE * SECOND:
@@ -125,9 +148,7 @@ class Signals:
             )
             self._views[pair, length] = annotations.View.of(tape, state, parameters)
             view.settle()
-        new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
-        old = [c for c in columns if c in dataframe.columns]
-        return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+        return _with(dataframe, columns)
 
     def annotations(self, pair: str, start: Any, end: Any, dataframe: pd.DataFrame) -> list[dict[str, Any]]:
         """The map for FreqUI: what a strategy's `plot_annotations` returns. See strategy/annotations.py.
@@ -147,7 +168,7 @@ class Signals:
             return []
 
     def market(self, pair: str, venue: str | None = None, *, live: bool = False) -> Market | None:
-        """What is kept of a market between calls, opened where it is not; None where there is no file of it.
+        """State of a market between calls, opened at the first one; None where there is no file of it.
 
         In dry-run and live a market that cannot be read is one whose flags are all 0, and is not kept: the next candle
         tries again. Raises InputError for it otherwise.
@@ -178,8 +199,15 @@ class Signals:
         return (bars[0] if bars else "5m", interest[0] if interest else "5m")
 
 
+def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.DataFrame:
+    """The frame with these columns after its own, by position."""
+    new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
+    old = [c for c in columns if c in dataframe.columns]
+    return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+
+
 class _View(features.Markets):
-    """The markets of one call of `attach`: the disk's, in a bot joined with what the exchange has shown."""
+    """The markets of one call of `attach`: the disk's, in a bot joined with the exchange's live rows."""
 
     def __init__(self, signals: Signals, dp: Any, timeframe: str, first: int) -> None:
         self.signals, self.dp, self.timeframe, self.first = signals, dp, timeframe, first
@@ -191,6 +219,8 @@ class _View(features.Markets):
         if self.dp is None or not self.signals._kept(market):
             return market.disk
         market.renew()
+        if (blocked := market.blocked()) is not None:
+            return blocked
         if market.place.exchange != self.signals.exchange:  # the bot is connected to one exchange
             return market.disk
         self._joined.append(market)
@@ -209,6 +239,6 @@ class _View(features.Markets):
         return None if market is None else market.states[self.timeframe]
 
     def settle(self) -> None:
-        """Let go of what the checkpoints stand for."""
+        """Drop the rows that the checkpoints replace."""
         for market in self._joined:
             market.settle()
