@@ -1,4 +1,4 @@
-"""Files that other processes read and write meanwhile: replaced in one step, read whole, named as freqtrade names them."""
+"""Files shared with other processes: replaced atomically, read whole, named as freqtrade names them."""
 
 import os
 import re
@@ -117,7 +117,7 @@ def put(temporary: Path, path: Path, *, durable: bool = True) -> None:
 
 @contextmanager
 def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary file in `path`'s folder, made where it is missing, that takes its name when the block succeeds (`put`).
+    """A temporary file in `path`'s folder (made if missing) that takes its name when the block succeeds (`put`).
 
     Raises InputError where it cannot be written; whatever fails, the old file stands and no temporary one stays.
     """

@@ -64,7 +64,7 @@ class Fetcher:
 
     provider: Provider
     client: httpx.AsyncClient
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
     #: Seconds by which the provider's clock is ahead of ours, from its last answer's Date header.
     skew: float | None = None
     _times: deque[float] = field(default_factory=deque)
@@ -188,7 +188,7 @@ class Fetcher:
         pause = asked if asked is not None else (60.0 if status == 418 else 5.0)
         if clock() + pause > self._open_at:
             self._open_at = clock() + pause
-            self.tell(f"{self.provider.name}: it answered {status} (too many requests); waiting {pause:g} s")
+            self.log(f"{self.provider.name}: it answered {status} (too many requests); waiting {pause:g} s")
 
     def _compare_clocks(self, date: str | None) -> None:
         try:
@@ -200,7 +200,7 @@ class Fetcher:
         skew = there - time.time()
         if abs(skew) > SKEW and (self.skew is None or abs(self.skew) <= SKEW):
             word = "ahead of" if skew > 0 else "behind"
-            self.tell(
+            self.log(
                 f"{self.provider.name}: its clock is {abs(skew):.0f} s {word} this machine's. Rows are selected by "
                 "their own "
                 "time stamps; check this machine's clock"
@@ -230,9 +230,9 @@ def _seconds(text: str | None) -> float | None:
 
 @asynccontextmanager
 async def fetcher(
-    provider: Provider, base_url: str | None = None, *, tell: Callable[[str], None]
+    provider: Provider, base_url: str | None = None, *, log: Callable[[str], None]
 ) -> AsyncIterator[Fetcher]:
-    """A Fetcher of a provider, at `base_url` instead of its own where given. `tell` receives messages for the user."""
+    """A Fetcher of a provider, at `base_url` instead of its own where given. `log` receives messages for the user."""
     limits = provider.limits
     async with httpx.AsyncClient(
         base_url=(base_url or provider.base_url).rstrip("/") + "/",
@@ -240,4 +240,4 @@ async def fetcher(
         limits=httpx.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
         headers={"User-Agent": f"liqsignals/{__version__}"},
     ) as client:
-        yield Fetcher(provider, client, tell)
+        yield Fetcher(provider, client, log)

@@ -80,8 +80,10 @@ class Finished:
 
 
 def run(command: Sequence[str], log: Path | None = None, *, show: bool = False) -> Finished:
-    """Run a command line to its end; `log` names a file that is written while it runs. `show` leaves its standard output,
-    where freqtrade prints its tables, to the user."""
+    """Run a command line to its end; `log` names a file that is written while it runs.
+
+    `show` leaves its standard output, where freqtrade prints its tables, to the user.
+    """
     environment = {**os.environ, **_WIDE}
     if log is None:
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)

@@ -105,7 +105,7 @@ def write(path: Path, rows: Records) -> None:
 def unique(rows: Records) -> Records:
     """Rows in time order, each event once: of duplicates the last one in `rows` is kept, with the earliest `known_at`.
 
-    A NaN takes nothing away: a number that an earlier one told stays.
+    A NaN never replaces a number of an earlier row.
 
     >>> from liqsignals.records import OPEN_INTEREST, records
     >>> rows = records(OPEN_INTEREST, np.array([2, 1, 2]), np.array([7, 5, 9]), base=np.array([30.0, 10.0, 31.0]))
