@@ -20,6 +20,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ import pandas as pd
 from liqsignals import files, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, iso, to_dates
 from liqsignals.collect import archive, freqtrade_files
-from liqsignals.collect.fetch import Fetcher, FetchError, Refused, fetcher
+from liqsignals.collect.fetch import Fetcher, FetchError, Refused, fetcher, key_of, redact
 from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
@@ -100,11 +101,16 @@ class Report:
 def download(plan: Plan, log: Callable[[str], None], show: Show = lambda what, done, of: None) -> Report:
     """Run a plan; sentences for the user go to `log` as they come up. Raises InputError where nothing can be done."""
     _check(plan)
-    plan.datadir.mkdir(parents=True, exist_ok=True)
     report = Report()
     run = _Run(plan, report, log, show)
-    with store.writer(plan.extra, "download"):
-        store.sweep_temporary(plan.extra)
+    # Two downloads with different extras still write the same files of freqtrade's.
+    written = {plan.extra.resolve()} | (
+        {plan.datadir.resolve()} if {"candles", "interest"} & set(plan.steps) else set()
+    )
+    with ExitStack() as stack:
+        for folder in sorted(written):
+            stack.enter_context(store.writer(folder, "download"))
+        files.sweep(plan.extra)
         for step in STEPS:
             if step in plan.steps:
                 try:
@@ -136,11 +142,13 @@ class _Run:
     show: Show
 
     def problem(self, text: str) -> None:
+        text = redact(text)
         if text not in self.report.problems:
             self.report.problems.append(text)
             self.log(text)
 
     def note(self, text: str) -> None:
+        text = redact(text)
         if text not in self.report.notes:
             self.report.notes.append(text)
             self.log(text)
@@ -419,7 +427,7 @@ async def _pages(
 
 def _key(provider: Provider) -> tuple[dict[str, str], dict[str, str | int]]:
     """Headers and query parameters that carry the user's key."""
-    key = os.environ.get(provider.key_env, "") if provider.key_env else ""
+    key = key_of(provider)
     headers = {provider.key_header: provider.key_prefix + key} if key and provider.key_header else {}
     return headers, {provider.key_param: key} if key and provider.key_param else {}
 

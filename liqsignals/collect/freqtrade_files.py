@@ -239,5 +239,5 @@ def in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: s
     """Run freqtrade_writer.py in its own process, because freqtrade's imports need memory; its error, or ""."""
     script = Path(__file__).with_name("freqtrade_writer.py")
     command = [sys.executable, str(script), str(stage), pair, timeframe, str(source), form]
-    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    run = freqtrade_command.in_group(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return "" if run.returncode == 0 else run.stderr.strip() or f"exit code {run.returncode}"
