@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ from vendors import Vendor, klines_path, metrics_path
 
 from liqsignals import files, records
 from liqsignals.clock import DAY, HOUR, MINUTE
-from liqsignals.collect import freqtrade_files, freqtrade_writer
+from liqsignals.collect import freqtrade_command, freqtrade_files, freqtrade_writer
 from liqsignals.collect.download import Plan, Report, download
 from liqsignals.data import flows, freqtrade, store
 from liqsignals.errors import InputError
@@ -920,13 +919,13 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = datadir / "futures" / f"{STEM}-5m-futures.feather"
     candles = market.candles
 
-    def freqtrade(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[str]:
+    def freqtrade(command: list[str]) -> freqtrade_command.Finished:
         stage = Path(command[command.index("--datadir") + 1])
         earlier = candles.iloc[:100].assign(date=candles["date"].iloc[:100] - pd.Timedelta("3d"))
         pd.concat([earlier, candles.iloc[:-1]], ignore_index=True).to_feather(stage / "futures" / path.name)
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return freqtrade_command.Finished(0, "")
 
-    monkeypatch.setattr(subprocess, "run", freqtrade)
+    monkeypatch.setattr(freqtrade_command, "run", freqtrade)
     assert (
         freqtrade_files.download_data(
             datadir, "binance", [PAIR], ["futures"], ["5m"], "20260101-20260103", prepend=True

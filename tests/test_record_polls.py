@@ -191,7 +191,7 @@ async def asking(answer: Handler) -> AsyncIterator[fetch.Fetcher]:
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with fetch.fetcher(binance.REST, f"http://127.0.0.1:{runner.addresses[0][1]}", tell=lambda text: None) as get:
+    async with fetch.fetcher(binance.REST, f"http://127.0.0.1:{runner.addresses[0][1]}", log=lambda text: None) as get:
         yield get
     await runner.cleanup()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from liqsignals.collect.feeds import Feed
+from liqsignals.collect.fetch import redact
 from liqsignals.data import rawlog
 from liqsignals.data.coverage import ALIVE
 from liqsignals.errors import InputError
@@ -41,7 +42,7 @@ class Notices:
         now = time.monotonic()
         if now - self.logged_at.get(about, -1e9) >= every:
             self.logged_at[about] = now
-            self.log(text)
+            self.log(redact(text))
 
 
 @dataclass

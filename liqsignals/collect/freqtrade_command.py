@@ -4,16 +4,20 @@ It is the freqtrade beside this Python, unmodified, in a process of its own.
 """
 
 import os
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from liqsignals.errors import InputError
 
 #: Wide enough that freqtrade breaks no line of its log or tables.
 _WIDE = {"COLUMNS": "200"}
+#: Seconds that a process group has between SIGTERM and SIGKILL.
+_GRACE = 10.0
 
 
 def executable() -> str:
@@ -80,18 +84,44 @@ class Finished:
 
 
 def run(command: Sequence[str], log: Path | None = None, *, show: bool = False) -> Finished:
-    """Run a command line to its end; `log` names a file that is written while it runs. `show` leaves its standard output,
-    where freqtrade prints its tables, to the user."""
+    """Run a command line to its end; `log` names a file that is written while it runs.
+
+    `show` leaves its standard output, where freqtrade prints its tables, to the user.
+    """
     environment = {**os.environ, **_WIDE}
     if log is None:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        done = in_group(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
         return Finished(done.returncode, done.stdout + done.stderr)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        code = subprocess.run(
-            command, check=False, stdout=None if show else file, stderr=file, env=environment
-        ).returncode
+        code = in_group(command, stdout=None if show else file, stderr=file, env=environment).returncode
     return Finished(code, log.read_text())
+
+
+def in_group(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`, of text, in a process group of its own that ends with this call, whatever ends it."""
+    with subprocess.Popen(command, text=True, start_new_session=True, **options) as child:
+        try:
+            out, err = child.communicate()
+        finally:
+            _end(child)
+    return subprocess.CompletedProcess(command, child.returncode, out, err)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End what is left of a child's process group: politely, then by force."""
+    try:
+        os.killpg(child.pid, signal.SIGTERM)
+        if child.poll() is None:
+            child.wait(_GRACE)
+    except ProcessLookupError:
+        return
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def results(folder: Path) -> set[Path]:

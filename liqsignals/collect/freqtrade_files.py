@@ -1,6 +1,6 @@
 """Freqtrade's own files, written by freqtrade in a process of its own (its command, or freqtrade_writer.py).
 
-Freqtrade rewrites files in place, reads a damaged one as empty, and would then overwrite what no exchange keeps any more.
+Freqtrade rewrites files in place, reads a damaged one as empty, and would then overwrite what no exchange still has.
 So it works on copies in `<datadir>/.liqsignals-<random>/`; a file that comes out whole, with every row that went in,
 takes its place in `futures/` in one step. Killed at any instant, the user's files are the old ones or the new ones.
 """
@@ -42,7 +42,7 @@ def _stage(datadir: Path) -> Iterator[Path]:
 
 
 def _move_in(staged: Path, final: Path) -> bool:
-    """Let a staged file take its place; False where the same bytes stand there already."""
+    """Move a staged file into its place; False where the same bytes stand there already."""
     if final.exists() and final.read_bytes() == staged.read_bytes():
         return False
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def download_data(
 
     Raises InputError where freqtrade fails: it names the last error of its log. The user's files are as they were then.
     """
-    told: list[InputError] = []
+    problems: list[InputError] = []
     with _stage(datadir) as stage:
         form = form_of(datadir)
         for path in (datadir / "futures").glob(f"*{FORMATS[form]}"):
@@ -74,9 +74,9 @@ def download_data(
                 shutil.copy2(path, stage / "futures" / path.name)
         before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
         for name in [name for name, at in before.items() if at is None]:
-            told.append(
+            problems.append(
                 InputError(
-                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It is left alone",
+                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It was not changed",
                     "delete it, and run the same command again",
                 )
             )
@@ -95,7 +95,7 @@ def download_data(
                 f"freqtrade download-data failed: {done.failure}. Nothing was changed",
                 "run the same command again; behind a proxy, name a configuration with --config",
             )
-        told += map(InputError, done.not_downloaded)
+        problems += map(InputError, done.not_downloaded)
         for staged in sorted((stage / "futures").glob(f"*{FORMATS[form]}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
@@ -107,7 +107,7 @@ def download_data(
             if len(np.setdiff1d(old, new)):
                 _put_back(staged, final)
             _move_in(staged, final)
-    return told
+    return problems
 
 
 def _put_back(staged: Path, final: Path) -> None:
@@ -247,8 +247,8 @@ def _reads_as(
 
 
 def in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: str) -> str:
-    """Let freqtrade_writer.py write where freqtrade's imports do not cost this process its memory; what went wrong, or nothing."""
+    """Run freqtrade_writer.py in its own process, because freqtrade's imports need memory; its error, or ""."""
     script = Path(__file__).with_name("freqtrade_writer.py")
     command = [sys.executable, str(script), str(stage), pair, timeframe, str(source), form]
-    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    run = freqtrade_command.in_group(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return "" if run.returncode == 0 else run.stderr.strip() or f"exit code {run.returncode}"

@@ -110,7 +110,7 @@ class Recorder:
         """Record until cancelled, then write and publish what was taken."""
         async with AsyncExitStack() as stack:
             fetchers = {
-                name: await stack.enter_async_context(fetcher(_provider(name), self.urls[name], tell=self.log))
+                name: await stack.enter_async_context(fetcher(_provider(name), self.urls[name], log=self.log))
                 for name in dict.fromkeys(poll.provider for poll in self.polls)
             }
             newest = self.publication.newest_of

@@ -29,6 +29,7 @@ import pandas as pd
 from liqsignals.clock import duration_ns
 from liqsignals.collect.freqtrade_command import command
 from liqsignals.errors import InputError
+from liqsignals.files import replaced
 from liqsignals.replay.clock import MarketClock
 
 #: A bot that has done nothing for so long (seconds of this machine's) hangs.
@@ -89,7 +90,8 @@ class Bot:
         self._environment = {**os.environ, **clock.environment()}
         settings.folder.mkdir(parents=True, exist_ok=True)
         own = settings.folder / "bot.json"
-        own.write_text(json.dumps(self._config(), indent=1))
+        with replaced(own, private=True) as staged:  # it holds the password
+            staged.write_text(json.dumps(self._config(), indent=1))
         self._command = command(
             "trade", (settings.config, overlay, own), settings.userdir, settings.datadir, "--strategy", settings.strategy,
             "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),

@@ -204,7 +204,7 @@ def serve(
         script.write_text(
             "#!/bin/sh\nexec env " + " ".join(shlex.quote(f"{k}={v}") for k, v in environment.items()) + ' "$@"\n'
         )
-        script.chmod(0o755)
+        script.chmod(script.stat().st_mode | 0o100)
         log(f"market time {iso(at)}, x{speed:g}; until Ctrl-C")
         for name, value in names.items():
             log(f"  {name:8} {value}")
