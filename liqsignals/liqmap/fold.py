@@ -31,8 +31,8 @@ from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.data.tape import Tape, asof
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
-from liqsignals.liqmap.book import Book, distances_of
-from liqsignals.liqmap.clusters import BANDS, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
+from liqsignals.liqmap.book import STEP, Book, distances_of
+from liqsignals.liqmap.clusters import BANDS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
 from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import Parameters
 from liqsignals.records import Float64Array, Records, later
@@ -204,7 +204,8 @@ class Fold:
             p.closes_at % HOUR == 0,
         )  # fmt: skip
         doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
-        self._rule = kernels.Rule(SPAN, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, doubt, BANDS)
+        steps = np.log1p(np.stack([-BANDS, BANDS])) / STEP
+        self._rule = kernels.Rule(SPAN, CLUSTER_FLOOR, CLUSTER_TIMES, doubt, BANDS, steps)
         #: Named flows per bar, zero before the map started and before the book given.
         self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
         #: Swept USD by bar (from bar `by_class_from` on), side and class: kept only where the caller gives it rows.

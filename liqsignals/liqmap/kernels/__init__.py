@@ -30,7 +30,6 @@ from liqsignals.liqmap.kernels.read import (
     Rule,
     clusters,
     levels,
-    side_usd,
 )
 from liqsignals.liqmap.kernels.shared import LONG, SHORT, BookArrays, Distances, Grid
 
@@ -64,5 +63,4 @@ __all__ = [
     "clusters",
     "levels",
     "run_side",
-    "side_usd",
 ]

@@ -441,8 +441,7 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
         np.empty(10),
     )  # fmt: skip
     no_class = np.empty(0)
-    work = np.empty((3, int(2.0 * (rule.span + 0.05) / grid.step)))
-    found = np.empty((1, 5))
+    work = np.empty((4, int(2.0 * (rule.span + 0.05) / grid.step)))
     farthest = np.max(distances.nearest + distances.cells)
     r = 0
     for i in range(start - 1, stop):
@@ -450,9 +449,9 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
             by_class = swept_by_class[i - start, side] if len(swept_by_class) > 0 else no_class
             step_side(own, grid, bars, rates, distances, i, side, flows[i, side], by_class, scratch)
             if bars.full_hour[i]:
-                own.typical[side] = typical_mass(own, grid, bars.close[i], side, farthest, rule.half)
+                own.typical[side] = typical_mass(own, grid, bars.close[i], side, farthest)
         while r < len(readings.bar) and readings.bar[r] == i:
-            read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, found, readings.rows[r])
+            read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, readings.rows[r])
             readings.remainder[r, side] = own.stock[side, 0] + own.stock[side, 1]
             r += 1
     book.scale[side], book.total[side], book.stock[side] = own.scale[side], own.total[side], own.stock[side]
