@@ -199,9 +199,12 @@ class Fold:
             mix[:-1].copy(), float(mix[-1]), np.array([c.hazard for c in parameters.classes]),
             np.array([parameters.remainder_hazard, 1.0]), float(parameters.turnover),
         )  # fmt: skip
+        logs = np.empty((4, len(p.low)))
+        for prices, out in zip((p.opening, p.low, p.high, p.close), logs, strict=True):
+            kernels.in_buckets(prices, STEP, out)
         self._bars = kernels.Bars(
-            p.opening, p.low, p.high, p.close, p.volume, p.interest, p.change, p.known, p.event_from, p.event_to,
-            p.closes_at % HOUR == 0,
+            p.opening, p.low, p.high, p.close, logs[0], logs[1], logs[2], logs[3], p.volume, p.interest, p.change,
+            p.known, p.event_from, p.event_to, p.closes_at % HOUR == 0,
         )  # fmt: skip
         doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
         steps = np.log1p(np.stack([-BANDS, BANDS])) / STEP

@@ -15,6 +15,7 @@ from liqsignals.liqmap.kernels.fold import (
     Bars,
     Rates,
     Readings,
+    in_buckets,
     run_side,
 )
 from liqsignals.liqmap.kernels.read import (
@@ -61,6 +62,7 @@ __all__ = [
     "Readings",
     "Rule",
     "clusters",
+    "in_buckets",
     "levels",
     "run_side",
 ]
