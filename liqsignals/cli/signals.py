@@ -111,7 +111,7 @@ def map_command(
         logging.getLogger(__name__).warning(
             "%s: the data end at %s; this is the map of then, not of %s", pair, iso(ends[row]), iso(when)
         )
-    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters)
+    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters, extras or datadir / "liqsignals")
     if as_json:
         print(json.dumps(head, indent=2))
     else:

@@ -27,6 +27,7 @@ from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
+from liqsignals.liqmap import state as saved
 from liqsignals.records import Records, later
 from liqsignals.strategy.guard import LATE
 
@@ -236,17 +237,28 @@ class Signals:
                 self._renew(pair, market)
             length = duration_ns(timeframe)
             first = int(open_time(at[:1], length)[0])
+            parameters = self.calibration.parameters(pair)
+            loaded = self._load_state(market, timeframe, first, parameters)
             tape = self._with_live(market, pair, dp, dataframe, timeframe, first) if live else market.disk
             # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
             if live and _now() - at[-1] >= LATE * SECOND:
                 tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
-            parameters, state = self.calibration.parameters(pair), market.states[timeframe]
+            state = market.states[timeframe]
             columns = features.compute(tape, at, closes, length, parameters, state)
+            saved.save(saved.folder_of(self.extras), market.disk, state, parameters, loaded)
             if live:
                 market.settle()
         new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
         old = [c for c in features.NAMES if c in dataframe.columns]
         return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+
+    def _load_state(self, market: _Market, timeframe: str, first: int, parameters: liqmap.Parameters) -> int:
+        """Take up the saved state that serves a view of bars after `first`; the instant (ns) up to which it goes."""
+        if market.states[timeframe].book is None:
+            state = saved.load(saved.folder_of(self.extras), market.disk, first, parameters)
+            if state is not None:
+                market.states[timeframe] = state
+        return market.states[timeframe].upto
 
     def _tell_hindsight(self, pair: str, first: int) -> None:
         """Say once where a backtest uses a calibration on candles that it was fitted on, or before them."""
