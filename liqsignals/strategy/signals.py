@@ -80,7 +80,7 @@ class _Market:
             self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
             if family in self.live:
                 self.live[family] = later(self.live[family], self.ends[family][1] + 1)
-        if disk.bars is not None:
+        if disk.bars is not None and self.doubted:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
     def hear(self, family: str, new: Records) -> None:
