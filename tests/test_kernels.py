@@ -345,10 +345,14 @@ def test_levels_survive_the_rescaling_of_their_class() -> None:
 
 def test_smoothing_is_a_convolution() -> None:
     usd = np.random.default_rng(0).lognormal(0, 2, 60)
-    out = np.empty(60)
-    smooth(usd, 60, 5, 0, 60, out)
+    usd[:4] = usd[-4:] = 0.0
     weights = 1 - np.abs(np.arange(-4, 5)) / 5
-    np.testing.assert_allclose(out, np.convolve(usd, weights, "same"), rtol=1e-12)
+    for side in (kernels.LONG, kernels.SHORT):
+        out = np.zeros(60)
+        smooth(usd, side, 4, 56, out)
+        np.testing.assert_allclose(out[4:56], np.convolve(usd, weights, "same")[4:56], rtol=1e-12)
+        assert (out[:4] == 0).all()
+        assert (out[56:] == 0).all()
 
 
 def test_a_change_during_a_hole_in_open_interest_enters_over_its_bars() -> None:

@@ -148,7 +148,7 @@ def map_command(
             iso(when) if at is not None else "now",
             freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )
-    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters)
+    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters, extras or datadir / "liqsignals")
     if as_json:
         print(json.dumps(head, indent=2))
     else:

@@ -26,6 +26,7 @@ from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
+from liqsignals.liqmap import state as saved
 from liqsignals.records import Float64Array
 from liqsignals.strategy import annotations
 from liqsignals.strategy.config import Settings
@@ -137,18 +138,30 @@ class Signals:
             columns = features.empty(len(dataframe), self.families)
         else:
             length = duration_ns(timeframe)
-            view = _View(self, dp, timeframe, int(open_time(at[:1], length)[0]))
+            first = int(open_time(at[:1], length)[0])
+            parameters = self.calibration.parameters(pair)
+            loaded = self._load_state(market, timeframe, first, parameters)
+            view = _View(self, dp, timeframe, first)
             tape = view.current(market, dataframe)
             # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
             if live and self._kept(market) and now_ns() - at[-1] >= LATE * SECOND:
                 tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
-            parameters, state = self.calibration.parameters(pair), market.states[timeframe]
+            state = market.states[timeframe]
             columns = features.compute(
                 tape, at, closes, length, parameters, state, markets=view, families=self.families
             )
+            saved.save(saved.folder_of(self.extras), market.disk, state, parameters, loaded)
             self._views[pair, length] = annotations.View.of(tape, state, parameters)
             view.settle()
         return _with(dataframe, columns)
+
+    def _load_state(self, market: Market, timeframe: str, first: int, parameters: liqmap.Parameters) -> int:
+        """Resume from the saved state that serves a view of bars after `first`; the instant (ns) up to which it goes."""
+        if market.states[timeframe].book is None:
+            state = saved.load(saved.folder_of(self.extras), market.disk, first, parameters)
+            if state is not None:
+                market.states[timeframe] = state
+        return market.states[timeframe].upto
 
     def annotations(self, pair: str, start: Any, end: Any, dataframe: pd.DataFrame) -> list[dict[str, Any]]:
         """The map for FreqUI: what a strategy's `plot_annotations` returns. See strategy/annotations.py.
