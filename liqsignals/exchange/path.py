@@ -11,14 +11,14 @@ and moves evenly, rounded to the tick, in between.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import NamedTuple
 
 #: Shares of the bar that lie within the four dwells: who looks at these sees open, both extremes and close.
-DWELLS = (0.02, 0.42, 0.67, 0.92)
+DWELLS = (0.2, 0.42, 0.67, 0.92)
 _HOLDS = ((0.0, 0.30), (0.35, 0.50), (0.60, 0.75), (0.85, 1.0))
-#: Share of its part of the bar after which a price is reached, where a bar has more stops than four.
-_WAY = 0.25
+#: Where a bar is walked otherwise, the stops share it evenly: so much of its part is the way to a stop, and so much of it is over
+#: at the instant that is told of the dwell, early in it.
+_WAY, _TOLD = 0.25, 0.4
 
 
 class Bar(NamedTuple):
@@ -36,20 +36,19 @@ class Bar(NamedTuple):
 class Path:
     """How the price of one market walks its bars.
 
-    `decimals`: of the tick. `extra`: more prices to dwell at, by the bar's open in ms; each is inserted where the price first
-    passes it and ignored where the bar does not. Then all dwells, the four included, share the bar evenly.
+    `decimals`: of the tick. `walks`: bars that are walked otherwise, by their open in ms: the prices between open and close to
+    dwell at, in their order, both extremes among them. All dwells then share the bar evenly.
     """
 
     decimals: int
-    extra: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    walks: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def stops(self, bar: Bar) -> list[tuple[float, float]]:
         """(share of the bar, price) of every dwell, in their order; the share lies within the dwell."""
         prices = self._prices(bar)
         if len(prices) == len(DWELLS):
             return list(zip(DWELLS, prices, strict=True))
-        shares = [(number + (1 + _WAY) / 2) / len(prices) for number in range(len(prices))]
-        return list(zip([DWELLS[0], *shares[1:]], prices, strict=True))
+        return [((number + _TOLD) / len(prices), price) for number, price in enumerate(prices)]
 
     def forming(self, bar: Bar, share: float) -> Bar:
         """The candle as it stands when `share` (0 .. 1) of the bar has passed; its close is the price then.
@@ -73,16 +72,7 @@ class Path:
 
     def _prices(self, bar: Bar) -> list[float]:
         extremes = (bar.low, bar.high) if bar.close >= bar.open else (bar.high, bar.low)
-        four = [bar.open, *extremes, bar.close]
-        if not (waiting := set(self.extra.get(bar.date, ()))):
-            return four
-        prices = four[:1]
-        for begin, end in pairwise(four):
-            passed = {price for price in waiting if min(begin, end) < price < max(begin, end)}
-            waiting -= passed
-            prices += sorted(passed, reverse=end < begin)
-            prices.append(end)
-        return prices
+        return [bar.open, *self.walks.get(bar.date, extremes), bar.close]
 
     @staticmethod
     def _holds(stops: int) -> Sequence[tuple[float, float]]:

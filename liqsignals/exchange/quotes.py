@@ -145,17 +145,18 @@ class Book(NamedTuple):
     amount: float
 
 
-def book(market: Market, spec: Spec, told: Quote) -> Book:
+def book(market: Market, spec: Spec, told: Quote, spread: int | None = None) -> Book:
     """Spread and depth as the market's volatility makes them (decision 040).
 
-    Spread: 1 % of the mean relative range of the last twelve closed bars, in whole ticks, at least one, split around the price.
+    Spread: 1 % of the mean relative range of the last twelve closed bars, in whole ticks, at least one, split around the price;
+    or as many ticks as `spread` says.
     Levels are half a spread apart, so that twenty reach ten spreads from the price. Each holds five seconds' mean volume of
     the day, less by as much as those bars' ranges are wider than the day's (a quarter at least, four times at most).
     """
     bars = len(market.closed.date)
     recent, usual = _mean_range(market.closed.slice(max(0, bars - _RECENT), bars)), _mean_range(market.day())
     ticks = told.last * 10**spec.price_decimals
-    spread = max(1, math.ceil(round(_SPREAD * recent * ticks, 6)))
+    spread = spread or max(1, math.ceil(round(_SPREAD * recent * ticks, 6)))
     ratio = usual / recent if recent > 0 else 1.0
     amount = _SECONDS * told.per_second * min(max(ratio, 1 / _MOST), _MOST)
     bid = round(ticks) - spread // 2

@@ -30,6 +30,7 @@ from liqsignals.clock import duration_ns
 from liqsignals.collect.freqtrade_files import executable
 from liqsignals.errors import InputError
 from liqsignals.replay.clock import MarketClock
+from liqsignals.sources import binance
 
 #: A bot that has done nothing for so long (seconds of this machine's) hangs.
 _HANGS = 120.0
@@ -241,7 +242,7 @@ class Session:
 def drive(
     bot: Bot,
     until_ms: int,
-    dwells: Callable[[int, int], Sequence[int]],
+    dwells: Callable[[int, int, Collection[str] | None], Sequence[int]],
     *,
     session: Session | None = None,
     waiting: Collection[int] = (),
@@ -250,8 +251,8 @@ def drive(
 ) -> Session:
     """Lead a started bot through every candle that closes after now, up to `until_ms`.
 
-    `dwells` tells the instants between two (ms) at which the price stands somewhere worth showing (Replay.dwells).
-    Inside a candle the price is shown only to a bot with an open trade, unless `careful`: an entry is decided at the close.
+    `dwells` tells the instants between two (ms) at which the price of markets, by symbol, stands somewhere worth showing
+    (Replay.dwells). Inside a candle only the prices of open trades are shown, unless `careful`: an entry is decided at the close.
     `each` is called at each close before the bot sees it (the soak kills and mends there).
     """
     session = session or Session()
@@ -265,15 +266,22 @@ def drive(
         if not _look(bot, session, close, step):
             bot.loop(waiting)
             _look(bot, session, close, step)
-        if careful or any(trade.closed is None for trade in trades(bot.settings.database)):
-            for at in dwells(close, close + step):
-                if at > bot.clock.now_ms():
-                    bot.clock.set(at)
-                    for _ in range(_DWELL):
-                        bot.loop(waiting)
-                    _look(bot, session, close, step)
+        shown = None if careful else _held(bot)
+        for at in dwells(close, close + step, shown):
+            if not careful and not _held(bot):
+                break
+            if at > bot.clock.now_ms():
+                bot.clock.set(at)
+                for _ in range(_DWELL):
+                    bot.loop(waiting)
+                _look(bot, session, close, step)
         close = (max(bot.clock.now_ms(), close) // step + 1) * step
     return session
+
+
+def _held(bot: Bot) -> set[str]:
+    """Symbols of the bot's open trades."""
+    return {binance.symbol(trade.pair) for trade in trades(bot.settings.database) if trade.closed is None}
 
 
 def _look(bot: Bot, session: Session, close: int, step: int) -> bool:
