@@ -1,7 +1,7 @@
 """A real dry-run bot on the loopback exchange: unmodified `freqtrade trade`, driven candle by candle.
 
 The market clock stands while the bot works (clock.py): at each candle's close the driver waits until the bot has
-analysed it and has finished that loop, then shows it the extremes of the next candle, each for two loops, and steps on.
+analysed it and has finished that loop, then shows it the prices at which the next candle dwells, each for a whole loop, and steps on.
 So a bot on a busy machine misses nothing, and two runs are the same run. What it costs: a bot here is never late. For
 one that may be, run it beside `liqsignals replay --speed`.
 """
@@ -45,7 +45,7 @@ _SETTLED = 1000
 _POLL = 0.004
 _HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat.*state='(\w+)'", re.MULTILINE)
 #: Times that a loop's end is waited for: the first may have begun before the clock was set.
-_CLOSE, _DWELL = 2, 3
+_LOOPS = 2
 
 
 class BotDied(InputError):
@@ -66,6 +66,8 @@ class Settings:
     timeframe: str
     #: Folder of the run: configuration, log, database.
     folder: Path
+    #: Configuration that goes before the user's.
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> Path:
@@ -105,6 +107,7 @@ class Bot:
 
     def _config(self) -> dict[str, Any]:
         return {
+            **self.settings.more,
             "dry_run": True,
             "db_url": f"sqlite:///{self.settings.database.resolve()}",
             "timeframe": self.settings.timeframe,
@@ -261,7 +264,7 @@ def drive(
     while close <= until_ms:
         bot.clock.set(max(bot.clock.now_ms(), close + _SETTLED))
         each(close)
-        for _ in range(_CLOSE):
+        for _ in range(_LOOPS):
             bot.loop(waiting)
         if not _look(bot, session, close, step):
             bot.loop(waiting)
@@ -272,7 +275,7 @@ def drive(
                 break
             if at > bot.clock.now_ms():
                 bot.clock.set(at)
-                for _ in range(_DWELL):
+                for _ in range(_LOOPS):
                     bot.loop(waiting)
                 _look(bot, session, close, step)
         close = (max(bot.clock.now_ms(), close) // step + 1) * step

@@ -16,8 +16,8 @@ CALLBACKS = (
     "custom_exit", "custom_exit_price", "custom_roi", "custom_stoploss",
 )  # fmt: skip
 _SETTINGS = (
-    "timeframe", "minimal_roi", "use_custom_stoploss", "trailing_stop", "position_adjustment_enable", "exit_profit_only",
-    "use_custom_roi",
+    "minimal_roi", "use_custom_stoploss", "trailing_stop_positive", "trailing_only_offset_is_reached",
+    "position_adjustment_enable", "exit_profit_only", "use_custom_roi",
 )  # fmt: skip
 TRAITS, EXITS = "traits.json", "exits.jsonl"
 
@@ -27,8 +27,8 @@ def observed(strategy: Any, folder: Path) -> Any:
 
     `traits.json`: settings as freqtrade has resolved them, callbacks that it defines and the arguments that they read.
     `<pair>.pkl`: the frame with its signals.
-    `exits.jsonl`: one line an exit that was looked at: pair, candle open (ms), whether the stop was raised in this very candle, and how far
-    from the price the last stop was set, as a fraction of the price.
+    `exits.jsonl`: one line an exit that was looked at: pair, candle open (ms), whether the stop was raised in this very candle, the
+    stop then, and how far from the price it was last set, as a fraction of the price.
     """
 
     class Observed(strategy):  # type: ignore[misc]
@@ -49,6 +49,7 @@ def observed(strategy: Any, folder: Path) -> Any:
                     "pair": trade.pair,
                     "at": round(current_time.timestamp() * 1000),
                     "raised": trade.stop_loss != before,
+                    "stop": trade.stop_loss,
                     "distance": abs(trade.stop_loss_pct or 0.0) / (trade.leverage or 1.0),
                 }
                 with (folder / EXITS).open("a") as file:

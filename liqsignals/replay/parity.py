@@ -16,7 +16,7 @@ import subprocess
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,13 @@ logger = logging.getLogger(__name__)
 SIGNALS = ("enter_long", "exit_long", "enter_short", "exit_short", "enter_tag")
 #: What may differ without being a difference, in the order in which it is looked for.
 CLASSES = {
+    "start": "it begins before the bot's first whole candle",
     "refused": "the bot's guard refused the entry (spread, drift or stale input), as its log says",
     "open": "the span ends with the trade open, which a backtest closes by force",
     "occupied": "the pair or the last free slot was taken in one of them by a trade explained above",
     "edge": "the price of the exit lies within the spread of the candle's extreme: one of them is touched, the other is not",
     "gap": "the bar opens beyond the stop: the backtest sells at the stop all the same, the bot at what it sees",
-    "worst": "a stop that custom_stoploss raised in the bar of entry: the backtest fills it at a worst case, which no bot is given",
+    "worst": "a stop that moved in the bar of entry: the backtest fills it at a worst case of its own, which a bot need not meet",
 }
 
 #: Runs beside the user's strategy in the backtest only: it is the same class, and leaves files behind (observer.py).
@@ -70,6 +71,10 @@ class {name}(observed(_module.{name}, Path({folder!r}))):
 
 #: Ticks of the spread that the bot meets. Binance's own is nearly always one, and a wider one would only blur the comparison.
 _SPREAD = 1
+
+#: With --timeframe-detail, a backtest whose trade opens and closes inside one bar enters again in the next one of the same candle; a
+#: bot's pair is locked until the next candle. So neither enters later (seconds) than this after a candle's close.
+_PROMPT = {"ignore_buying_expired_candle_after": 30}
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,10 @@ def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None)
     (keeper / f"{span.strategy}.py").write_text(
         _OBSERVED.format(file=str(file), name=span.strategy, folder=str(frames.resolve()))
     )
+    own = folder / "backtest.json"
+    own.write_text(json.dumps(_PROMPT if detail else {}))
     command = [
-        executable(), "backtesting", "--config", str(span.config), "--config", str(overlay),
+        executable(), "backtesting", "--config", str(span.config), "--config", str(overlay), "--config", str(own),
         "--userdir", str(span.userdir), "--datadir", str(span.datadir), "--strategy", span.strategy,
         "--strategy-path", str(keeper), "--timeframe", span.timeframe, "--pairs", *span.pairs, "--cache", "none",
         "--timerange", f"{span.start // 10**9}-{span.stop // 10**9}",
@@ -225,7 +232,12 @@ def limits(traits: Mapping[str, Any], span: Span, columns: Collection[str]) -> l
     if traits["use_custom_stoploss"]:
         told.append(
             "custom_stoploss is asked once a bar, at its best price, by the backtest, and in every loop by the bot: a stop that goes by "
-            "the minute, or is tighter at a worse price, differs; one raised in the bar of entry is filled at a worst case by the backtest ('worst')"
+            "the minute, or is tighter at a worse price, differs"
+        )
+    if traits["use_custom_stoploss"] or traits["trailing_only_offset_is_reached"] or traits["trailing_stop_positive"]:
+        told.append(
+            "a stop that moves in the bar of entry: the backtest fills it at a worst case of its own, without fees; where a bot is not "
+            "sold there, the trade is counted as 'worst' and not compared"
         )
     if read := sorted({"current_rate", "current_profit"} & set(callbacks.get("custom_exit", ()))):
         told.append(
@@ -271,19 +283,31 @@ def finest(archive: Archive, pairs: Sequence[str]) -> str:
     return next(name for name, length in INTERVALS.items() if length == minutes)
 
 
+def comparable(tested: Backtest) -> list[Trade]:
+    """Its trades; the stop is NaN where a bot cannot have it: the best price of the exit's bar raised it, and the exit came before."""
+    found = []
+    for trade in tested.trades:
+        at = _ms(trade.closed) if trade.closed is not None else 0
+        raised = tested.exits.get((trade.pair, at), {"raised": False})["raised"]
+        by_it = "stop" in trade.reason and _ms(trade.opened) != at
+        found.append(replace(trade, stop=np.nan) if raised and not by_it else trade)
+    return found
+
+
 def exits_inside(tested: Backtest) -> dict[tuple[str, int], Exit]:
     """Exits of a backtest at a price inside a bar, by pair and open of the bar (ms): at its stop, ROI or liquidation price."""
     found = {}
     for trade in tested.trades:
         if trade.closed is not None and trade.close_rate and re.search("stop|roi|liquidation", trade.reason):
             at = _ms(trade.closed)
-            looked = tested.exits.get((trade.pair, at), {"raised": False, "distance": 0.0})
+            looked = tested.exits.get((trade.pair, at), {"raised": False, "stop": trade.stop, "distance": 0.0})
             found[trade.pair, at] = Exit(
                 trade.close_rate,
                 trade.is_short,
                 roi=trade.reason == "roi",
                 raised=looked["raised"] and trade.reason != "roi",
                 entered=_ms(trade.opened) == at,
+                stop=looked["stop"],
                 distance=looked["distance"],
             )
     return found
@@ -315,11 +339,12 @@ def _ms(at: pd.Timestamp) -> int:
     return int(at.timestamp() * 1000)
 
 
-def alike(one: Sequence[Trade], other: Sequence[Trade]) -> int:
-    """How many trades of two backtests are the same in pair, side, open and close, reason and prices."""
+def alike(one: Sequence[Trade], other: Sequence[Trade], step: int) -> int:
+    """How many trades of two backtests are the same in pair, side, open, candle of exit (of `step` ms), reason and prices."""
 
     def key(trade: Trade) -> tuple[Any, ...]:
-        return trade.pair, trade.is_short, trade.opened, trade.closed, trade.reason, trade.open_rate, trade.close_rate
+        closed = None if trade.closed is None else _ms(trade.closed) // step
+        return trade.pair, trade.is_short, trade.opened, closed, trade.reason, trade.open_rate, trade.close_rate
 
     return len(set(map(key, one)) & set(map(key, other)))
 
@@ -332,6 +357,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
     faketime_library()  # told before the backtest, not after it
     archive = Archive(span.datadir)
     bar = finest(archive, span.pairs)
+    step = duration_ns(bar) // 1_000_000
     # A backtest trades from its second candle on: a signal needs the candle before.
     begin = span.start // 10**6 + span.step
     clock = MarketClock(folder / "clock", begin)
@@ -341,9 +367,9 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             coarse = backtest(span, folder / "coarse", market.overlay).trades
             told(
                 f"{span.strategy}: candles of {bar} tell the way of the price inside those of {span.timeframe}: compared is the backtest with "
-                f"--timeframe-detail {bar}. Without it there are {len(coarse)} trades, {alike(coarse, tested.trades)} of them the same"
+                f"--timeframe-detail {bar}. Without it there are {len(coarse)} trades, {alike(coarse, tested.trades, span.step)} of them the same; neither backtest nor bot enters later than 30 s after a close"
             )
-    frames, traded = tested.frames, tested.trades
+    frames, traded = tested.frames, comparable(tested)
     for limit in limits(tested.traits, span, {str(name) for frame in frames.values() for name in frame}):
         told(f"{span.strategy}: cannot be compared in full: {limit}")
     exits = exits_inside(tested)
@@ -359,6 +385,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             span.pairs,
             span.timeframe,
             folder,
+            {} if bar == span.timeframe else _PROMPT,
         )
         bot = Bot(settings, market.overlay, clock)
         bot.start()
@@ -375,7 +402,8 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             at = _ms(theirs.closed) if theirs.closed else 0
             if (exit_ := exits.get((theirs.pair, at))) is None or exit_.roi:
                 return None
-            if exit_.raised and exit_.entered and tested.traits["use_custom_stoploss"]:
+            same_bar = ours.closed is not None and _ms(ours.closed) // step * step == at and "stop" in ours.reason
+            if exit_.entered and same_bar and (exit_.raised or tested.traits["use_custom_stoploss"]):
                 return "worst"
             opened = _bar(archive, binance.symbol(theirs.pair), at)
             beyond = opened is not None and (opened.open - exit_.price) * (-1 if exit_.is_short else 1) < 0
@@ -499,10 +527,14 @@ def _compare_trades(
     def occupied(at: int) -> bool:
         return any(begin <= at <= end for begin, end in busy)
 
+    first = span.start // 10**6 + 2 * span.step
     for theirs in traded:
         at = candle(theirs.opened)
         name = f"{theirs.pair} {theirs.opened.isoformat()} {theirs.tag}"
         ours = bots.pop((theirs.pair, at), None)
+        if at < first:
+            explained("start", theirs, ours)
+            continue
         if ours is None:
             if (theirs.pair, at) in refused:
                 explained("refused", theirs, None)
@@ -525,7 +557,9 @@ def _compare_trades(
         else:
             differs(f"{name}: {'; '.join(wrong)}")
     for (pair, at), ours in sorted(bots.items(), key=lambda item: item[0][1]):
-        if occupied(at):
+        if at < first:
+            explained("start", None, ours)
+        elif occupied(at):
             explained("occupied", None, ours)
         else:
             differs(f"{pair} {ours.opened.isoformat()} {ours.tag}: only the bot's")

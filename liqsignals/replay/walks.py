@@ -18,8 +18,8 @@ _BEYOND = 2
 class Exit:
     """An exit inside a bar: its price, and what it was: a target (`roi`), else a stop or the liquidation price.
 
-    `raised`: in this very bar; then `entered` says whether the trade was opened in it, too, and `distance` how far the stop was set
-    from the price, as a fraction of that.
+    `raised`: in this very bar, to `stop`, which is `distance` away from the price, as a fraction of that. `entered`: the trade was
+    opened in it, too.
     """
 
     price: float
@@ -27,6 +27,7 @@ class Exit:
     roi: bool
     raised: bool
     entered: bool
+    stop: float
     distance: float
 
 
@@ -40,19 +41,19 @@ def walk(bar: Bar, exit_: Exit, decimals: int) -> list[float]:
         # Clipped last: a bar older than today's tick may lie off it.
         return min(max(round(price, decimals), bar.low), bar.high)
 
-    def around(towards: int) -> Iterator[float]:
-        """The exit's price, and a tick and two beyond it."""
-        return (clipped(exit_.price + number * towards * tick) for number in range(_BEYOND + 1))
+    def around(price: float, towards: int) -> Iterator[float]:
+        """The price, and a tick and two beyond it."""
+        return (clipped(price + number * towards * tick) for number in range(_BEYOND + 1))
 
     if exit_.roi:
-        prices = [*around(side), best, worst]
+        prices = [*around(exit_.price, side), best, worst]
     elif not exit_.raised:
-        prices = [*around(-side), worst, best]
+        prices = [*around(exit_.price, -side), worst, best]
     elif exit_.entered:
-        # The backtest supposes the worst: the price moves just far enough to raise the stop to where it is then hit.
-        armed = exit_.price / (1 - side * exit_.distance)
-        armed = side * max(side * armed, side * bar.open + 2 * tick)
-        prices = [clipped(armed), *around(-side), worst, best]
+        # The backtest supposes the worst: the price moves just far enough to raise the stop to where it is then hit. Where a bot's
+        # stop is not raised by that, it is sold at what the bar's best price makes of it.
+        armed = max(side * exit_.price / (1 - side * exit_.distance), side * bar.open) * side + side * _BEYOND * tick
+        prices = [clipped(armed), *around(exit_.price, -side), best, *around(exit_.stop, -side), worst]
     else:
-        prices = [best, *around(-side), worst]
+        prices = [best, *around(exit_.price, -side), worst]
     return [price for number, price in enumerate(prices) if number == 0 or price != prices[number - 1]]
