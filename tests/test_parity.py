@@ -118,7 +118,9 @@ def test_targets_and_moving_stops_exit_as_in_the_backtest(market: Path, tmp_path
         userdir=tmp_path / "user_data",
         timeframe="15m",
     )
-    report = parity.run(at, tmp_path / "run", told.append)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    report = parity.run(at, folder, told.append)
     assert report.last_line == "features=100% signals=100% trades=5/5", parity.lines(report)
     assert report.passed
     assert "--timeframe-detail 5m" in told[0]
