@@ -388,8 +388,8 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             {} if bar == span.timeframe else _PROMPT,
         )
         bot = Bot(settings, market.overlay, clock)
-        bot.start()
         try:
+            bot.start()
             session = driver.drive(bot, span.stop // 10**6, market.dwells, each=_every_day(told, span))
         finally:
             bot.stop()
