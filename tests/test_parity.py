@@ -101,8 +101,8 @@ class Ordinary(IStrategy):
 
 @needs_faketime
 def test_targets_and_moving_stops_exit_as_in_the_backtest(market: Path, tmp_path: Path) -> None:
-    """Long and short: a target, a stop, stops that the bar of the exit raised, in bars of 5m inside candles of 15m. The trade that
-    is there when the span begins is not compared."""
+    """Long and short: a target, a stop, stops that the bar of the exit raised, in bars of 5m inside candles of 15m. Two
+    trades are not compared: one that is there when the span begins, and one that the backtest opens before it has sold."""
     datadir = tmp_path / "binance"
     shutil.copytree(market, datadir)
     fine = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather")
@@ -122,8 +122,9 @@ def test_targets_and_moving_stops_exit_as_in_the_backtest(market: Path, tmp_path
     folder = tmp_path / "run"
     folder.mkdir()
     report = parity.run(at, folder, told.append)
-    assert report.last_line == "features=100% signals=100% trades=4/4", parity.lines(report)
+    assert report.last_line == "features=100% signals=100% trades=3/3", parity.lines(report)
     assert report.passed
+    assert report.classes == {"start": 1, "turned": 1}
     assert "--timeframe-detail 5m" in told[0]
     assert [text for text in told if "custom_stoploss is asked once a bar" in text], told
     bot_starts = next(number for number, text in enumerate(told) if text.endswith("now the bot"))
@@ -227,6 +228,17 @@ def test_what_begins_before_the_first_whole_candle_is_named() -> None:
     assert compared(theirs=[TRADE], mine=[early, TRADE]).classes == {"start": 1}
 
 
+def test_a_trade_that_is_opened_before_the_other_is_sold_is_named() -> None:
+    stopped = replace(TRADE, reason="stop_loss")
+    turned = replace(TRADE, is_short=True, opened=AT + pd.Timedelta("10min"), closed=AT + pd.Timedelta("15min"))
+    report = compared(theirs=[stopped, turned], mine=[stopped])
+    assert report.last_line.endswith("trades=1/1")
+    assert report.classes == {"turned": 1}
+    # One that was sold at the open made room; one of the same side was not opened in that bar by turning round.
+    for before, after in ((TRADE, turned), (stopped, replace(turned, is_short=False))):
+        assert compared(theirs=[before, after], mine=[before]).last_line.endswith("trades=1/2")
+
+
 def exit_at(*, reason: str = "trailing_stop_loss", opened: pd.Timestamp = AT, raised: bool = True) -> parity.Backtest:
     """A backtest of one trade that ends ten minutes after AT."""
     closed = AT + pd.Timedelta("10min")
@@ -256,7 +268,7 @@ def test_exits_inside_a_bar_are_found() -> None:
 PLAIN: dict[str, object] = {
     "minimal_roi": {"0": 0.02}, "use_custom_stoploss": False, "trailing_stop_positive": None,
     "trailing_only_offset_is_reached": False, "position_adjustment_enable": False, "exit_profit_only": False,
-    "use_custom_roi": False, "own_timeframe": "5m", "max_open_trades": 2, "callbacks": {},
+    "use_custom_roi": False, "can_short": False, "own_timeframe": "5m", "max_open_trades": 2, "callbacks": {},
 }  # fmt: skip
 
 
@@ -272,6 +284,7 @@ PLAIN: dict[str, object] = {
         ({"use_custom_roi": True}, "custom_roi"),
         ({"position_adjustment_enable": True}, "adjust_trade_position"),
         ({"callbacks": {"custom_entry_price": []}}, "custom_entry_price"),
+        ({"can_short": True}, "'turned'"),
         ({"max_open_trades": 0.5}, "a slot that a trade leaves"),
     ],
 )

@@ -17,7 +17,7 @@ CALLBACKS = (
 )  # fmt: skip
 _SETTINGS = (
     "minimal_roi", "use_custom_stoploss", "trailing_stop_positive", "trailing_only_offset_is_reached",
-    "position_adjustment_enable", "exit_profit_only", "use_custom_roi",
+    "position_adjustment_enable", "exit_profit_only", "use_custom_roi", "can_short",
 )  # fmt: skip
 TRAITS, EXITS = "traits.json", "exits.jsonl"
 

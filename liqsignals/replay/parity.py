@@ -47,6 +47,7 @@ CLASSES = {
     "start": "it begins before the bot's first whole candle",
     "refused": "the bot's guard refused the entry (spread, drift or stale input), as its log says",
     "open": "the span ends with the trade open, which a backtest closes by force",
+    "turned": "the backtest turns round at the open of a bar in which it sells the trade before only later, which no bot can",
     "occupied": "the pair or the last free slot was taken in one of them by a trade explained above",
     "edge": "the price of the exit lies within the spread of the candle's extreme: one of them is touched, the other is not",
     "gap": "the bar opens beyond the stop: the backtest sells at the stop all the same, the bot at what it sees",
@@ -75,6 +76,10 @@ _SPREAD = 1
 #: With --timeframe-detail, a backtest whose trade opens and closes inside one bar enters again in the next one of the same candle; a
 #: bot's pair is locked until the next candle. So neither enters later (seconds) than this after a candle's close.
 _PROMPT = {"ignore_buying_expired_candle_after": 30}
+
+
+#: Reasons of exits at a price inside a bar.
+_INSIDE = re.compile("stop|roi|liquidation")
 
 
 @dataclass(frozen=True)
@@ -254,6 +259,11 @@ def limits(traits: Mapping[str, Any], span: Span, columns: Collection[str]) -> l
         told.append(
             "adjust_trade_position: the backtest asks it once a bar, the bot in every loop; of a trade's orders only their mean price is compared"
         )
+    if traits["can_short"]:
+        told.append(
+            "a signal for the other side in the candle in which a stop or target ends a trade: the backtest turns round at the candle's open, "
+            "before that exit; counted as 'turned' and not compared"
+        )
     for name in callbacks:
         if name.endswith("_price"):
             told.append(
@@ -298,7 +308,7 @@ def exits_inside(tested: Backtest) -> dict[tuple[str, int], Exit]:
     """Exits of a backtest at a price inside a bar, by pair and open of the bar (ms): at its stop, ROI or liquidation price."""
     found = {}
     for trade in tested.trades:
-        if trade.closed is not None and trade.close_rate and re.search("stop|roi|liquidation", trade.reason):
+        if trade.closed is not None and trade.close_rate and _INSIDE.search(trade.reason):
             at = _ms(trade.closed)
             looked = tested.exits.get((trade.pair, at), {"raised": False, "stop": trade.stop, "distance": 0.0})
             found[trade.pair, at] = Exit(
@@ -528,12 +538,16 @@ def _compare_trades(
         return any(begin <= at <= end for begin, end in busy)
 
     first = span.start // 10**6 + 2 * span.step
+    sold_inside = {(t.pair, not t.is_short, t.closed) for t in traded if _INSIDE.search(t.reason)}
     for theirs in traded:
         at = candle(theirs.opened)
         name = f"{theirs.pair} {theirs.opened.isoformat()} {theirs.tag}"
         ours = bots.pop((theirs.pair, at), None)
         if at < first:
             explained("start", theirs, ours)
+            continue
+        if (theirs.pair, theirs.is_short, theirs.opened) in sold_inside:
+            explained("turned", theirs, ours)
             continue
         if ours is None:
             if (theirs.pair, at) in refused:
