@@ -33,12 +33,12 @@ from liqsignals.replay.clock import MarketClock
 from liqsignals.sources import binance
 
 #: A bot that has done nothing for so long (seconds of this machine's) hangs.
-_HANGS = 120.0
+_HANGS = 200.0
 #: A loop that takes longer (seconds of this machine's) may be waiting by its own clock, as freqtrade does after a 429: a
 #: market second passes for each. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.5
 #: The same for the first loop, before which the program starts.
-_STARTS = 40.0
+_STARTS = 100.0
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
 #: Seconds between looks at the bot's log.
