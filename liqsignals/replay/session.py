@@ -5,7 +5,7 @@ import shlex
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from liqsignals.errors import InputError
 from liqsignals.exchange import path as inside
 from liqsignals.exchange import quotes, supervise
 from liqsignals.exchange.archive import INTERVALS, MINUTE, Archive
-from liqsignals.exchange.endpoints import LoopbackExchange
+from liqsignals.exchange.endpoints import LoopbackExchange, Walks
 from liqsignals.exchange.faults import Fault, faulty, read_faults
 from liqsignals.exchange.server import overlay_file
 from liqsignals.exchange.serving import served
@@ -75,15 +75,16 @@ class Replay:
     #: Instants (ms) until which delayed answers wait, and how often each kind of fault was injected.
     waiting: list[int]
     faults: Counter[str]
-    _stops: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
+    _walks: Walks = field(default_factory=dict)
+    _spread: int | None = None
 
-    def dwells(self, begin_ms: int, end_ms: int) -> list[int]:
-        """Instants (ms) in [begin, end) at which some market's price is at an extreme or at a price of `stops`.
+    def dwells(self, begin_ms: int, end_ms: int, symbols: Collection[str] | None = None) -> list[int]:
+        """Times (ms) in [begin, end) at which the price of one of the markets (all, for None) dwells.
 
-        Excludes a bar's open, which the previous bar's end already covers, and its close, the next one's open.
+        Excludes times at a bar's close, which is nearly the next one's open.
         """
         found: set[int] = set()
-        for symbol in self.archive.markets:
+        for symbol in self.archive.markets if symbols is None else symbols:
             minutes = self.archive.finest(symbol, "futures")
             frame = self.archive.frame(symbol, "futures", minutes) if minutes else None
             if frame is None or minutes is None:
@@ -91,7 +92,7 @@ class Replay:
             for row in range(*np.searchsorted(frame.date, (begin_ms, end_ms)).tolist()):
                 bar = quotes.row(frame, row)
                 shares = [share for share, _ in self._path(symbol).stops(bar)]
-                found |= {bar.date + int(share * minutes * MINUTE) for share in shares[1:-1]}
+                found |= {bar.date + int(share * minutes * MINUTE) for share in shares[:-1]}
         return sorted(found)
 
     def spread(self, symbol: str, at_ms: int) -> tuple[float, float]:
@@ -100,14 +101,14 @@ class Replay:
         market = quotes.look(self.archive, path, symbol, at_ms)
         assert spec is not None
         assert market is not None
-        book = quotes.book(market, spec, quotes.quote(market, at_ms))
+        book = quotes.book(market, spec, quotes.quote(market, at_ms), self._spread)
         tick = 10.0**-spec.price_decimals
         return (book.ask - book.bid) * tick, tick
 
     def _path(self, symbol: str) -> inside.Path:
         spec = self.archive.spec(symbol)
         assert spec is not None
-        return inside.Path(spec.price_decimals, self._stops.get(symbol, {}))
+        return inside.Path(spec.price_decimals, self._walks.get(symbol, {}))
 
 
 @contextmanager
@@ -115,17 +116,19 @@ def replayed(
     datadir: Path,
     clock: MarketClock,
     *,
-    stops: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
+    walks: Walks | None = None,
+    spread: int | None = None,
     faults: Sequence[Fault] = (),
     slow_down: Callable[[str], None] | None = None,
 ) -> Iterator[Replay]:
     """Serve a data directory by a market clock, with faults.
 
-    `stops`: more prices to linger at inside bars, by symbol and bar open (ms). `slow_down`: where given, a program that
-    requests its candles too late halves the clock's speed, and `slow_down` is called with the reason.
+    `walks`: bars with a walk of their own, by symbol and bar open (ms). `spread`: of every book, in ticks (None: as
+    decision 040). `slow_down`: where given, a program that requests its candles too late halves the clock's speed, and
+    `slow_down` is called with the reason.
     """
     archive = Archive(datadir)
-    exchange = LoopbackExchange(archive, clock.now_ms, stops)
+    exchange = LoopbackExchange(archive, clock.now_ms, walks, spread)
     waiting: list[int] = []
     counts: Counter[str] = Counter()
     app = exchange.app()
@@ -134,7 +137,7 @@ def replayed(
     if slow_down is not None:
         app.middlewares.insert(0, _watched(clock, slow_down))
     with served(app, "replay", 1.0) as port, overlay_file(port) as overlay, clock.running():
-        yield Replay(port, overlay, archive, waiting, counts, stops or {})
+        yield Replay(port, overlay, archive, waiting, counts, walks or {}, spread)
 
 
 def _watched(clock: MarketClock, log: Callable[[str], None]) -> Middleware:
