@@ -5,7 +5,7 @@ record's `event_time` with a candle, so a feature cannot express a join of its o
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Self
@@ -17,10 +17,12 @@ from liqsignals import records, venues
 from liqsignals.clock import (
     HOUR,
     Int64Array,
+    dates_ns,
     duration_ns,
 )
-from liqsignals.data import flows, freqtrade, store
+from liqsignals.data import flows, freqtrade, plausible, store
 from liqsignals.data.extras import Extras
+from liqsignals.data.plausible import Refused
 from liqsignals.errors import InputError
 from liqsignals.records import KINDS, Records, later
 
@@ -62,6 +64,10 @@ class Tape:
     extras: Extras | None = None
     #: Where the tape was cut (ns), None where it was not.
     known_by: int | None = None
+    #: Rows of the files that are read as holes (data/plausible.py), whatever the cut.
+    refused: tuple[Refused, ...] = ()
+    #: Where the folds that judge rows stand at the disk's end, None for a tape that was not read from disk.
+    past: plausible.Past | None = None
 
     def kind(self, name: str, source: str | None = None) -> Records | None:
         """Records of a kind of records.KINDS, cut as the tape is; None where there is no file of it.
@@ -175,12 +181,9 @@ def _recorded(extras: Path, kind: str, source: str, pair: str, period: str, dtyp
 
 def _recorded_interest(extras: Path, source: str, pair: str, period_ns: int) -> Records | None:
     rows = _recorded(extras, "open_interest", source, pair, "5m", records.OI_VALUE)
-    if rows is None:
-        return None
-    at = rows["event_time"]
-    return records.records(
-        records.OPEN_INTEREST, at, at + records.open_interest_lag(period_ns), base=rows["base"].copy()
-    )
+    if rows is not None:
+        rows["known_at"] = rows["event_time"] + records.open_interest_lag(period_ns)
+    return rows
 
 
 def read_tape(
@@ -196,15 +199,18 @@ def read_tape(
 
     `extras` is `<datadir>/liqsignals` unless given; `finest` is the finest candle that the map may fold ("5m", or
     "1m" where configured). Raises InputError for a folder, exchange or file that cannot be read. Missing files are
-    no error: their kinds are None. Kinds that only the extras hold are read when they are asked for (`Tape.kind`);
-    `on_error` as in Extras.
+    no error: their kinds are None. Rows that are what no market does are left out and listed in `refused`; a file of
+    open interest whose worth is never a price of the market raises InputError. Kinds that only the extras hold are read
+    when they are asked for (`Tape.kind`); `on_error` as in Extras.
     """
     freqtrade.check_datadir(datadir)
     exchange = exchange or venues.exchange_of(datadir)
     venues.check_exchange(exchange)
     extras = extras or datadir / "liqsignals"
-    bars = interest = told = None
+    bars = interest = convention = None
+    refused: list[Refused] = []
     bar_ns = period_ns = duration_ns("5m")
+    bar_file = freqtrade.candle_file(datadir, pair, finest)
     folded = freqtrade.folded_candles(datadir, pair, finest)
     if folded:
         timeframe, bars = folded
@@ -217,7 +223,7 @@ def read_tape(
         period_ns = duration_ns(timeframe)
         frame = freqtrade.read_table(path, ("open_interest_amount",))
         known = bars if bars is not None else _empty(records.BAR)
-        interest, told = freqtrade.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
+        interest, convention = freqtrade.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
     # What a recorder has kept since (`liqsignals record`) follows where the files end.
     since = _recorded(extras, "bar", exchange, pair, "5m", records.BAR)
     if since is not None and bar_ns == duration_ns("5m"):
@@ -225,21 +231,77 @@ def read_tape(
     since = _recorded_interest(extras, exchange, pair, period_ns)
     if since is not None and period_ns == duration_ns("5m"):
         interest = append(interest, since)
+    judged_bars = plausible.bars(bars if bars is not None else _empty(records.BAR), bar_ns)
+    if bars is not None:
+        path_or_none = bar_file[1] if bar_file else None
+        refused += _named(judged_bars, path_or_none, f"{pair} recorded candles", (bar_ns,))
+        bars = judged_bars.taken
+    past = plausible.Past(judged_bars.memory)
+    if interest is not None:
+        verdict, memory, late = plausible.interest_to_the_end(interest, judged_bars.taken, judged_bars.busiest, bar_ns)
+        path_or_none = interest_file[1] if interest_file else None
+        other = verdict.other_market(interest)
+        if other:
+            raise InputError(
+                f"{path_or_none}: open_interest_value / open_interest_amount is {other[0]:g} where {pair} traded at "
+                f"{other[1]:g}, and wrong in every row; this is another market's open interest, or another unit",
+                "compare it with the exchange's page; move the file away and download it again",
+            )
+        unit = venues.VENUES[exchange].base_per_unit
+        refused += _named(verdict, path_or_none, f"{pair} recorded open interest", (0, period_ns), unit)
+        interest, past = verdict.taken, replace(past, interest=memory, late=late)
     funding = {}
     for venue, folder in {**store.venue_dirs(extras), exchange: datadir}.items():
         path_or_none = freqtrade.funding_file(folder, pair)
+        settled = None
         if path_or_none:
-            funding[venue] = freqtrade.funding(freqtrade.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
-    since = _recorded(extras, "funding", exchange, pair, "events", records.FUNDING)
-    if since is not None:
-        funding[exchange] = since if funding.get(exchange) is None else append(funding[exchange], since)  # type: ignore[assignment]
+            settled = freqtrade.funding(freqtrade.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
+        if venue == exchange:
+            settled = append(settled, _recorded(extras, "funding", exchange, pair, "events", records.FUNDING))
+        if settled is None:
+            continue
+        rates = plausible.funding(settled)
+        refused += _named(rates, path_or_none, f"{pair} recorded funding")
+        funding[venue] = rates.taken
+        if venue == exchange:
+            past = replace(past, funding=rates.memory)
     # The venue traded on comes first; without it the others have nothing to be compared with.
     own = funding.pop(exchange, None)
     funding = {} if own is None else {exchange: own, **funding}
     flow_path = flows.flow_file(extras, pair)
     flow = flows.read_flows(flow_path) if flow_path else None
     others = Extras(extras, pair, on_error)
-    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow, told, venue=exchange, extras=others)
+    return Tape(
+        pair, bar_ns, period_ns, bars, interest, funding, flow, convention,
+        venue=exchange, extras=others, refused=tuple(refused), past=past,
+    )  # fmt: skip
+
+
+def _named(
+    verdict: plausible.Verdict,
+    path: Path | None,
+    recorded: str,
+    offsets: Sequence[int] = (0,),
+    unit: float | None = None,
+) -> list[Refused]:
+    """The refused rows by their place in the file, those that it does not hold as rows of `recorded`.
+
+    A row of the file is dated one of `offsets` (ns) before its event; with a `unit`, it is the one whose open interest
+    in that unit is the record's.
+    """
+    out = verdict.named(recorded)
+    if path is None or not out:
+        return out
+    frame = freqtrade.read_table(path, ())
+    rows_at: dict[int, list[int]] = {}
+    for row, at in enumerate(dates_ns(frame["date"], str(path)).tolist()):
+        rows_at.setdefault(at, []).append(row)
+    for i, refused in enumerate(out):
+        for at in (refused.at - offset for offset in offsets):
+            for row in rows_at.get(at, ()):
+                if unit is None or frame["open_interest_amount"].iloc[row] * unit == verdict.refused["base"][i]:
+                    out[i] = replace(refused, what=str(path), at=at, row=row)
+    return out
 
 
 def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str = "5m") -> Tape:
@@ -247,7 +309,10 @@ def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | 
         raise InputError(f"--finest {finest} must be 5m or 1m")
     freqtrade.check_pair(datadir, pair)
     store.check_extras(extras)
-    return read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
+    tape = read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
+    for line in plausible.warnings(tape.refused):
+        logger.warning("%s. All of them: liqsignals doctor --datadir %s", line, datadir)
+    return tape
 
 
 def map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str) -> MapTape:

@@ -47,7 +47,7 @@ COLUMNS = (
     *_cluster_columns(),
     *_band_columns(),
     Column("liq_imbalance", "log ratio", "real", STALE_MAP, "ln((short + e) / (long + e)) within 5 %, e = 0.1 % of open interest; > 0: more fuel above"),
-    Column("liq_oi_change_1h", "fraction", "> -1", f"{STALE_MAP}; no snapshot an hour before", "change of the newest known open interest (base units) over the hour before it"),
+    Column("liq_oi_change_1h", "fraction", "> -1", f"{STALE_MAP}; no snapshot an hour before, or a step in between that no market makes", "change of the newest known open interest (base units) over the hour before it"),
     Column("liq_remainder_long", "share", "0 .. 1", STALE_MAP, "long open interest without a level on the map"),
     Column("liq_remainder_short", "share", "0 .. 1", STALE_MAP, "short open interest without a level on the map"),
     Column("liq_model_score", "rank correlation", "-1 .. 1", "uncalibrated; before the end of what the calibration was fitted on; no open-interest or candle file", "how well the calibration in use ranked hours of real liquidations that it was not fitted on (of the pairs that it was fitted on)"),
@@ -101,10 +101,11 @@ def compute(context: Context) -> dict[str, Float64Array]:
 
 
 def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
-    """Change of snapshots `rows` against those an hour before them, as a fraction; NaN where one is missing."""
-    event = interest["event_time"]
+    """Change of snapshots `rows` against those an hour before them, as a fraction; NaN where one is missing, or where
+    the map started anew in between."""
+    event, steps = interest["event_time"], np.cumsum(interest["start"])
     before = np.searchsorted(event, event[rows] - HOUR)
-    there = event[before] == event[rows] - HOUR
+    there = (event[before] == event[rows] - HOUR) & (steps[before] == steps[rows])
     return np.where(there, interest["base"][rows] / interest["base"][before] - 1.0, np.nan)
 
 

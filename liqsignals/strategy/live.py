@@ -11,7 +11,8 @@ import pandas as pd
 
 from liqsignals import files, liqmap, records
 from liqsignals.clock import DAY, MINUTE, timeframe_name
-from liqsignals.data import freqtrade, store
+from liqsignals.data import freqtrade, plausible, store
+from liqsignals.data.plausible import Past, Refused
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later
@@ -90,8 +91,12 @@ class Market:
     #: exchange showed lately.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
-    #: Live rows by family; those that the exchange revises before they may be used are replaced.
+    #: Live rows by family as the exchange sent them, interest as OI_VALUE; those that it revises before they may be used
+    #: are replaced. They are judged (data/plausible.py) at each call, from where the disk's rows left the judgement.
     live: dict[str, Records] = field(default_factory=dict)
+    past: Past = field(default_factory=Past)
+    #: Live rows that are broken in themselves, by family, as of the newest answer.
+    broken: dict[str, list[Refused]] = field(default_factory=dict)
     #: Map state by the timeframe of the view.
     states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
     #: Closes (ns) of live bars that came without volume once and that the disk has not.
@@ -110,13 +115,26 @@ class Market:
     def open(self, disk: Tape) -> None:
         """Begin anew with what the disk holds, and keep the live rows beyond it."""
         paid = next(iter(disk.funding.values()), None)
-        self.disk = disk
+        self.past = disk.past or Past()
+        late = self.past.late
+        interest = disk.open_interest
+        if interest is not None and len(late):
+            # They are judged with the live rows, when their bars are there.
+            interest = interest[: np.searchsorted(interest["event_time"], late["event_time"][0])]
+        self.disk = disk = replace(disk, open_interest=interest)
         self.states.clear()
-        for family, kind in (("bars", disk.bars), ("interest", disk.open_interest), ("funding", paid)):
+        kinds = (("bars", disk.bars), ("interest", interest), ("funding", paid))
+        for (family, kind), memory in zip(kinds, (self.past.bars, self.past.interest, self.past.funding), strict=True):
             event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
-            self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
+            # Rows that are read as holes at the end were seen nevertheless.
+            last = max(memory.seen, int(event[-1]) if len(event) else 0)
+            self.ends[family] = (int(event[0]) if len(event) else last, last)
             if family in self.live:
-                self.live[family] = later(self.live[family], self.ends[family][1] + 1)
+                self.live[family] = later(self.live[family], last + 1)
+        if len(late):
+            newer = self.live.get("interest", late[:0])
+            self.live["interest"] = np.concatenate([late[~np.isin(late["event_time"], newer["event_time"])], newer])
+            self.live["interest"].sort(order="event_time")
         if disk.bars is not None:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from liqsignals.clock import iso, timeframe_name
+from liqsignals.data import plausible
 from liqsignals.data.tape import Tape
 from liqsignals.liqmap.calibration import Calibration
 
@@ -102,6 +103,17 @@ class Notices:
                 timeframe_name(tape.bar_ns),
                 tape.pair,
                 day,
+            )
+
+    def refused(self, tape: Tape, datadir: Path) -> None:
+        """Rows that are read as holes: of each file how many, and the first."""
+        for line in plausible.warnings(tape.refused):
+            self.once(
+                (tape.pair, "refused", line),
+                logging.WARNING,
+                "%s. All of them: liqsignals doctor --datadir %s",
+                line,
+                datadir,
             )
 
     def unsure(self, tape: Tape, datadir: Path) -> None:
