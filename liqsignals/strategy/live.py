@@ -1,7 +1,8 @@
 """One market in a running bot: what the disk holds, what the exchange has shown since, and the map's state."""
 
+import itertools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ class Market:
         self.past = disk.past or Past()
         late = self.past.late
         interest = disk.open_interest
-        if interest is not None and len(late):
+        if interest is not None and len(late) and self.place.live:
             # They are judged with the live rows, when their bars are there.
             interest = interest[: np.searchsorted(interest["event_time"], late["event_time"][0])]
         self.disk = disk = replace(disk, open_interest=interest)
@@ -128,17 +129,15 @@ class Market:
             event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
             # Rows that are read as holes at the end were seen nevertheless.
             last = max(memory.seen, int(event[-1]) if len(event) else 0)
+            if family == "interest" and len(late):
+                last = int(late["event_time"][-1])
             self.ends[family] = (int(event[0]) if len(event) else last, last)
             if family in self.live:
                 self.live[family] = later(self.live[family], last + 1)
-        if len(late):
-            newer = self.live.get("interest", late[:0])
-            self.live["interest"] = np.concatenate([late[~np.isin(late["event_time"], newer["event_time"])], newer])
-            self.live["interest"].sort(order="event_time")
         if disk.bars is not None:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
-    def hear(self, family: str, new: Records) -> None:
+    def take(self, family: str, new: Records) -> None:
         """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
         if len(new):
             self.shown[family] = int(new["event_time"][0])
@@ -155,8 +154,34 @@ class Market:
             self.states.clear()
         self.live[family] = np.concatenate([old[:before], new])
 
-    def unsure(self) -> int:
-        """Close (ns) of the first live bar that is missing or came without volume, 0 where none is.
+    def judged(self) -> "Judged":
+        """The live rows without those that are what no market does."""
+        bar_ns, pair = self.disk.bar_ns, self.place.pair
+        rows = {family: self.live.get(family) for family in ("bars", "interest", "funding")}
+        if len(self.past.late):
+            kinds = [self.past.late, *([] if rows["interest"] is None else [rows["interest"]])]
+            rows["interest"] = np.concatenate(kinds)
+        bars = plausible.bars(_rows(rows["bars"], records.BAR), bar_ns, self.past.bars)
+        around = _joined(self.disk.bars, bars.taken, 0)
+        # Each bar of the disk counts as its busiest: the fold has passed them.
+        before = np.full(len(around) - len(bars.taken), self.past.bars.largest())
+        measured = _rows(rows["interest"], records.OI_VALUE)
+        busiest = np.concatenate((before, bars.busiest))
+        interest = plausible.interest(measured, around, busiest, bar_ns, self.past.interest)
+        funding = plausible.funding(_rows(rows["funding"], records.FUNDING), self.past.funding)
+        verdicts = {"bars": bars, "interest": interest, "funding": funding}
+        refused = [
+            *itertools.chain.from_iterable(self.broken.values()),
+            *bars.named(f"{pair} live candles", bar_ns),
+            *interest.named(f"{pair} live open interest"),
+            *funding.named(f"{pair} live funding"),
+        ]
+        past = Past(bars.memory, interest.memory, funding.memory)
+        taken = {family: verdicts[family].taken for family, kind in rows.items() if kind is not None}
+        return Judged(taken, tuple(refused), past)
+
+    def unsure(self, taken: Mapping[str, Records]) -> int:
+        """Close (ns) of the first live bar that is missing or came without volume, 0 where none is. `taken`: `judged`.
 
         Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it
         joins the two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that
@@ -165,7 +190,7 @@ class Market:
         step = self.disk.bar_ns
         stored, live = (
             later(kind, self.begun + 1)["event_time"] if kind is not None else np.empty(0, np.int64)
-            for kind in (self.disk.bars, self.live.get("bars"))
+            for kind in (self.disk.bars, taken.get("bars"))
         )
         at = np.concatenate((stored, live))
         if len(at) == 0:
@@ -184,17 +209,25 @@ class Market:
             *(m.needs for m in self.states.values()),
             *self.reach.values(),
             self.shown.get("interest", 0) - 4 * self.disk.period_ns,
+            # Live rows are judged by the bars since the last row of the disk that was taken.
+            int(self.past.interest.at[0]) - 2 * self.disk.bar_ns,
         )
         if needs > self.disk.since:
             self.disk = self.disk.later(needs, copy=True)
-        for family, kind in self.live.items():
-            if len(kind):  # none where the disk has caught up
-                self.live[family] = later(kind, min(needs, int(kind["event_time"][-1]) - KEPT))
+        rest = {
+            family: later(kind, min(needs, int(kind["event_time"][-1]) - KEPT))
+            for family, kind in self.live.items()
+            if len(kind)  # none where the disk has caught up
+        }
+        if any(len(kind) < len(self.live[family]) for family, kind in rest.items()):
+            self.live = {family: kind[: len(kind) - len(rest.get(family, kind))] for family, kind in self.live.items()}
+            self.past = self.judged().past
+            self.live = {family: rest.get(family, kind[:0]) for family, kind in self.live.items()}
 
     def renew(self) -> None:
         """Read the disk again where a download has changed it, or a recorder may have mended it."""
         try:
-            state = self.place.files(bool(self.unsure()))
+            state = self.place.files(bool(self.unsure(self.judged().taken)))
         except OSError:  # one of them is being replaced: the next candle sees it
             return
         if state == self.files:
@@ -216,7 +249,9 @@ class Market:
         disk = self.disk
         bars_tf, interest_tf = timeframe_name(disk.bar_ns), timeframe_name(disk.period_ns)
 
-        def refresh(family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame], Records]) -> None:
+        def refresh(
+            family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame, list[Refused]], Records]
+        ) -> None:
             frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
             if (
                 kind == "futures"
@@ -226,7 +261,9 @@ class Market:
                 frame = own
             if frame is not None and len(frame):
                 try:
-                    self.hear(family, read(frame))
+                    broken: list[Refused] = []
+                    self.take(family, read(frame, broken))
+                    self.broken[family] = [row for row in broken if row.at > self.ends[family][1]]
                 except InputError as error:
                     # Its remedy is for files; here the next answer is it.
                     logger.error(
@@ -235,16 +272,24 @@ class Market:
                     )
 
         own = dataframe if timeframe == bars_tf else None
-        refresh("bars", bars_tf, "futures", lambda f: freqtrade.bars(f, bars_tf, f"{pair} live candles"))
-        known = _joined(disk.bars, self.live.get("bars"), 0)
+        refresh("bars", bars_tf, "futures", lambda f, out: freqtrade.bars(f, bars_tf, f"{pair} live candles", out))
+        known = _joined(disk.bars, self.judged().taken.get("bars"), 0)
         refresh(
-            "interest", interest_tf, "open_interest",
-            lambda f: freqtrade.open_interest(
-                f, interest_tf, known if known is not None else np.empty(0, records.BAR), disk.bar_ns,
-                self.place.exchange, f"{pair} live open interest", disk.labels,
+            "interest",
+            interest_tf,
+            "open_interest",
+            lambda f, out: freqtrade.open_interest(
+                f,
+                interest_tf,
+                known,
+                disk.bar_ns,
+                self.place.exchange,
+                f"{pair} live open interest",
+                disk.labels,
+                out,
             )[0],
-        )  # fmt: skip
-        refresh("funding", "1h", "funding_rate", lambda f: freqtrade.funding(f, f"{pair} live funding"))
+        )
+        refresh("funding", "1h", "funding_rate", lambda f, out: freqtrade.funding(f, f"{pair} live funding", out))
         state = self.states.get(timeframe)
         self.reach[timeframe] = first - history
         since = min(state.needs, first - history) if state is not None and state.serves(first, state.needs) else 0
@@ -254,19 +299,23 @@ class Market:
                 return unreadable(pair, self.place.exchange)
             self.open(tape)
             # Its checkpoints went with the old tape: the map is folded from its first record again.
-            disk, since = tape, 0
-        paid = _joined(disk.funding.get(self.place.exchange), self.live.get("funding"), 0)
+            disk, since = self.disk, 0
+        judged = self.judged()
+        taken = judged.taken
+        paid = _both(disk.funding.get(self.place.exchange), taken.get("funding"), 0)
         others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
         tape = replace(
             disk,
-            bars=_joined(disk.bars, self.live.get("bars"), since),
-            open_interest=_joined(disk.open_interest, self.live.get("interest"), since),
+            bars=_both(disk.bars, taken.get("bars"), since),
+            open_interest=_both(disk.open_interest, taken.get("interest"), since),
             funding=others if paid is None else {self.place.exchange: paid, **others},
             since=since,
-            unsure=self.unsure(),
+            unsure=self.unsure(taken),
+            refused=(*disk.refused, *judged.refused),
         )
         self.notices.holes(tape, self.ends["bars"][0], self.place.exchange)
         self.notices.unsure(tape, self.place.datadir)
+        self.notices.refused(tape, self.place.datadir)
         return tape
 
 
@@ -277,7 +326,24 @@ def unreadable(pair: str, exchange: str) -> Tape:
     return Tape(pair, 5 * MINUTE, 5 * MINUTE, bars, interest, {exchange: settled}, flow)
 
 
-def _joined(disk: Records | None, live: Records | None, since: int) -> Records | None:
-    """Rows of the disk and the live ones beyond them, from the event time `since` (ns) on."""
+@dataclass(frozen=True)
+class Judged:
+    """Live rows taken by family, those refused, and where the judgement stands after them."""
+
+    taken: Mapping[str, Records]
+    refused: tuple[Refused, ...]
+    past: Past
+
+
+def _both(disk: Records | None, live: Records | None, since: int) -> Records | None:
+    """Rows of the disk and the live ones beyond them, from the event time `since` (ns) on; None without either."""
+    return None if disk is None and live is None else _joined(disk, live, since)
+
+
+def _joined(disk: Records | None, live: Records | None, since: int) -> Records:
     kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
-    return np.concatenate(kinds) if kinds else None
+    return np.concatenate(kinds) if kinds else np.empty(0, records.BAR)
+
+
+def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:
+    return np.empty(0, dtype) if kind is None else kind
