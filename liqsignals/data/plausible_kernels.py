@@ -26,7 +26,7 @@ GAP = 1.5
 RANGE = 8.0
 #: No bar trades this many times the busiest of the 30 days before it. Measured: 3.5.
 VOLUME = 30.0
-#: Volume is compared once there is so much history.
+#: Volumes and rates are compared once there is so much history.
 HISTORY = DAY
 #: No rate per 8 h is this many times the largest of the 30 days before it, or REST where that is larger. Measured: 6.5.
 RATE = 30.0
@@ -259,9 +259,11 @@ def judge_interest(at, known, base, usd, around, memory, why, found, against, st
 def judge_funding(at, rate, beyond, memory, why, found, against):
     value, waiting = memory.value, memory.waiting
     for i in range(len(at)):
+        if memory.at[3] == 0:
+            memory.at[3] = at[i]
         memory.at[4] = at[i]
         peak = max(_peak(memory, at[i]), REST)
-        if beyond[i] or not abs(rate[i]) <= RATE * peak:
+        if beyond[i] or (abs(rate[i]) > RATE * peak and at[i] - memory.at[3] >= HISTORY):
             why[i], found[i], against[i] = RATED, rate[i], peak
             if beyond[i]:
                 waiting[0] = 0

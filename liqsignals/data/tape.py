@@ -161,8 +161,10 @@ def hour_rows(bars: Records, bar_ns: int, hours: Int64Array) -> tuple[Int64Array
 
 def append(old: Records | None, new: Records | None) -> Records | None:
     """`old` and what `new` holds beyond its last event. History wins where both have an instant."""
-    if old is None or new is None or len(old) == 0:
-        return new if old is None or len(old) == 0 else old
+    if old is None or new is None:
+        return new if old is None else old
+    if len(old) == 0:
+        return new
     return np.concatenate([old, new[new["event_time"] > old["event_time"][-1]]])
 
 

@@ -1,6 +1,5 @@
 """One market in a running bot: what the disk holds, what the exchange has shown since, and the map's state."""
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -96,8 +95,6 @@ class Market:
     #: are replaced. They are judged (data/plausible.py) at each call, from where the disk's rows left the judgement.
     live: dict[str, Records] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
-    #: Live rows that are broken in themselves, by family, as of the newest answer.
-    broken: dict[str, list[Refused]] = field(default_factory=dict)
     #: Map state by the timeframe of the view.
     states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
     #: Closes (ns) of live bars that came without volume once and that the disk has not.
@@ -171,7 +168,6 @@ class Market:
         funding = plausible.funding(_rows(rows["funding"], records.FUNDING), self.past.funding)
         verdicts = {"bars": bars, "interest": interest, "funding": funding}
         refused = [
-            *itertools.chain.from_iterable(self.broken.values()),
             *bars.named(f"{pair} live candles", bar_ns),
             *interest.named(f"{pair} live open interest"),
             *funding.named(f"{pair} live funding"),
@@ -263,7 +259,7 @@ class Market:
                 try:
                     broken: list[Refused] = []
                     self.take(family, read(frame, broken))
-                    self.broken[family] = [row for row in broken if row.at > self.ends[family][1]]
+                    self.notices.broken(pair, broken)
                 except InputError as error:
                     # Its remedy is for files; here the next answer is it.
                     logger.error(

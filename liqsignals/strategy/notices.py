@@ -1,12 +1,14 @@
 """What a bot's log says of the data: each thing once."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from liqsignals.clock import iso, timeframe_name
 from liqsignals.data import plausible
+from liqsignals.data.plausible import Refused
 from liqsignals.data.tape import Tape
 from liqsignals.liqmap.calibration import Calibration
 
@@ -114,6 +116,17 @@ class Notices:
                 "%s. All of them: liqsignals doctor --datadir %s",
                 line,
                 datadir,
+            )
+
+    def broken(self, pair: str, rows: Sequence[Refused]) -> None:
+        """Rows of the exchange's answer that are broken in themselves; the others are used."""
+        if rows:
+            self.once(
+                (pair, "broken", str(rows[0])),
+                logging.ERROR,
+                "%s; of the exchange's answer %d rows are not used",
+                rows[0],
+                len(rows),
             )
 
     def unsure(self, tape: Tape, datadir: Path) -> None:
