@@ -50,8 +50,9 @@ _STAMPS: list[tuple[str, Any]] = [("event_time", np.int64), ("known_at", np.int6
 
 #: Prices in quote units, volume in base units.
 BAR = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("open", "high", "low", "close", "volume")]])
-#: `base`: one-sided open interest in base units (contracts for coins, never dollars: law 6).
-OPEN_INTEREST = np.dtype([*_STAMPS, ("base", np.float64)])
+#: `base`: one-sided open interest in base units (contracts for coins, never dollars: law 6). `start`: 1 where it came by
+#: a step that no market makes and that was taken for real (data/plausible.py): the map starts anew there; else 0.
+OPEN_INTEREST = np.dtype([*_STAMPS, ("base", np.float64), ("start", np.int64)])
 #: `rate`: settled rate as a fraction per interval; `interval_h`: hours that it covers.
 FUNDING = np.dtype([*_STAMPS, ("rate", np.float64), ("interval_h", np.float64)])
 #: One forced order. `side`: whose position was liquidated, LONG or SHORT, never the side of the order; `price` in
@@ -139,8 +140,11 @@ def open_interest_max_age(period_ns: int) -> int:
 
 
 def records(dtype: np.dtype[np.void], event_time: Int64Array, known_at: Int64Array, **fields: Any) -> Records:
-    """Records of `dtype` in tape order. Raises InputError where a record would be known before it happened."""
-    out = np.empty(len(event_time), dtype)
+    """Records of `dtype` in tape order; fields that are not given are 0.
+
+    Raises InputError where a record would be known before it happened.
+    """
+    out = np.zeros(len(event_time), dtype)
     out["event_time"], out["known_at"] = event_time, known_at
     for name, values in fields.items():
         out[name] = values

@@ -30,6 +30,7 @@ from liqsignals.clock import (
 )
 from liqsignals.data import choice, labels
 from liqsignals.data.choice import TIMEFRAMES, data_file, load_file
+from liqsignals.data.plausible import Refused
 from liqsignals.errors import InputError
 from liqsignals.files import parse_name, read_stable, stem
 from liqsignals.records import Records, later
@@ -128,20 +129,24 @@ def sorted_rows(
     return frame, dates_ns(frame["date"], what)
 
 
-def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
-    """BAR records of a frame of candles (`date` is the open). `what` names the file in errors."""
+def bars(frame: pd.DataFrame, timeframe: str, what: str, left_out: list[Refused] | None = None) -> Records:
+    """BAR records of a frame of candles (`date` is the open). `what` names the file in errors.
+
+    Candles that are broken in themselves raise InputError: the file is damaged. With `left_out`, for the exchange's
+    answers, they are left out and listed there. Whether candles fit those around them: data/plausible.py.
+    """
     names = CANDLES
     frame, opened = sorted_rows(frame, names, what)
     values = {n: _numbers(frame, n, what) for n in names}
+    good = np.ones(len(opened), bool)
 
     def refuse(bad: Any, why: str) -> None:
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
+        for row in np.flatnonzero(bad & good).tolist():
             shown = ", ".join(f"{n} {values[n][row]:g}" for n in names)
-            raise InputError(
-                f"{what}: row {row} ({iso(opened[row])}) {why}: {shown}",
-                "delete the file and download it again",
+            _refuse(
+                what, int(row), int(opened[row]), f"{why}: {shown}", "delete the file and download it again", left_out
             )
+        good[bad] = False
 
     refuse(~np.isfinite(np.stack(list(values.values()))).all(axis=0), "has a value that is no number")
     refuse((np.stack([values[n] for n in names[:4]]) <= 0).any(axis=0), "has a price that is not above zero")
@@ -153,8 +158,16 @@ def bars(frame: pd.DataFrame, timeframe: str, what: str) -> Records:
     # Venues begin weeks on different days: longer candles need only be whole periods apart.
     begin = opened[:1].sum() if period > DAY else 0
     refuse((opened - begin) % period != 0, f"does not open on a multiple of {timeframe}")
-    closed = decision_time(opened, period)
-    return records.records(records.BAR, closed, closed, **values)
+    closed = decision_time(opened[good], period)
+    return records.records(records.BAR, closed, closed, **{n: v[good] for n, v in values.items()})
+
+
+def _refuse(what: str, row: int, at: int, why: str, remedy: str, left_out: list[Refused] | None) -> None:
+    """Raise InputError for a row, or list it in `left_out`."""
+    refused = Refused(what, at, why, row)
+    if left_out is None:
+        raise InputError(str(refused), remedy)
+    left_out.append(refused)
 
 
 def _numbers(frame: pd.DataFrame, name: str, what: str) -> NDArray[np.float64]:
@@ -177,63 +190,74 @@ def open_interest(
     exchange: str,
     what: str,
     before: int | None = None,
+    left_out: list[Refused] | None = None,
 ) -> tuple[Records, int | None]:
-    """OPEN_INTEREST records of a frame of freqtrade's open-interest rows, and the label convention that it ends with.
+    """OI_VALUE records of a frame of freqtrade's open-interest rows, and the label convention that it ends with.
 
-    `before` is the convention of earlier rows (live rows follow those on disk).
+    `usd` is the worth that the frame gives (NaN where it does not), counted as `base` is, so that their ratio is a
+    price. `before` is the convention of earlier rows (live rows follow those on disk).
 
-    Rows without a number and rows of zero are missing, not nothing: they leave a hole. Negative ones are refused.
+    Rows without a number and rows of zero are missing, not nothing: they leave a hole. Negative and infinite ones raise
+    InputError, or are left out as in `bars`. Whether rows are what a market does: data/plausible.py.
     """
     frame, label = sorted_rows(frame, ("open_interest_amount",), what, twins=True)
-    amount = _numbers(frame, "open_interest_amount", what) * VENUES[exchange].base_per_unit
-    if (amount < 0).any() or np.isinf(amount).any():
-        row = int(np.flatnonzero((amount < 0) | np.isinf(amount))[0])
-        raise InputError(
-            f"{what}: row {row} ({iso(label[row])}) has open interest {amount[row]:g}",
-            "remove the row; exchanges keep only 30 days of open interest, so do not delete older files",
-        )
-    missing = ~(amount > 0)
+    unit = VENUES[exchange].base_per_unit
+    amount = _numbers(frame, "open_interest_amount", what) * unit
+    valued = "open_interest_value" in frame.columns
+    worth = _numbers(frame, "open_interest_value", what) * unit if valued else np.full(len(frame), np.nan)
+    wrong = (amount < 0) | np.isinf(amount)
+    for row in np.flatnonzero(wrong).tolist():
+        _refuse(
+            what, int(row), int(label[row]), f"has open interest {amount[row]:g}",
+            "remove the row; exchanges keep only 30 days of open interest, so do not delete older files", left_out,
+        )  # fmt: skip
+    missing = ~(amount > 0) & ~wrong
     if missing.any():
         row = int(np.flatnonzero(missing)[0])
         logger.warning(
             "%s: %d rows have no open interest (NaN or 0; first: row %d, %s); read as a hole, not as zero",
             what, int(missing.sum()), row, iso(label[row]),
         )  # fmt: skip
-        label, amount = label[~missing], amount[~missing]
+    kept = ~(missing | wrong)
+    label, amount, worth = label[kept], amount[kept], worth[kept]
     period = duration_ns(timeframe)
     # The bars of the rows' own time: what came before must not change a bit.
     bar_records = later(bar_records, int(label[0]) - period + bar_ns if len(label) else 0)
     opened, volume = open_time(bar_records["event_time"], bar_ns), bar_records["volume"]
-    snapshot, amount, convention = labels.snapshot_times(
+    snapshot, rows, convention = labels.snapshot_times(
         label, amount, period, opened, bar_ns, volume, exchange, what, before
     )
     known_at = snapshot + records.open_interest_lag(period)
-    return records.records(records.OPEN_INTEREST, snapshot, known_at, base=amount), convention
+    return records.records(records.OI_VALUE, snapshot, known_at, base=amount[rows], usd=worth[rows]), convention
 
 
-def funding(frame: pd.DataFrame, what: str) -> Records:
-    """FUNDING records of a frame of settled rates; the interval is the distance to the settlement before.
+def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = None) -> Records:
+    """FUNDING records of a frame of settled rates; intervals by the settlements before (venues.funding_intervals).
 
-    A distance that is none of venues.FUNDING_INTERVALS_H (a missing row) keeps the interval before it. Rows before the first
-    such distance, the file's first row among them, are not taken: their interval is unknown.
+    Rows whose interval is not known are not taken: the first one, and the first one after a settlement that may be
+    missing. An infinite rate raises InputError, or is left out as in `bars`; so does a frame most of whose rates are
+    above venues.FUNDING_RATE_MAX, which is in another unit. Whether single rates are what a market does:
+    data/plausible.py.
     """
     missing = frame["funding_rate"].isna().to_numpy()
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
     rate = _numbers(frame, "funding_rate", what)
+    hours = venues.funding_intervals(np.round(np.diff(event, prepend=event[:1]) / HOUR))
     large = np.abs(rate) > venues.FUNDING_RATE_MAX
-    if large.any():
+    if 2 * large.sum() > len(rate):
         row = int(np.flatnonzero(large)[0])
         raise InputError(
-            f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}; rates are fractions per "
-            "interval",
+            f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}, and most rows are like it; rates "
+            "are fractions per interval",
             "delete the file and download it again",
         )
-    hours = venues.funding_interval(np.round(np.diff(event, prepend=event[:1]) / HOUR))
-    # The last whole distance at or before each row; none before the first.
-    newest = np.maximum.accumulate(np.where(np.isfinite(hours), np.arange(len(hours)), -1))
-    known = newest >= 0
-    event, rate, interval = event[known], rate[known], hours[newest[known]]
-    return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=interval)
+    infinite = np.isinf(rate)
+    for row in np.flatnonzero(infinite).tolist():
+        why = f"has a funding rate of {rate[row]:g}; rates are fractions per interval"
+        _refuse(what, int(row), int(event[row]), why, "delete the file and download it again", left_out)
+    taken = np.isfinite(hours) & ~infinite
+    event, rate = event[taken], rate[taken]
+    return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=hours[taken])
 
 
 def funding_files(datadir: Path, pair: str, dataformat: str | None = None) -> list[Path]:
@@ -284,7 +308,7 @@ def open_interest_file(datadir: Path, pair: str, dataformat: str | None = None) 
 def read_open_interest(
     datadir: Path, pair: str, bar_records: Records, bar_ns: int, exchange: str, dataformat: str | None = None
 ) -> tuple[Records, int, int | None] | None:
-    """OPEN_INTEREST records of all of a pair's files; the period (ns) and label convention that live rows continue with.
+    """OI_VALUE records of all of a pair's files; the period (ns) and label convention that live rows continue with.
 
     Where files of several periods overlap, the finer counts; coarser rows fill what it lacks (`newest_first_known`).
     None without a file.

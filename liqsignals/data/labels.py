@@ -115,15 +115,16 @@ def snapshot_times(
     exchange: str,
     what: str,
     before: int | None = None,
-) -> tuple[Int64Array, NDArray[np.float64], int | None]:
-    """Times (ns, ascending, unique) at which open interest was measured, amounts, and the convention after the last.
+) -> tuple[Int64Array, Int64Array, int | None]:
+    """Times (ns, ascending, unique) at which open interest was measured, the row of each, and the convention after the
+    last.
 
     `label` is sorted and may hold one label twice where the convention changes from end to start: the last row of the
     old days and the first of the new ones. Raises InputError where two rows of one label differ elsewhere; `what` names
     the file.
     """
     if len(label) == 0:
-        return label, amount, before
+        return label, label, before
     seen_twice = np.concatenate(([False], label[1:] == label[:-1]))
     days, kinds, convention = conventions(
         label, amount, period_ns, bar_open, bar_ns, volume, exchange, label[seen_twice], before
@@ -154,7 +155,7 @@ def snapshot_times(
         )
     snapshot = label + np.where(kind == LABEL_START, period_ns, 0)
     order = np.argsort(snapshot, kind="stable")
-    snapshot, amount = snapshot[order], amount[order]
+    snapshot = snapshot[order]
     # Where labels change from start to end, one instant occurs in both conventions: the earlier row is kept.
     keep = np.concatenate(([True], snapshot[1:] != snapshot[:-1]))
-    return snapshot[keep], amount[keep], convention
+    return snapshot[keep], order[keep], convention

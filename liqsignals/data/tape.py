@@ -5,7 +5,7 @@ record's `event_time` with a candle, so a feature cannot express a join of its o
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Self
@@ -17,10 +17,12 @@ from liqsignals import records, venues
 from liqsignals.clock import (
     HOUR,
     Int64Array,
+    dates_ns,
     duration_ns,
 )
-from liqsignals.data import flows, freqtrade, store
+from liqsignals.data import flows, freqtrade, plausible, store
 from liqsignals.data.extras import Extras
+from liqsignals.data.plausible import Refused
 from liqsignals.errors import InputError
 from liqsignals.records import KINDS, Records, later
 
@@ -62,6 +64,10 @@ class Tape:
     extras: Extras | None = None
     #: Where the tape was cut (ns), None where it was not.
     known_by: int | None = None
+    #: Rows of the files that are read as holes (data/plausible.py), whatever the cut.
+    refused: tuple[Refused, ...] = ()
+    #: Where the folds that judge rows stand at the disk's end, None for a tape that was not read from disk.
+    past: plausible.Past | None = None
 
     def kind(self, name: str, source: str | None = None) -> Records | None:
         """Records of a kind of records.KINDS, cut as the tape is; None where there is no file of it.
@@ -155,8 +161,10 @@ def hour_rows(bars: Records, bar_ns: int, hours: Int64Array) -> tuple[Int64Array
 
 def append(old: Records | None, new: Records | None) -> Records | None:
     """`old` and what `new` holds beyond its last event. History wins where both have an instant."""
-    if old is None or new is None or len(old) == 0:
-        return new if old is None or len(old) == 0 else old
+    if old is None or new is None:
+        return new if old is None else old
+    if len(old) == 0:
+        return new
     return np.concatenate([old, new[new["event_time"] > old["event_time"][-1]]])
 
 
@@ -175,12 +183,9 @@ def _recorded(extras: Path, kind: str, source: str, pair: str, period: str, dtyp
 
 def _recorded_interest(extras: Path, source: str, pair: str, period_ns: int) -> Records | None:
     rows = _recorded(extras, "open_interest", source, pair, "5m", records.OI_VALUE)
-    if rows is None:
-        return None
-    at = rows["event_time"]
-    return records.records(
-        records.OPEN_INTEREST, at, at + records.open_interest_lag(period_ns), base=rows["base"].copy()
-    )
+    if rows is not None:
+        rows["known_at"] = rows["event_time"] + records.open_interest_lag(period_ns)
+    return rows
 
 
 def read_tape(
@@ -196,15 +201,18 @@ def read_tape(
     """Everything that the disk holds of a market.
 
     `extras` is `<datadir>/liqsignals` unless given; `finest` is the finest candle that the map may fold ("5m", or
-    "1m" where configured); `dataformat` is freqtrade's `dataformat_ohlcv`, where configured (data/choice.py). Raises InputError for a folder, exchange or file that cannot be read. Missing files are
-    no error: their kinds are None. Kinds that only the extras hold are read when they are asked for (`Tape.kind`);
-    `on_error` as in Extras.
+    "1m" where configured); `dataformat` is freqtrade's `dataformat_ohlcv`, where configured (data/choice.py). Raises
+    InputError for a folder, exchange or file that cannot be read. Missing files are no error: their kinds are None. Rows
+    that are what no market does are left out and listed in `refused`; open interest whose worth is never a price of the
+    market raises InputError. Kinds that only the extras hold are read when they are asked for (`Tape.kind`); `on_error`
+    as in Extras.
     """
     freqtrade.check_datadir(datadir)
     exchange = exchange or venues.exchange_of(datadir)
     venues.check_exchange(exchange)
     extras = extras or datadir / "liqsignals"
     bars = interest = convention = None
+    refused: list[Refused] = []
     bar_ns = period_ns = duration_ns("5m")
     folded = freqtrade.folded_candles(datadir, pair, finest, dataformat)
     if folded:
@@ -224,21 +232,86 @@ def read_tape(
     since = _recorded_interest(extras, exchange, pair, period_ns)
     if since is not None and period_ns == duration_ns("5m"):
         interest = append(interest, since)
+    judged_bars = plausible.bars(bars if bars is not None else _empty(records.BAR), bar_ns)
+    if bars is not None:
+        bars = judged_bars.taken
+    if len(judged_bars.refused):
+        candles = freqtrade.candle_file(datadir, pair, finest, dataformat)
+        paths = [(candles[1], (bar_ns,))] if candles else []
+        refused += _named(judged_bars, paths, f"{pair} recorded candles")
+    past = plausible.Past(judged_bars.memory)
+    if interest is not None:
+        verdict, memory, late = plausible.interest_to_the_end(
+            interest, judged_bars.taken, judged_bars.busiest, bar_ns, period_ns
+        )
+        if len(verdict.refused):
+            sources = freqtrade.open_interest_files(datadir, pair, dataformat)
+            other = verdict.other_market(interest)
+            if other:
+                raise InputError(
+                    f"{' and '.join(str(x.path) for x in sources) or f'{pair} recorded open interest'}: "
+                    f"open_interest_value / open_interest_amount is {other[0]:g} where {pair} traded at {other[1]:g}, and "
+                    "wrong in every row; this is another market's open interest, or another unit",
+                    "compare it with the exchange's page; move the file away and download it again",
+                )
+            files = [(x.path, (0, duration_ns(x.stored))) for x in sources]
+            unit = venues.VENUES[exchange].base_per_unit
+            refused += _named(verdict, files, f"{pair} recorded open interest", unit)
+        interest, past = verdict.taken, replace(past, interest=memory, late=late)
     funding = {}
     for venue, folder in {**store.venue_dirs(extras), exchange: datadir}.items():
-        settled = freqtrade.read_funding(folder, pair, dataformat if venue == exchange else None)
-        if settled is not None:
-            funding[venue] = settled
-    since = _recorded(extras, "funding", exchange, pair, "events", records.FUNDING)
-    if since is not None:
-        funding[exchange] = append(funding.get(exchange), since)  # type: ignore[assignment]
+        form = dataformat if venue == exchange else None
+        settled = freqtrade.read_funding(folder, pair, form)
+        if venue == exchange:
+            settled = append(settled, _recorded(extras, "funding", exchange, pair, "events", records.FUNDING))
+        if settled is None:
+            continue
+        rates = plausible.funding(settled)
+        if len(rates.refused):
+            settlements = [(path, (0,)) for path in freqtrade.funding_files(folder, pair, form)]
+            refused += _named(rates, settlements, f"{pair} recorded funding")
+        funding[venue] = rates.taken
+        if venue == exchange:
+            past = replace(past, funding=rates.memory)
     # The venue traded on comes first; without it the others have nothing to be compared with.
     own = funding.pop(exchange, None)
     funding = {} if own is None else {exchange: own, **funding}
     flow_path = flows.flow_file(extras, pair)
     flow = flows.read_flows(flow_path) if flow_path else None
     others = Extras(extras, pair, on_error)
-    return Tape(pair, bar_ns, period_ns, bars, interest, funding, flow, convention, venue=exchange, extras=others)
+    return Tape(
+        pair, bar_ns, period_ns, bars, interest, funding, flow, convention,
+        venue=exchange, extras=others, refused=tuple(refused), past=past,
+    )  # fmt: skip
+
+
+def _named(
+    verdict: plausible.Verdict,
+    files: Sequence[tuple[Path, Sequence[int]]],
+    recorded: str,
+    unit: float | None = None,
+) -> list[Refused]:
+    """The refused rows by their place in the files, those that none holds as rows of `recorded`.
+
+    A row of a file is dated one of the file's offsets (ns) before its event; with a `unit`, it is the one whose open
+    interest in that unit is the record's. Of several files, the first one that holds the row is named.
+    """
+    out = verdict.named(recorded)
+    found: set[int] = set()
+    for path, offsets in files:
+        frame = freqtrade.read_table(path, ())
+        rows_at: dict[int, list[int]] = {}
+        for row, at in enumerate(dates_ns(frame["date"], str(path)).tolist()):
+            rows_at.setdefault(at, []).append(row)
+        for i, refused in enumerate(verdict.named(str(path))):
+            if i in found:
+                continue
+            for at in (refused.at - offset for offset in offsets):
+                for row in rows_at.get(at, ()):
+                    if unit is None or frame["open_interest_amount"].iloc[row] * unit == verdict.refused["base"][i]:
+                        out[i] = replace(refused, at=at, row=row)
+                        found.add(i)
+    return out
 
 
 def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str = "5m") -> Tape:
@@ -246,7 +319,10 @@ def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | 
         raise InputError(f"--finest {finest} must be 5m or 1m")
     freqtrade.check_pair(datadir, pair)
     store.check_extras(extras)
-    return read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
+    tape = read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
+    for line in plausible.warnings(tape.refused):
+        logger.warning("%s. All of them: liqsignals doctor --datadir %s", line, datadir)
+    return tape
 
 
 def map_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | None, finest: str) -> MapTape:

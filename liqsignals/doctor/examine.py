@@ -35,8 +35,10 @@ from liqsignals.strategy.signals import Signals
 
 #: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
 LIVE_ROWS = 499
-#: Settlements lie at most this far apart; the half hour is for jitter.
-FUNDING_GAP = max(venues.FUNDING_INTERVALS_H) * HOUR + 30 * MINUTE
+#: Rows read as holes that are among the problems of a file one by one; the report has all of them.
+REFUSED_NAMED = 20
+#: Settlements are late by so much at most.
+JITTER = 30 * MINUTE
 #: A candle is downloaded after it closed, so the newest file may lack one.
 LATE_BARS = 2
 #: A bot writes little, but a full disk tears what it writes.
@@ -61,10 +63,8 @@ class Series:
     path: Path
     #: Times of the rows, ascending and unique, int64 ns.
     times: Int64Array
-    #: Distance at which the next row is due, ns.
-    step: int
-    #: Greatest distance that is no hole, ns.
-    widest: int
+    #: Distance at which the next row is due, ns: one for all rows, or (rows - 1,) one after each.
+    step: int | Int64Array
     #: First instant at which the newest row could be used; age is counted from here.
     newest: int
     #: Age beyond which a feature is stale, None for what no feature reads.
@@ -76,14 +76,15 @@ class Series:
 def holes(series: Series) -> list[dict[str, Any]]:
     """Every hole of a series: `series`, `from`, `to` (half-open) and the number of rows `missing`."""
     gap = np.diff(series.times)
+    step = np.broadcast_to(series.step, gap.shape)
     return [
         {
             "series": series.name,
-            "from": iso(series.times[i] + series.step),
+            "from": iso(series.times[i] + step[i]),
             "to": iso(series.times[i + 1]),
-            "missing": int(round(gap[i] / series.step)) - 1,
+            "missing": max(int(round(gap[i] / step[i])) - 1, 1),
         }
-        for i in np.flatnonzero(gap > series.widest)
+        for i in np.flatnonzero(gap > step + (JITTER if series.path.stem.endswith("funding_rate") else 0))
     ]
 
 
@@ -110,14 +111,15 @@ def examine(
     problems: list[str] = []
     report: dict[str, Any] = {
         "datadir": str(datadir), "exchange": exchange, "at": iso(now), "healthy": False, "problems": problems,
-        "holes": [], "series": [], "streams": [], "labels": [], "units": [],
+        "holes": [], "refused": [], "series": [], "streams": [], "labels": [], "units": [],
     }  # fmt: skip
 
     def checked(check: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return check(*arguments)
         except InputError as error:
-            problems.append(str(error))
+            if str(error) not in problems:
+                problems.append(str(error))
             return None
 
     dataformat = _dataformat(config)
@@ -140,6 +142,7 @@ def examine(
                 series = checked(_with_recorded, series, datadir, file, exchange, extras, dataformat) or series
             _add(report, series, now, since)
     for pair in there if pairs is None else [pair for pair in pairs if pair in there]:
+        checked(_refused, report, datadir, pair, exchange, extras, dataformat, since)
         checked(_pair_checks, report, datadir, pair, exchange, dataformat, since)
         checked(_sides, report, datadir, pair, extras, dataformat, since)
     _streams(report, extras, now, max(since, now - STREAM_DAYS * DAY))
@@ -187,7 +190,7 @@ def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
         )
     if stale:
         assert series.max_age is not None
-        bridged = "" if age > LIVE_ROWS * series.step else "; a bot that starts now fetches what is missing"
+        bridged = "" if age > LIVE_ROWS * np.max(series.step) else "; a bot that starts now fetches what is missing"
         report["problems"].append(
             f"{series.name}: the newest row is {age / HOUR:.1f} h old, {series.max_age / HOUR:.1f} h are allowed{bridged}. "
             "Way out: download, or leave `liqsignals record` running"
@@ -222,16 +225,16 @@ def _file_series(path: Path, file: DataFile, datadir: Path, dataformat: str | No
             f"{path} is not read ({choice.span(path)}), {used} is ({choice.span(used) or choice.NOTHING})",
             'keep one format (freqtrade convert-data --erase), or set "dataformat_ohlcv" in the config',
         )
-    step = duration_ns(timeframe)
+    step: int | Int64Array = duration_ns(timeframe)
     if kind == "funding_rate":
-        widest, max_age, newest = FUNDING_GAP, _funding_max_age(times), int(times[-1])
-        step = max_age // 2
+        step = _settlements_due(times)
+        max_age, newest = 2 * int(step[-1]) if len(step) else 16 * HOUR, int(times[-1])
     elif kind == "open_interest":
-        widest, max_age, newest = step, records.open_interest_max_age(step), int(times[-1])
+        max_age, newest = records.open_interest_max_age(duration_ns(timeframe)), int(times[-1])
     else:
-        widest, max_age, newest = step, LATE_BARS * step, int(times[-1]) + step
+        max_age, newest = LATE_BARS * duration_ns(timeframe), int(times[-1]) + duration_ns(timeframe)
     current = not replaced and path == _current(datadir, file, dataformat)
-    return Series(path.stem, path, times, step, widest, newest, max_age if current else None, not replaced)
+    return Series(path.stem, path, times, step, newest, max_age if current else None, not replaced)
 
 
 def _current(datadir: Path, file: DataFile, dataformat: str | None) -> Path | None:
@@ -257,22 +260,60 @@ def _with_recorded(
         times = tape.open_interest["event_time"]
         # Rows before them are of a file of another period.
         times = times[times >= series.times[0]]
-    elif kind == "futures" and tape.bars is not None and tape.bar_ns == series.step:
-        times = tape.bars["event_time"] - series.step
-    elif kind == "funding_rate" and exchange in tape.funding:
-        times = tape.funding[exchange]["event_time"]
-    else:
-        return series
-    # The reader leaves out a funding file's first row, which is there nevertheless.
-    times = times if kind == "open_interest" else np.union1d(times, series.times)
-    if len(times) == 0:
-        return series
-    return replace(series, times=times, newest=int(times[-1]) + (series.step if kind == "futures" else 0))
+        return replace(series, times=times, newest=int(times[-1])) if len(times) else series
+    if kind == "futures" and tape.bars is not None and tape.bar_ns == series.step:
+        times = np.union1d(tape.bars["event_time"] - series.step, series.times)
+        return replace(series, times=times, newest=int(times[-1]) + int(series.step))
+    if kind == "funding_rate" and exchange in tape.funding:
+        # The reader leaves out rows whose interval is not known; they are there nevertheless.
+        times = np.union1d(tape.funding[exchange]["event_time"], series.times)
+        return replace(series, times=times, step=_settlements_due(times), newest=int(times[-1]))
+    return series
 
 
-def _funding_max_age(times: Int64Array) -> int:
-    hours = int(np.round(np.diff(times[-2:])[0] / HOUR)) if len(times) > 1 else 8
-    return 2 * HOUR * (hours if hours in venues.FUNDING_INTERVALS_H else 8)
+def _settlements_due(times: Int64Array) -> Int64Array:
+    """(rows - 1,) When the next settlement was due after each, ns: the interval that it then turned out to have.
+
+    Where a distance was longer than the interval before it, and the next one did not repeat it, rows are missing.
+    """
+    distance = np.diff(times, prepend=times[:1])
+    hours = venues.funding_intervals(np.round(distance / HOUR))
+    due, interval = np.empty(len(times) - 1, np.int64), float(max(venues.FUNDING_INTERVALS_H))
+    for i in range(1, len(times)):
+        known = hours[i]
+        if np.isnan(known) and i + 1 < len(times) and np.round(distance[i] / HOUR) == hours[i + 1]:
+            known = hours[i + 1]
+        interval = interval if np.isnan(known) else float(known)
+        due[i - 1] = int(interval) * HOUR
+    return due
+
+
+def _refused(
+    report: dict[str, Any], datadir: Path, pair: str, exchange: str, extras: Path, dataformat: str | None, since: int
+) -> None:
+    """Rows that the readers take for holes (docs/laws.md 10), and steps that they took for real."""
+    tape = read_tape(datadir, pair, extras=extras, exchange=exchange, dataformat=dataformat)
+    report["refused"] += [{"file": r.what, "row": r.row, "at": iso(r.at), "problem": r.why} for r in tape.refused]
+    for what, rows in itertools.groupby((r for r in tape.refused if r.at >= since), key=lambda r: r.what):
+        recent = list(rows)
+        report["problems"] += [
+            f"{row}. It is read as a hole. Way out: compare with the exchange's page; remove the row, or download it again"
+            for row in recent[:REFUSED_NAMED]
+        ]
+        if len(recent) > REFUSED_NAMED:
+            report["problems"].append(
+                f"{what}: {len(recent) - REFUSED_NAMED} more rows are read as holes, the last one at {iso(recent[-1].at)}; "
+                'all are listed as "refused" in --json'
+            )
+    interest = tape.open_interest if tape.open_interest is not None else np.empty(0, records.OPEN_INTEREST)
+    for row in np.flatnonzero(interest["start"]):
+        at, base = int(interest["event_time"][row]), interest["base"]
+        if at >= since:
+            report["problems"].append(
+                f"{pair}: open interest stays at x{base[row] / base[row - 1]:.3g} from {iso(at)} on, more than was traded; it "
+                "is taken for real and the map starts anew there. Way out: compare with the exchange's page before you "
+                "trade on it"
+            )
 
 
 def _flow_series(path: Path) -> Series | None:
@@ -280,7 +321,7 @@ def _flow_series(path: Path) -> Series | None:
     if len(flow) == 0:
         return None
     ends = flow["event_time"]
-    return Series(f"flows/{path.stem}", path, ends - DAY, DAY, DAY, int(ends[-1]), records.FLOW_MAX_AGE)
+    return Series(f"flows/{path.stem}", path, ends - DAY, DAY, int(ends[-1]), records.FLOW_MAX_AGE)
 
 
 def _pair_checks(
@@ -501,6 +542,8 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     for h in report["holes"]:
         rows = "" if h["missing"] is None else f" ({h['missing']} rows)"
         yield f"  hole {h['series']}: {h['from']} .. {h['to']}{rows}"
+    for row in report["refused"]:
+        yield f"  refused {row['file']}: row {row['row']} ({row['at']}) {row['problem']}"
     for run in report["labels"]:
         yield f"  labels {run['series']}: {run['convention']} {run['from']} .. {run['to']} ({run['evidence']})"
     for check in report["units"]:

@@ -86,7 +86,7 @@ COLUMNS = (
         "liq_oi_change_1h",
         "fraction",
         "> -1",
-        f"{STALE_MAP}; no snapshot an hour before",
+        f"{STALE_MAP}; no snapshot an hour before, or a step in between that no market makes",
         "change of the newest known open interest (base units) over the hour before it",
     ),
     Column("liq_remainder_long", "share", "0 .. 1", STALE_MAP, "long open interest without a level on the map"),
@@ -158,10 +158,11 @@ def compute(context: Context) -> dict[str, Float64Array]:
 
 
 def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
-    """Relative change of snapshots `rows` from those an hour before; NaN where one is missing."""
-    event = interest["event_time"]
+    """Relative change of snapshots `rows` from those an hour before; NaN where one is missing, or where the map started
+    anew in between."""
+    event, steps = interest["event_time"], np.cumsum(interest["start"])
     before = np.searchsorted(event, event[rows] - HOUR)
-    there = event[before] == event[rows] - HOUR
+    there = (event[before] == event[rows] - HOUR) & (steps[before] == steps[rows])
     return np.where(there, interest["base"][rows] / interest["base"][before] - 1.0, np.nan)
 
 

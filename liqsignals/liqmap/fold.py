@@ -61,7 +61,8 @@ class Plan:
     known: NDArray[np.bool_]
     event_from: Int64Array
     event_to: Int64Array
-    #: Bars at which the map starts: the first one with open interest, and each one after a hole in the bars.
+    #: Bars at which the map starts: the first one with open interest, each one after a hole in the bars, and each one
+    #: at which open interest became known whose step no market makes (records.OPEN_INTEREST, `start`).
     starts: Int64Array
 
 
@@ -76,7 +77,9 @@ def plan(tape: MapTape) -> Plan:
     measured = np.where(seen, interest["event_time"][newest], np.iinfo(np.int64).min) if len(interest) else newest
     hole = np.diff(at, prepend=at[:1]) > tape.bar_ns
     first = np.flatnonzero(seen)[:1]
-    starts = np.unique(np.concatenate((first, np.flatnonzero(hole & seen)))).astype(np.int64)
+    steps = np.concatenate(([0], np.cumsum(interest["start"])))
+    stepped = steps[newest + 1] > steps[previous + 1]
+    starts = np.unique(np.concatenate((first, np.flatnonzero((hole | stepped) & seen)))).astype(np.int64)
     known = seen & (previous >= 0) & (newest > previous)
     known[starts] = False
     change = np.zeros(len(at))

@@ -172,7 +172,7 @@ def parse_ratio(raw: bytes, received_at: int, *, column: str, start: bool = True
 def parse_funding(raw: bytes, received_at: int) -> Records:
     """FUNDING (n,) of GET /fapi/v1/fundingRate: fractions per interval. Special rates are left out.
 
-    The interval is the time since the previous settlement. The first row and one after a gap have none and are left
+    The interval is derived from the settlements before (venues.funding_intervals). The first row has none and is left
     out: request one settlement more.
     """
     what = "fundingRate"

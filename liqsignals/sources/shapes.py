@@ -59,14 +59,17 @@ def check_rates(rate: Float64Array, what: str) -> None:
 
 
 def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
-    """FUNDING records of settlements in any order: times rounded to minutes, interval since the previous one."""
+    """FUNDING records of settlements in any order: times rounded to minutes, intervals by venues.funding_intervals.
+
+    Rows whose interval is not known, the first among them, are left out.
+    """
     settled = (settled + MINUTE // 2) // MINUTE * MINUTE
     order = np.argsort(settled, kind="stable")
     settled, rate = settled[order], rate[order]
     new = np.concatenate(([True], settled[1:] != settled[:-1]))[: len(settled)]
     settled, rate = settled[new], rate[new]
     check_rates(rate, what)
-    hours = venues.funding_interval(np.diff(settled, prepend=settled[:1]) / HOUR)
+    hours = venues.funding_intervals(np.diff(settled, prepend=settled[:1]) / HOUR)
     usable = np.isfinite(hours) & np.isfinite(rate)
     settled, rate, hours = settled[usable], rate[usable], hours[usable]
     return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)

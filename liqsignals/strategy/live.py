@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,15 @@ import pandas as pd
 
 from liqsignals import files, liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, dates_ns, timeframe_name
-from liqsignals.data import freqtrade, store
+from liqsignals.data import freqtrade, plausible, store
+from liqsignals.data.plausible import Past, Refused
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later
 from liqsignals.strategy.notices import Notices, logger
+
+#: Reads a frame's records, and lists the rows that are broken in themselves.
+_Reader = Callable[[pd.DataFrame, list[Refused]], Records]
 
 #: Live rows are kept this long, should a view go back: 2 MB a pair.
 KEPT = 60 * DAY
@@ -97,8 +101,10 @@ class Market:
     #: the exchange's newest answer.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
-    #: Live rows by family; those that the exchange revises before they may be used are replaced.
+    #: Live rows by family as the exchange sent them, interest as OI_VALUE; those that it revises before they may be used
+    #: are replaced. They are judged (data/plausible.py) at each call, from where the disk's rows left the judgement.
     live: dict[str, Records] = field(default_factory=dict)
+    past: Past = field(default_factory=Past)
     #: Map state by the timeframe of the view.
     states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
     #: Closes (ns) of live bars that came without volume once and that the disk has not.
@@ -126,13 +132,24 @@ class Market:
         self.gone = self.had - there
         self.notices.vanished(self.place.pair, self.gone)
         paid = next(iter(disk.funding.values()), None)
-        self.disk = disk
+        self.past = disk.past or Past()
+        late = self.past.late
+        interest = disk.open_interest
+        if interest is not None and len(late) and self.place.live:
+            # They are judged with the live rows, when their bars are there.
+            interest = interest[: np.searchsorted(interest["event_time"], late["event_time"][0])]
+        self.disk = disk = replace(disk, open_interest=interest)
         self.states.clear()
-        for family, kind in (("bars", disk.bars), ("interest", disk.open_interest), ("funding", paid)):
+        kinds = (("bars", disk.bars), ("interest", interest), ("funding", paid))
+        for (family, kind), memory in zip(kinds, (self.past.bars, self.past.interest, self.past.funding), strict=True):
             event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
-            self.ends[family] = (int(event[0]), int(event[-1])) if len(event) else (0, 0)
+            # Rows that are read as holes at the end were seen nevertheless.
+            last = max(memory.seen, int(event[-1]) if len(event) else 0)
+            if family == "interest" and len(late):
+                last = int(late["event_time"][-1])
+            self.ends[family] = (int(event[0]) if len(event) else last, last)
             if family in self.live:
-                self.live[family] = later(self.live[family], self.ends[family][1] + 1)
+                self.live[family] = later(self.live[family], last + 1)
         if disk.bars is not None:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
@@ -153,8 +170,33 @@ class Market:
             self.states.clear()
         self.live[family] = np.concatenate([old[:before], new])
 
-    def unsure(self) -> int:
-        """Close (ns) of the first live bar that is missing or came without volume, 0 where none is.
+    def judged(self) -> "Judged":
+        """The live rows without those that are what no market does."""
+        bar_ns, pair = self.disk.bar_ns, self.place.pair
+        rows = {family: self.live.get(family) for family in ("bars", "interest", "funding")}
+        if len(self.past.late):
+            kinds = [self.past.late, *([] if rows["interest"] is None else [rows["interest"]])]
+            rows["interest"] = freqtrade.newest_first_known(kinds)
+        bars = plausible.bars(_rows(rows["bars"], records.BAR), bar_ns, self.past.bars)
+        around = _joined(self.disk.bars, bars.taken, 0)
+        # Each bar of the disk counts as its busiest: the fold has passed them.
+        before = np.full(len(around) - len(bars.taken), self.past.bars.largest())
+        measured = _rows(rows["interest"], records.OI_VALUE)
+        busiest = np.concatenate((before, bars.busiest))
+        interest = plausible.interest(measured, around, busiest, bar_ns, self.past.interest)
+        funding = plausible.funding(_rows(rows["funding"], records.FUNDING), self.past.funding)
+        verdicts = {"bars": bars, "interest": interest, "funding": funding}
+        refused = [
+            *bars.named(f"{pair} live candles", bar_ns),
+            *interest.named(f"{pair} live open interest"),
+            *funding.named(f"{pair} live funding"),
+        ]
+        past = Past(bars.memory, interest.memory, funding.memory)
+        taken = {family: verdicts[family].taken for family, kind in rows.items() if kind is not None}
+        return Judged(taken, tuple(refused), past)
+
+    def unsure(self, taken: Mapping[str, Records]) -> int:
+        """Close (ns) of the first live bar that is missing or came without volume, 0 where none is. `taken`: `judged`.
 
         Freqtrade fills a candle that the exchange left out with one without volume. Where the real one arrives
         later, it joins the two, prices of the made-up one included. Bars older than the map's warm-up do not count: a
@@ -163,7 +205,7 @@ class Market:
         step = self.disk.bar_ns
         stored, live = (
             later(kind, self.begun + 1)["event_time"] if kind is not None else np.empty(0, np.int64)
-            for kind in (self.disk.bars, self.live.get("bars"))
+            for kind in (self.disk.bars, taken.get("bars"))
         )
         at = np.concatenate((stored, live))
         if len(at) == 0:
@@ -182,17 +224,25 @@ class Market:
             *(m.needs for m in self.states.values()),
             *self.reach.values(),
             self.shown.get("interest", 0) - 4 * self.disk.period_ns,
+            # Live rows are judged by the bars since the last row of the disk that was taken.
+            int(self.past.interest.at[0]) - 2 * self.disk.bar_ns,
         )
         if needs > self.disk.since:
             self.disk = self.disk.later(needs, copy=True)
-        for family, kind in self.live.items():
-            if len(kind):  # none where the disk has caught up
-                self.live[family] = later(kind, min(needs, int(kind["event_time"][-1]) - KEPT))
+        rest = {
+            family: later(kind, min(needs, int(kind["event_time"][-1]) - KEPT))
+            for family, kind in self.live.items()
+            if len(kind)  # none where the disk has caught up
+        }
+        if any(len(kind) < len(self.live[family]) for family, kind in rest.items()):
+            self.live = {family: kind[: len(kind) - len(rest.get(family, kind))] for family, kind in self.live.items()}
+            self.past = self.judged().past
+            self.live = {family: rest.get(family, kind[:0]) for family, kind in self.live.items()}
 
     def renew(self) -> None:
         """Read the disk again where a download has changed it, or a recorder may have mended it."""
         try:
-            state = self.place.files(bool(self.unsure()))
+            state = self.place.files(bool(self.unsure(self.judged().taken)))
         except FileNotFoundError:  # one of them is being replaced: the next candle sees it
             return
         except OSError as error:
@@ -213,16 +263,20 @@ class Market:
             return unreadable(self.place.pair, self.place.exchange)
         return None
 
-    def _read_live(self, family: str, frame: pd.DataFrame, read: Callable[[pd.DataFrame], Records]) -> None:
-        """Add the rows of a live frame. A bad row costs all of them, unless the disk has its time."""
+    def _read_live(self, family: str, frame: pd.DataFrame, read: _Reader) -> None:
+        """Add the rows of a live frame but those that are broken in themselves.
+
+        Rows that contradict each other cost all of them, unless the disk has their time.
+        """
+        broken: list[Refused] = []
         try:
-            self.take(family, read(frame))
+            self.take(family, read(frame, broken))
         except InputError as error:
             try:
-                newer = self._beyond(family, frame)
+                newer, broken = self._beyond(family, frame), []
                 if len(newer):
                     shown = self.shown.get(family)
-                    self.take(family, read(newer))
+                    self.take(family, read(newer, broken))
                     if shown is not None:  # the bars of the whole frame's labels are still needed
                         self.shown[family] = min(shown, self.shown[family])
             except InputError:
@@ -233,6 +287,7 @@ class Market:
                 )
             else:
                 self.notices.mended(self.place.pair, family, error)
+        self.notices.broken(self.place.pair, broken)
 
     def _beyond(self, family: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows of a live frame that the disk does not have; before funding, the settlement that gives its interval."""
@@ -242,9 +297,9 @@ class Market:
         settled = self.disk.funding.get(self.place.exchange)
         if family != "funding" or settled is None or len(settled) == 0 or len(newer) == 0:
             return newer
-        own = pd.DataFrame(
-            {"date": pd.to_datetime(settled["event_time"][-2:], utc=True), "funding_rate": settled["rate"][-2:]}
-        )
+        last = settled[-1]
+        dates = [int(last["event_time"] - last["interval_h"] * HOUR), int(last["event_time"])]
+        own = pd.DataFrame({"date": pd.to_datetime(dates, utc=True), "funding_rate": [last["rate"]] * 2})
         # A settlement is some ms late by turns.
         return pd.concat([own, newer[dates_ns(newer["date"], "") > end + HOUR // 2]], ignore_index=True)
 
@@ -260,7 +315,7 @@ class Market:
         disk = self.disk
         bars_tf, interest_tf = timeframe_name(disk.bar_ns), timeframe_name(disk.period_ns)
 
-        def refresh(family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame], Records]) -> None:
+        def refresh(family: str, timeframe: str, kind: str, read: _Reader) -> None:
             frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
             if (
                 kind == "futures"
@@ -272,16 +327,24 @@ class Market:
                 self._read_live(family, frame, read)
 
         own = dataframe if timeframe == bars_tf else None
-        refresh("bars", bars_tf, "futures", lambda f: freqtrade.bars(f, bars_tf, f"{pair} live candles"))
-        known = _joined(disk.bars, self.live.get("bars"), 0)
+        refresh("bars", bars_tf, "futures", lambda f, out: freqtrade.bars(f, bars_tf, f"{pair} live candles", out))
+        known = _joined(disk.bars, self.judged().taken.get("bars"), 0)
         refresh(
-            "interest", interest_tf, "open_interest",
-            lambda f: freqtrade.open_interest(
-                f, interest_tf, known if known is not None else np.empty(0, records.BAR), disk.bar_ns,
-                self.place.exchange, f"{pair} live open interest", disk.labels,
+            "interest",
+            interest_tf,
+            "open_interest",
+            lambda f, out: freqtrade.open_interest(
+                f,
+                interest_tf,
+                known,
+                disk.bar_ns,
+                self.place.exchange,
+                f"{pair} live open interest",
+                disk.labels,
+                out,
             )[0],
-        )  # fmt: skip
-        refresh("funding", "1h", "funding_rate", lambda f: freqtrade.funding(f, f"{pair} live funding"))
+        )
+        refresh("funding", "1h", "funding_rate", lambda f, out: freqtrade.funding(f, f"{pair} live funding", out))
         state = self.states.get(timeframe)
         self.reach[timeframe] = first - history
         since = min(state.needs, first - history) if state is not None and state.serves(first, state.needs) else 0
@@ -292,21 +355,25 @@ class Market:
             self.open(tape)
             # Its checkpoints went with the old tape: the map is folded from its first record again.
             disk, since = self.disk, 0
-        paid = _joined(disk.funding.get(self.place.exchange), self.live.get("funding"), 0)
+        judged = self.judged()
+        taken = judged.taken
+        paid = _both(disk.funding.get(self.place.exchange), taken.get("funding"), 0)
         if "funding" in self.gone:
             paid = np.empty(0, records.FUNDING)
         others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
         tape = replace(
             disk,
-            bars=_joined(disk.bars, self.live.get("bars"), since),
-            open_interest=_joined_interest(disk.open_interest, self.live.get("interest"), since),
+            bars=_both(disk.bars, taken.get("bars"), since),
+            open_interest=_joined_interest(disk.open_interest, taken.get("interest"), since),
             funding=others if paid is None else {self.place.exchange: paid, **others},
             flow=np.empty(0, records.FLOW) if "flow" in self.gone else disk.flow,
             since=since,
-            unsure=self.unsure(),
+            unsure=self.unsure(taken),
+            refused=(*disk.refused, *judged.refused),
         )
         self.notices.holes(tape, self.ends["bars"][0], self.place.exchange)
         self.notices.unsure(tape, self.place.datadir)
+        self.notices.refused(tape, self.place.datadir)
         return tape
 
 
@@ -331,13 +398,30 @@ def unreadable(pair: str, exchange: str) -> Tape:
     return Tape(pair, 5 * MINUTE, 5 * MINUTE, bars, interest, {exchange: settled}, flow)
 
 
-def _joined(disk: Records | None, live: Records | None, since: int) -> Records | None:
-    """Rows of the disk and the live ones beyond them, from the event time `since` (ns) on."""
+@dataclass(frozen=True)
+class Judged:
+    """Live rows taken by family, those refused, and where the judgement stands after them."""
+
+    taken: Mapping[str, Records]
+    refused: tuple[Refused, ...]
+    past: Past
+
+
+def _both(disk: Records | None, live: Records | None, since: int) -> Records | None:
+    """Rows of the disk and the live ones beyond them, from the event time `since` (ns) on; None without either."""
+    return None if disk is None and live is None else _joined(disk, live, since)
+
+
+def _joined(disk: Records | None, live: Records | None, since: int) -> Records:
     kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
-    return np.concatenate(kinds) if kinds else None
+    return np.concatenate(kinds) if kinds else np.empty(0, records.BAR)
 
 
 def _joined_interest(disk: Records | None, live: Records | None, since: int) -> Records | None:
-    """As `_joined`: the disk may end with rows of a longer period, which are known later than the first live ones."""
+    """As `_both`: the disk may end with rows of a longer period, which are known later than the first live ones."""
     kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
     return freqtrade.newest_first_known(kinds) if kinds else None
+
+
+def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:
+    return np.empty(0, dtype) if kind is None else kind

@@ -1,13 +1,15 @@
 """Warnings about the data in a bot's log, each logged once."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from liqsignals.clock import iso, timeframe_name
-from liqsignals.data import freqtrade
+from liqsignals.data import freqtrade, plausible
 from liqsignals.data.choice import TIMEFRAMES
+from liqsignals.data.plausible import Refused
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap.calibration import Calibration
@@ -178,6 +180,28 @@ class Notices:
                 timeframe_name(tape.bar_ns),
                 tape.pair,
                 day,
+            )
+
+    def refused(self, tape: Tape, datadir: Path) -> None:
+        """Rows that are read as holes: of each file how many, and the first."""
+        for line in plausible.warnings(tape.refused):
+            self.once(
+                (tape.pair, "refused", line),
+                logging.WARNING,
+                "%s. All of them: liqsignals doctor --datadir %s",
+                line,
+                datadir,
+            )
+
+    def broken(self, pair: str, rows: Sequence[Refused]) -> None:
+        """Rows of the exchange's answer that are broken in themselves; the others are used."""
+        if rows:
+            self.once(
+                (pair, "broken", str(rows[0])),
+                logging.ERROR,
+                "%s; of the exchange's answer %d rows are not used",
+                rows[0],
+                len(rows),
             )
 
     def unsure(self, tape: Tape, datadir: Path) -> None:

@@ -201,6 +201,7 @@ class Signals:
                 self.notices.missing(tape, self.datadir, self.extras, freqtrade.download_command(self.exchange, pair))
             if (market := self._markets[key]) is not None:
                 self.notices.holes(tape, market.ends["bars"][0], self.exchange)
+                self.notices.refused(tape, datadir)
         return self._markets[key]
 
     def _kept(self, market: Market) -> bool:

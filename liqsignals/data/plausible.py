@@ -1,0 +1,196 @@
+"""What no market does (docs/laws.md 10): rows that stand in a file and are read as holes.
+
+Each kind is a left fold over its rows in tape order. A verdict depends on rows known by the row's own `known_at` alone,
+so that cutting the tape anywhere changes none, and a running bot goes on from the fold's memory where the disk ends.
+
+A row that breaks its rule is a hole at once. When three in a row agree with each other, the step is taken for real at
+the third: a split, another unit, a coin that was renamed. The first row has nothing to be compared with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqsignals import records
+from liqsignals.clock import iso
+from liqsignals.data import plausible_kernels as kernels
+from liqsignals.data.plausible_kernels import (
+    ABSURD,
+    GAPED,
+    LEAPED,
+    PRICED,
+    RANGED,
+    RATED,
+    TAKEN,
+    UNTRADED,
+    VOLUMINOUS,
+    Memory,
+)
+from liqsignals.records import Float64Array, Records
+from liqsignals.venues import FUNDING_RATE_MAX
+
+_WORDS = {
+    ABSURD: "holds {found:g}, which no market has",
+    GAPED: "opens at {found:g}; the candle before it closed at {against:g}",
+    RANGED: "holds a price of {found:g}; the candle before it closed at {against:g}",
+    VOLUMINOUS: "has a volume of {found:g}; the busiest candle of the 30 days before had {against:g}",
+    LEAPED: "has open interest {found:g}; the snapshot before it had {against:g}",
+    UNTRADED: "changes open interest by {found:g}; {against:g} were traded in that time and a candle on either side",
+    PRICED: "has open_interest_value / open_interest_amount {found:g}; the market traded at {against:g}",
+    RATED: "has a funding rate of {found:g} per 8 h; the largest of the 30 days before was {against:g}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that is read as a hole: where it stands, its time (ns: candle's open, snapshot, settlement), and why."""
+
+    what: str
+    at: int
+    why: str
+    #: Position in the file, None for rows of a recorder or of the exchange's answer.
+    row: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what}: {'row' if self.row is None else f'row {self.row}'} ({iso(self.at)}) {self.why}"
+
+
+@dataclass(frozen=True)
+class Past:
+    """Where the folds of a market stand at the end of what the disk holds."""
+
+    bars: Memory = field(default_factory=Memory.blank)
+    interest: Memory = field(default_factory=Memory.blank)
+    funding: Memory = field(default_factory=Memory.blank)
+    #: OI_VALUE rows of the disk that became known after its last bar: they are judged when their bars are there.
+    late: Records = field(default_factory=lambda: np.empty(0, records.OI_VALUE))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of n rows: the rows taken, the rest with the reasons, and the memory after the last one."""
+
+    taken: Records
+    refused: Records
+    why: NDArray[np.int64]
+    found: Float64Array
+    against: Float64Array
+    memory: Memory
+    #: Bars only, (len(taken),): the largest volume of a bar in the 30 days up to each.
+    busiest: Float64Array = field(default_factory=lambda: np.empty(0))
+
+    def named(self, what: str, before: int = 0) -> list[Refused]:
+        """The refused rows, as rows of `what` that are dated `before` (ns) earlier than their `event_time`."""
+        times = (self.refused["event_time"] - before).tolist()
+        reasons = zip(times, self.why.tolist(), self.found.tolist(), self.against.tolist(), strict=True)
+        return [Refused(what, t, _WORDS[w].format(found=f, against=a)) for t, w, f, a in reasons]
+
+    def other_market(self, rows: Records) -> tuple[float, float] | None:
+        """Of OI_VALUE `rows`: a price that their worth implies and one traded then, where no row's worth is right."""
+        priced = np.asarray(self.why == PRICED)
+        if priced.sum() < 3 or priced.sum() < (rows["usd"] > 0).sum():
+            return None
+        return float(self.found[priced][0]), float(self.against[priced][0])
+
+
+def bars(rows: Records, bar_ns: int, memory: Memory | None = None) -> Verdict:
+    """Judge BAR rows (n,) in tape order: opens that do not follow the close before, prices and volumes of no market."""
+    memory = (memory or Memory.blank()).copy()
+    why, found, against, busiest = _reasons(len(rows))
+    values = (np.ascontiguousarray(rows[n]) for n in ("event_time", "open", "high", "low", "close", "volume"))
+    kernels.judge_bars(*values, bar_ns, memory, why, found, against, busiest)
+    return _verdict(rows, why, found, against, memory, busiest)
+
+
+def interest(
+    rows: Records, bar_rows: Records, busiest: Float64Array, bar_ns: int, memory: Memory | None = None
+) -> Verdict:
+    """Judge OI_VALUE rows (n,) in tape order; those taken are OPEN_INTEREST, `start` 1 at a step taken for real.
+
+    `bar_rows` (m,) are the bars taken around them, `busiest` (m,) as in Verdict. Bars that are missing, or not known
+    when a row is, count as the busiest.
+    """
+    memory = (memory or Memory.blank()).copy()
+    why, found, against, start = _reasons(len(rows))
+    closes, high, low, volume = (np.ascontiguousarray(bar_rows[n]) for n in ("event_time", "high", "low", "volume"))
+    at, known, base, usd = (np.ascontiguousarray(rows[n]) for n in ("event_time", "known_at", "base", "usd"))
+    kernels.judge_interest(
+        at,
+        known,
+        base,
+        usd,
+        kernels.Around(closes, high, low, volume, busiest, bar_ns),
+        memory,
+        why,
+        found,
+        against,
+        start,
+    )
+    verdict = _verdict(rows, why, found, against, memory)
+    ok = why == TAKEN
+    taken = records.records(records.OPEN_INTEREST, at[ok], known[ok], base=base[ok], start=start[ok].astype(np.int64))
+    return replace(verdict, taken=taken)
+
+
+def interest_to_the_end(
+    rows: Records, bar_rows: Records, busiest: Float64Array, bar_ns: int, period_ns: int
+) -> tuple[Verdict, Memory, Records]:
+    """`interest` of all that a disk holds, the memory before its late rows, and the late rows.
+
+    Late are rows that became known after the last bar, or not before live rows of `period_ns` that follow may be known
+    (a longer period's rows at the end). A bot judges them again with what follows, as a longer file would.
+    """
+    end = bar_rows["known_at"][-1] if len(bar_rows) else 0
+    if len(rows):
+        end = min(end, rows["event_time"][-1] + records.open_interest_lag(period_ns))
+    split = int(np.searchsorted(rows["known_at"], end, side="right"))
+    first = interest(rows[:split], bar_rows, busiest, bar_ns)
+    late = interest(rows[split:], bar_rows, busiest, bar_ns, first.memory)
+    joined = {
+        name: np.concatenate([getattr(first, name), getattr(late, name)])
+        for name in ("taken", "refused", "why", "found", "against")
+    }
+    return Verdict(**joined, memory=late.memory), first.memory, rows[split:]
+
+
+def funding(rows: Records, memory: Memory | None = None) -> Verdict:
+    """Judge FUNDING rows (n,) in tape order: rates that are many times what the market settled in 30 days."""
+    memory = (memory or Memory.blank()).copy()
+    why, found, against, _ = _reasons(len(rows))
+    at, rate = np.ascontiguousarray(rows["event_time"]), rows["rate"] * (8.0 / rows["interval_h"])
+    kernels.judge_funding(at, rate, np.abs(rows["rate"]) > FUNDING_RATE_MAX, memory, why, found, against)
+    return _verdict(rows, why, found, against, memory)
+
+
+def warnings(refused: Sequence[Refused]) -> list[str]:
+    """A line for each file: how many rows are read as holes, and the first of them."""
+    out = []
+    for what, group in groupby(refused, key=lambda row: row.what):
+        rows = list(group)
+        number = "1 row is what no market does" if len(rows) == 1 else f"{len(rows)} rows are what no market does"
+        first = str(rows[0]).removeprefix(f"{what}: ")
+        out.append(f"{what}: {number}, read as {'a hole' if len(rows) == 1 else 'holes'}; the first: {first}")
+    return out
+
+
+def _reasons(n: int) -> tuple[NDArray[np.int64], Float64Array, Float64Array, Float64Array]:
+    return np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n)
+
+
+def _verdict(
+    rows: Records,
+    why: NDArray[np.int64],
+    found: Float64Array,
+    against: Float64Array,
+    memory: Memory,
+    busiest: Float64Array | None = None,
+) -> Verdict:
+    bad = why != TAKEN
+    if not bad.any():
+        none = np.empty(0)
+        return Verdict(rows, rows[:0], why[:0], none, none, memory, none if busiest is None else busiest)
+    kept = np.empty(0) if busiest is None else busiest[~bad]
+    return Verdict(rows[~bad], rows[bad], why[bad], found[bad], against[bad], memory, kept)
