@@ -313,6 +313,29 @@ def test_after_a_failed_write_exits_go_on_and_only_custom_data_is_rolled_back(fa
     assert Order.order_by_id("1") is not None
 
 
+def test_an_entry_is_refused_while_the_database_takes_no_write_and_made_again_after(database: Database) -> None:
+    frame = pressing().head(AT)
+    strategy = shown("SqueezeMomentum", frame)
+    now = (frame["date"].iat[-1] + CANDLE).to_pydatetime()
+
+    def confirmed() -> bool:
+        return call(
+            strategy, "confirm_trade_entry", pair=PAIR, order_type="limit", amount=1.0, rate=100.0, time_in_force="GTC",
+            current_time=now, entry_tag=None, side="long",
+        )  # fmt: skip
+
+    assert confirmed()
+    for fault in ("locked database", "read-only database"):
+        with database.broken(fault):
+            assert not confirmed()
+        assert confirmed()
+    # The check holds no lock, and leaves nothing behind.
+    with sqlite3.connect(database.path, timeout=0) as other:
+        other.execute("update trade_custom_data set cd_key = ''")
+    other.close()
+    assert database.custom_data() == []
+
+
 def test_a_strategy_survives_the_way_to_another_process() -> None:
     """As hyperopt sends it, pickled by value."""
     for name in NAMES:

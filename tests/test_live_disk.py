@@ -26,6 +26,7 @@ from liqsignals import Signals, features, records
 from liqsignals.clock import SECOND
 from liqsignals.data import store
 from liqsignals.errors import InputError
+from liqsignals.liqmap import kernels
 
 DAYS = 2.0
 MADE = make_market(DAYS, 4)
@@ -322,8 +323,15 @@ def test_a_bug_blocks_in_a_bot_and_is_loud_in_a_backtest(
 ) -> None:
     signals, _ = started(tmp_path)
     attach(signals, 449)
+    fold = kernels.run_side
+
+    def half(side: int, *arguments: object) -> None:
+        """Folds the one side, and fails."""
+        fold(side, *arguments)
+        raise ZeroDivisionError
+
     with monkeypatch.context() as broken:
-        broken.setattr(features, "compute", lambda *_, **__: 1 / 0)
+        broken.setattr(kernels, "run_side", half)
         out = attach(signals, 450)
         with pytest.raises(ZeroDivisionError):
             full(450, tmp_path)

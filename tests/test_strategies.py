@@ -18,7 +18,7 @@ from freqtrade.resolvers import StrategyResolver
 from freqtrade.strategy import IStrategy
 
 from liqsignals import features
-from liqsignals.guard import passes
+from liqsignals.guard import passes, refusal
 
 FOLDER = Path(__file__).resolve().parents[1] / "user_data" / "strategies"
 NAMES = ("RejectionFade", "SqueezeMomentum")
@@ -597,6 +597,31 @@ def test_what_fails_refuses_the_entry(
     del enter.strategy.dp.get_analyzed_dataframe
     now = SIGNAL_CLOSED[name].to_pydatetime()
     assert not enter.strategy.confirm_trade_entry(PAIR, "limit", 1.0, 100.0, "GTC", now, None, side)
+
+
+def test_a_refusal_is_one_whatever_it_is_given() -> None:
+    now, frame = (START + 13 * CANDLE).to_pydatetime(), pressing().head(13)
+    good: dict[str, Any] = {
+        "frame": frame,
+        "timeframe": "5m",
+        "side": "long",
+        "rate": 100.0,
+        "now": now,
+        "distance": 0.008,
+    }
+    assert refusal(**good) is None
+    bad: list[tuple[str, Any]] = [
+        ("frame", None), ("frame", frame.head(0)), ("frame", frame.drop(columns="date")), ("frame", frame.drop(columns="close")),
+        ("frame", pd.concat([frame, frame[["close"]]], axis=1)), ("frame", pd.concat([frame, frame[["liq_fresh"]]], axis=1)),
+        ("frame", frame.assign(close=np.nan)), ("frame", frame.assign(close=0.0)), ("frame", frame.assign(date=None)),
+        ("timeframe", None), ("timeframe", "5 minutes"), ("rate", None), ("rate", np.nan), ("rate", np.inf), ("rate", 0.0),
+        ("now", None), ("distance", None), ("distance", np.nan), ("distance", 0.0), ("distance", -0.008), ("distance", 1.0),
+        ("book", lambda: None), ("book", 7), ("book", lambda: {"bids": [[100.0, 1]], "asks": [[100.0, 1]], "timestamp": "x"}),
+    ]  # fmt: skip
+    for name, value in bad:
+        refused = refusal(**{**good, name: value})
+        assert refused is not None, (name, value)
+        assert refused[0] in ("stale", "clock", "drift", "stop", "spread", "error")
 
 
 def test_a_filter_is_off_without_a_file_and_closed_on_stale_data() -> None:

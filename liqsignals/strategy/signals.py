@@ -119,9 +119,6 @@ class Signals:
             return self._attach(dataframe, pair, timeframe, dp)
         except Exception as error:
             self.notices.failed(pair, error)
-            # What the failure left half done must not be read: the maps are folded anew, from the disk.
-            for market in filter(None, self._markets.values()):
-                market.states.clear()
             return _with(dataframe, features.blocked(len(dataframe), self.families))
 
     def _attach(self, dataframe: pd.DataFrame, pair: str, timeframe: str, dp: Any) -> pd.DataFrame:
