@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from liqsignals import files
 from liqsignals.clock import HOUR
 from liqsignals.collect import capture, feeds
 from liqsignals.collect.ask import Asker
@@ -175,6 +176,8 @@ def record(
     if not pairs:
         raise InputError("--pairs: name at least one pair, as BTC/USDT:USDT")
     with store.writer(extras, "record"):
+        for name in exchanges:
+            files.check_folder(extras / "raw" / name)
         recorder = Recorder(
             extras,
             feeds.liquidation_streams(pairs, exchanges, urls),

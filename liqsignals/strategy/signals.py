@@ -10,6 +10,7 @@ def populate_indicators(self, dataframe, metadata):
     return self.signals.attach(dataframe, metadata["pair"], self.timeframe, dp=self.dp)
 """
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -59,6 +60,14 @@ class Signals:
         self.families = families
         self.notices = Notices()
         self._markets: dict[tuple[str, str], Market | None] = {}
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # hyperopt pickles a strategy with its signals; a lock cannot be pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
@@ -90,8 +99,12 @@ class Signals:
         `dataframe` holds freqtrade's candles (`date` = open, tz-aware UTC). `dp` is the strategy's DataProvider: in
         dry-run and live it supplies what is newer than the disk, in backtests it is not used. A pair without data gets
         NaN columns and one warning. Raises InputError for a file that cannot be read (in dry-run and live the last good
-        reading serves instead, and goes stale by its own age).
+        reading serves instead, and goes stale by its own age). Threads may call it at once: it does one at a time.
         """
+        with self._lock:
+            return self._attach(dataframe, pair, timeframe, dp)
+
+    def _attach(self, dataframe: pd.DataFrame, pair: str, timeframe: str, dp: Any) -> pd.DataFrame:
         if len(dataframe) == 0:
             return dataframe.assign(**features.empty(0, self.families))
         at, closes = freqtrade.decisions(dataframe, timeframe, f"{pair} {timeframe} dataframe")
@@ -124,6 +137,10 @@ class Signals:
         In dry-run and live a market that cannot be read is one whose flags are all 0, and is not kept: the next candle
         tries again. Raises InputError for it otherwise.
         """
+        with self._lock:
+            return self._market(pair, venue, live)
+
+    def _market(self, pair: str, venue: str | None, live: bool) -> Market | None:
         key = pair, venue or self.exchange
         if key not in self._markets:
             datadir = self.datadir if key[1] == self.exchange else store.venue_dirs(self.extras).get(key[1])
