@@ -227,6 +227,14 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Raise InputError unless a folder, made where it is missing, can be written."""
+    with access(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
     """Raise InputError unless a file that a user names with `--out` has one of the endings and can be written."""
     if out.suffix not in suffixes:

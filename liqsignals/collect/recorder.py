@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from liqsignals import files
 from liqsignals.clock import HOUR
 from liqsignals.collect import capture, feeds
 from liqsignals.collect.ask import Poller
@@ -180,6 +181,8 @@ def record(
     if not streams:
         raise InputError(f"nothing to record: {'; '.join(absent)}")
     with store.writer(extras, "record"):
+        for name in exchanges:
+            files.check_folder(extras / "raw" / name)
         recorder = Recorder(
             extras,
             streams,

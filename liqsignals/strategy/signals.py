@@ -11,6 +11,7 @@ def populate_indicators(self, dataframe, metadata):
 """
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -67,6 +68,14 @@ class Signals:
         self._markets: dict[tuple[str, str], Market | None] = {}
         #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
         self._views: dict[tuple[str, int], annotations.View] = {}
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # hyperopt pickles a strategy with its signals; a lock cannot be pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
@@ -111,15 +120,17 @@ class Signals:
         dry-run and live it supplies what is newer than the disk, in backtests it is not used. A pair without data gets
         NaN columns and one warning. Raises InputError for a file that cannot be read. In dry-run and live the last good
         reading serves instead, and goes stale by its own age; whatever else fails there gives flags of 0 and NaN in
-        all other columns, and is logged: such a row opens no trade, and exits have the candles.
+        all other columns, and is logged: such a row opens no trade, and exits have the candles. Threads may call it at
+        once: it does one at a time.
         """
-        if not is_live(dp):
-            return self._attach(dataframe, pair, timeframe, None)
-        try:
-            return self._attach(dataframe, pair, timeframe, dp)
-        except Exception as error:
-            self.notices.failed(pair, error)
-            return _with(dataframe, features.blocked(len(dataframe), self.families))
+        with self._lock:
+            if not is_live(dp):
+                return self._attach(dataframe, pair, timeframe, None)
+            try:
+                return self._attach(dataframe, pair, timeframe, dp)
+            except Exception as error:
+                self.notices.failed(pair, error)
+                return _with(dataframe, features.blocked(len(dataframe), self.families))
 
     def _attach(self, dataframe: pd.DataFrame, pair: str, timeframe: str, dp: Any) -> pd.DataFrame:
         """`attach`; `dp` None in backtests."""
@@ -183,6 +194,10 @@ class Signals:
         In dry-run and live a market that cannot be read is one whose flags are all 0, and is not kept: the next candle
         tries again. Raises InputError for it otherwise.
         """
+        with self._lock:
+            return self._market(pair, venue, live)
+
+    def _market(self, pair: str, venue: str | None, live: bool) -> Market | None:
         key = pair, venue or self.exchange
         if key not in self._markets:
             datadir = self.datadir if key[1] == self.exchange else store.venue_dirs(self.extras).get(key[1])
