@@ -10,7 +10,8 @@ from liqsignals.cli.app import app
 from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, kept
 from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
 from liqsignals.errors import InputError
-from liqsignals.replay.backtest import Run, headlines, run_backtest
+from liqsignals.replay.backtest import Run, covered, run_backtest
+from liqsignals.report.backtest import print_accounts, timeframe_warning
 from liqsignals.report.console import console, errors, progress, say, simulated_label
 from liqsignals.report.headline import print_headline
 
@@ -43,14 +44,17 @@ def backtest(
     strategy: Annotated[
         str, typer.Option("--strategy", help="Strategies, separated by spaces.")
     ] = "SqueezeMomentum RejectionFade",
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategies' timeframe.")] = "5m",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", help="Timeframe; each strategy's own unless given.")
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use the loopback exchange instead of the internet.")
     ] = False,
     config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
 ) -> None:
-    """Print the map's headline, then run `freqtrade backtesting` on your own data."""
+    """Run `freqtrade backtesting` on your own data; print what each strategy earned and paid, what the data cover, warnings,
+    and the map's headline at the end."""
     _backtest(
         Run(datadir, timerange, tuple(pairs.split()), tuple(strategy.split()), timeframe, config, userdir, offline)
     )
@@ -58,15 +62,34 @@ def backtest(
 
 def _backtest(run: Run) -> None:
     run.check()
+    span = parse_timerange(run.timerange)
     simulated = simulated_label(run.datadir)
-    for head in headlines(run.datadir, run.pairs, parse_timerange(run.timerange)[1]):
-        print_headline(head, simulated)
     with errors.status(f"freqtrade backtesting: {', '.join(run.strategies)} (log: {run.log})"):
         result = run_backtest(run)
     if run.brief:
         print(result.report)
+    print_accounts(result.accounts, simulated)
+    timeframes = list(dict.fromkeys(account.timeframe for account in result.accounts))
+    found = [covered(result.settings, pair, timeframe, span) for timeframe in timeframes for pair in run.pairs]
+    heads = {head["pair"]: head for _, head in found if head}
+    for head in heads.values():
+        print_headline(head, simulated)
+    for part, _ in found:
+        console.print(
+            f"{simulated}{part.pair} {part.timeframe}, {iso(part.start)} to {iso(part.stop)}: candles cover "
+            f"{part.candles:.1%}, fresh open interest {part.fresh:.1%}; a usable map (fresh and warm) {part.usable:.1%}",
+            markup=False,
+        )
+        if part.usable == 0.0:
+            console.print(
+                f"[yellow]{part.pair}: no candle has a usable map, so a strategy that asks for one cannot trade: the map "
+                "needs 14 days of open interest before the first entry[/yellow]"
+            )
+    for text in (*filter(None, map(timeframe_warning, result.accounts)), *result.warnings):
+        console.print(f"warning: {text}", style="yellow", markup=False)
     console.print(
-        f"{simulated}data {run.datadir}\nresult {', '.join(map(str, result.files))}\nlog {result.log}",
+        f"{simulated}data {run.datadir}\ncalibration {result.settings.calibrated.origin}\n"
+        f"result {', '.join(map(str, result.files))}\nlog {result.log}",
         soft_wrap=True,
         highlight=False,
     )
