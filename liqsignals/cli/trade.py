@@ -1,4 +1,4 @@
-"""Commands that run strategies: `simulate`, `demo`, `backtest`, `replay`, `paper`, `parity`."""
+"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `replay`, `paper`, `parity`."""
 
 import time
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, kept
+from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, config_of, kept
 from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
 from liqsignals.errors import InputError
+from liqsignals.replay import starter
 from liqsignals.replay.backtest import Run, covered, run_backtest
 from liqsignals.report.backtest import print_accounts, timeframe_warning
 from liqsignals.report.console import console, errors, progress, say, simulated_label
@@ -25,6 +26,8 @@ def simulate(
     """Write a SIMULATED market: a freqtrade data directory with extras, and its true liquidation levels."""
     from liqsignals.simulation.market import write_market
 
+    if (out / "binance" / "SIMULATED").exists():
+        say(f"replacing the SIMULATED market in {out} (it carries the simulator's mark); --out names another folder")
     try:
         with progress("SIMULATED market") as show:
             write_market(out, seed=seed, days=days, progress=show)
@@ -34,6 +37,23 @@ def simulate(
             "choose another folder",
         ) from error
     print(f"SIMULATED market of {days} days, seed {seed}: data directory {out / 'binance'}, truth {out / 'truth'}")
+
+
+@app.command()
+def init(
+    userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data; made where it is not there.")],
+) -> None:
+    """Put the strategies and config.json that ship into a user_data folder; nothing that stands there is overwritten."""
+    written, existing = starter.init(userdir)
+    for path in written:
+        console.print(f"written: {path}", markup=False)
+    for path in existing:
+        console.print(f"kept, was there: {path}", markup=False)
+    console.print(
+        f"next: liqsignals download -d {userdir / 'data' / 'binance'}, then liqsignals backtest --userdir {userdir} "
+        f"--config {userdir / 'config.json'} -d {userdir / 'data' / 'binance'}",
+        markup=False,
+    )
 
 
 @app.command()
@@ -56,7 +76,16 @@ def backtest(
     """Run `freqtrade backtesting` on your own data; print what each strategy earned and paid, what the data cover, warnings,
     and the map's headline at the end."""
     _backtest(
-        Run(datadir, timerange, tuple(pairs.split()), tuple(strategy.split()), timeframe, config, userdir, offline)
+        Run(
+            datadir,
+            timerange,
+            tuple(pairs.split()),
+            tuple(strategy.split()),
+            timeframe,
+            config_of(config, userdir),
+            userdir,
+            offline,
+        )
     )
 
 
@@ -101,14 +130,27 @@ def demo(
     seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 5,
     days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
 ) -> None:
-    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
+    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline, in any folder."""
     simulate(out, seed, days)
     console.print(
         "Everything below is SIMULATED: it shows that the path works and says nothing about profit.", style="bold"
     )
-    pairs, strategies = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SqueezeMomentum", "RejectionFade")
-    config, userdir = Path("config.json"), Path("user_data")
-    _backtest(Run(out / "binance", None, pairs, strategies, "5m", config, userdir, offline=True, brief=True))
+    source, userdir = starter.shipped(), out.with_name(f"{out.name}-user_data")
+    userdir.mkdir(parents=True, exist_ok=True)
+    _backtest(
+        Run(
+            out / "binance",
+            None,
+            ("BTC/USDT:USDT", "ETH/USDT:USDT"),
+            starter.STRATEGIES,
+            "5m",
+            source.config,
+            userdir,
+            offline=True,
+            strategy_path=source.strategies,
+            brief=True,
+        )
+    )
 
 
 @app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -158,7 +200,9 @@ def paper_command(
     begun, at = time.monotonic(), parse_time(start)
     names = tuple(pairs.split())
     with kept(keep) as folder:
-        settings = Settings(config, userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder)
+        settings = Settings(
+            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder
+        )
         result = paper.run(settings, at, hours, say)
     for trade in result.trades:
         console.print(f"{simulated_label(datadir)}{paper.sentence(trade)}", markup=False)
@@ -188,7 +232,7 @@ def parity_command(
     step = duration_ns(timeframe)
     span = parity.Span(
         datadir,
-        config,
+        config_of(config, userdir),
         userdir,
         strategy,
         tuple(pairs.split()),

@@ -35,6 +35,8 @@ class Run:
     userdir: Path
     #: Whether to use the loopback exchange instead of the internet.
     offline: bool = False
+    #: Where the strategies are; None: `strategies/` of userdir.
+    strategy_path: Path | None = None
     #: Keep freqtrade's report in the log, and only its table of trades by pair and its summary in the result.
     brief: bool = False
 
@@ -49,7 +51,7 @@ class Run:
             if not path.exists():
                 raise InputError(
                     f"there is no {what} {path}",
-                    "run from the project's folder, or name it",
+                    "name it with --config and --userdir, or make both: liqsignals init --userdir user_data",
                 )
 
 
@@ -158,7 +160,7 @@ def _one(run: Run, configs: Sequence[Path], strategies: Sequence[str]) -> tuple[
         configs,
         run.userdir,
         run.datadir,
-        run.userdir / "strategies",
+        run.strategy_path or run.userdir / "strategies",
         strategies,
         run.timeframe,
         run.pairs,
