@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from conftest import DAYS, ETH
 
+from liqsignals.clock import parse_time
 from liqsignals.collect.freqtrade_command import Finished
 from liqsignals.errors import InputError
+from liqsignals.replay import paper
 from liqsignals.replay.backtest import Result, Run, covered, run_backtest
+from liqsignals.replay.bot import Settings as BotSettings
 from liqsignals.report.backtest import accounts, print_accounts, timeframe_warning
 from liqsignals.strategy.config import Settings
 
@@ -194,18 +197,28 @@ def test_messages_of_the_log_are_whole() -> None:
 
 @pytest.mark.slow
 def test_the_command_prints_all_of_it(market: Path, userdir: Path) -> None:
-    """A timerange without a warm map, at another timeframe than the strategy's: each is said, and so is that it did not trade."""
+    """A timerange without a warm map, at another timeframe than the strategy's: each is said."""
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("liqsignals")), "backtest", "-d", str(market), "--pairs", ETH,
-            "--strategy", "SqueezeMomentum", "--timerange", "20250107-20250113", "--offline", "-t", "15m",
+            "--strategy", "Hourly", "--timerange", "20250103-20250110", "--offline", "-t", "5m",
             "--config", str(ROOT / "config.json"), "--userdir", str(userdir),
         ],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "SqueezeMomentum at 15m: 0 trades" in done.stdout
+    assert "BACKTESTING REPORT" in done.stdout  # freqtrade's own tables
+    assert "Hourly at 5m:" in done.stdout
     assert "a usable map (fresh and warm) 0.0%" in done.stdout
     assert "no candle has a usable map" in done.stdout
-    assert "is written for 5m and ran at 15m" in done.stdout
+    assert "is written for 1h and ran at 5m" in done.stdout
     assert "buy and hold" in done.stdout
+
+
+def test_paper_outside_the_data_fails(market: Path, tmp_path: Path) -> None:
+    """Before a bot starts, with the span that the data have."""
+    settings = BotSettings(ROOT / "config.json", tmp_path, market, "S", tmp_path, (ETH,), "5m", tmp_path / "run")
+    for start in ("2024-06-01T00:00:00Z", "2026-06-01T00:00:00Z"):
+        with pytest.raises(InputError, match="they reach from 2025-01-01T00:05:00Z to 2025-02-15") as caught:
+            paper.run(settings, parse_time(start), 24.0, print)
+        assert "--from" in caught.value.remedy

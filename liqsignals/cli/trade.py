@@ -50,8 +50,9 @@ def init(
     for path in existing:
         console.print(f"kept, was there: {path}", markup=False)
     console.print(
-        f"next: liqsignals download -d {userdir / 'data' / 'binance'}, then liqsignals backtest --userdir {userdir} "
-        f"--config {userdir / 'config.json'} -d {userdir / 'data' / 'binance'}",
+        f"next: liqsignals download -d {userdir / 'data' / 'binance'} --pairs 'BTC/USDT:USDT ETH/USDT:USDT' --days 60\n"
+        f"then: liqsignals backtest -d {userdir / 'data' / 'binance'} --userdir {userdir} "
+        f"--config {userdir / 'config.json'}",
         markup=False,
     )
 

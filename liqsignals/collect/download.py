@@ -1,6 +1,7 @@
 """`liqsignals download`: what a user's strategies need, from where it is kept, into his data directory and its extras.
 
-Steps, each of its own, in this order; a step that fails is told and the others go on:
+Steps, each of its own, in this order; a step that fails is reported and the others go on, but for a name that cannot be
+resolved, which ends the run (without internet each step would try for minutes):
 
 candles      freqtrade download-data: futures candles 5m and 1h, mark and funding
 interest     open interest from Binance's archive into freqtrade's file, then freqtrade for the newest days
@@ -30,7 +31,7 @@ import pandas as pd
 from liqsignals import files, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, iso, to_dates
 from liqsignals.collect import archive, freqtrade_files
-from liqsignals.collect.fetch import Fetcher, FetchError, Refused, fetcher
+from liqsignals.collect.fetch import Fetcher, FetchError, Offline, Refused, fetcher
 from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
@@ -98,7 +99,8 @@ class Report:
 
 
 def download(plan: Plan, tell: Callable[[str], None], show: Show = lambda what, done, of: None) -> Report:
-    """Run a plan; sentences for the user go to `tell` as they come up. Raises InputError where nothing can be done."""
+    """Run a plan; sentences for the user go to `tell` as they come up. Raises InputError where nothing can be done,
+    and Offline at the first name that cannot be resolved."""
     _check(plan)
     plan.datadir.mkdir(parents=True, exist_ok=True)
     report = Report()
@@ -109,6 +111,8 @@ def download(plan: Plan, tell: Callable[[str], None], show: Show = lambda what, 
             if step in plan.steps:
                 try:
                     _STEPS[step](run)
+                except Offline:  # the other steps have no internet either
+                    raise
                 except InputError as error:
                     run.problem(str(error))
     return report
@@ -360,6 +364,8 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
 
             try:
                 run.fetch(provider, job)
+            except Offline:
+                raise
             except InputError as error:
                 run.problem(str(error))
             rows = store.read(folder, records.STORED[kind], run.plan.start, run.plan.end + 1)
@@ -402,6 +408,8 @@ async def _pages(
                     f"{iso(rows['event_time'][0])} to {iso(rows['event_time'][-1])} (the same page again?); not taken"
                 )
             parts.append(inside)
+        except Offline:
+            raise
         except FetchError as error:  # it names the provider
             run.problem(f"{pair}: {error}")
         except InputError as error:
@@ -476,6 +484,8 @@ def _flows(run: _Run) -> None:
 
             run.fetch(provider, job)
             _store_vintage(run, coin, target, coinmetrics.csv_of(pages))
+        except Offline:
+            raise
         except Refused as error:
             run.note(f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})")
             continue

@@ -171,6 +171,11 @@ def _one(run: Run, configs: Sequence[Path], strategies: Sequence[str]) -> tuple[
     # freqtrade ends with 0 after some errors, too: only a result counts.
     if done.code != 0 or not made:
         remedy = "without internet, OFFLINE=1 (--offline)" if done.no_markets else ""
+        if "No data" in done.failure:
+            remedy = (
+                f"see what is there: freqtrade list-data --trading-mode futures --show-timerange --datadir {run.datadir}; "
+                "candles of another timeframe: liqsignals download, or --timeframe"
+            )
         raise InputError(f"freqtrade backtesting failed: {done.failure}. Its log: {run.log}", remedy)
     return made[-1], done
 
