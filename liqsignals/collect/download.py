@@ -19,11 +19,14 @@ command ran or was killed.
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import pandas as pd
@@ -185,6 +188,7 @@ def _timerange(start: int, stop: int | None) -> str:
 
 def _freqtrade(run: _Run, kinds: Sequence[str], timeframes: Sequence[str], start: int, what: str) -> None:
     plan = run.plan
+    _look_up(plan)
     run.show(f"freqtrade download-data: {what}", 0, 1)
 
     def go(start: int, stop: int | None, *, prepend: bool = False) -> None:
@@ -209,6 +213,25 @@ def _freqtrade(run: _Run, kinds: Sequence[str], timeframes: Sequence[str], start
         go(start, max(earliest), prepend=True)
     go(start, plan.stop)
     run.show(f"freqtrade download-data: {what}", 1, 1)
+
+
+def _look_up(plan: Plan) -> None:
+    """Raise Offline where the exchange's name cannot be resolved: freqtrade would try for minutes.
+
+    Not where a proxy resolves names, or a configuration or another address says where the exchange is.
+    """
+    provider = VENUES.get(plan.exchange)
+    if provider is None or plan.configs or provider.name in plan.urls or set(getproxies()) - {"no"}:
+        return
+    host = urlsplit(provider.base_url).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except socket.gaierror as error:
+        raise Offline(
+            f"{plan.exchange}: the name {host} cannot be resolved. Nothing was changed",
+            "check the internet connection and run the same command again; behind a proxy, name a configuration with "
+            "--config",
+        ) from error
 
 
 def _first(datadir: Path, pair: str, timeframe: str, kind: str) -> int | None:
