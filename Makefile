@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Bytecode once, on all cores: freqtrade's start is 20 s slower without, where the machine forbids Python to write it.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 # A user's own strategies are not linted.
-OURS := liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
+OURS := setup.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
 # Of paper and parity 5m unless given; of backtest the strategy's own.
