@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ from liqsignals import files, records
 from liqsignals.clock import DAY, HOUR, MINUTE
 from liqsignals.collect import freqtrade_command, freqtrade_files, freqtrade_writer
 from liqsignals.collect.download import Plan, Report, download
+from liqsignals.collect.fetch import Offline
 from liqsignals.data import flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.exchange.server import loopback
@@ -983,3 +985,28 @@ def test_stopped_before_any_file_takes_its_name(here: Here, tmp_path: Path, monk
         assert run(name, at) != wanted
         kill_download.check_whole(tmp_path / name / "binance", here.vendor)
         assert run(name, -1) == wanted, f"stopped before rename {at}"
+
+
+@pytest.mark.parametrize("step", ["candles", "interest", "extras", "flows"])
+def test_without_internet_the_first_name_ends_the_run(here: Here, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """No retries, no other step, no freqtrade that tries for minutes; nothing is written."""
+    hosts: list[object] = []
+
+    def fails(host: object, *args: object, **kwargs: object) -> None:
+        hosts.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    def waits(*args: object, **kwargs: object) -> None:
+        raise AssertionError("freqtrade was started")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    monkeypatch.setattr(freqtrade_files, "download_data", waits)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    before = {path: path.read_bytes() for path in (here.datadir / "futures").iterdir()}
+    with pytest.raises(Offline, match="cannot be resolved") as caught:
+        here.run(urls={}, steps=(step, "macro"))
+    assert "run the same command again" in caught.value.remedy
+    assert len(set(hosts)) == 1
+    assert before == {path: path.read_bytes() for path in (here.datadir / "futures").iterdir()}

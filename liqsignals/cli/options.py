@@ -59,6 +59,12 @@ Keep = Annotated[
 ]
 
 
+def config_of(config: Path, userdir: Path) -> Path:
+    """The configuration to use: where none is named and the folder has none, that of user_data."""
+    beside = userdir / "config.json"
+    return beside if config == Path("config.json") and not config.exists() and beside.exists() else config
+
+
 @contextmanager
 def kept(folder: Path | None) -> Iterator[Path]:
     """A new folder, temporary unless named."""

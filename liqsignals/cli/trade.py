@@ -1,4 +1,4 @@
-"""Commands that run strategies: `simulate`, `demo`, `backtest`, `replay`, `paper`, `parity`."""
+"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `replay`, `paper`, `parity`."""
 
 import time
 import webbrowser
@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, kept
+from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, config_of, kept
 from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
 from liqsignals.errors import InputError
-from liqsignals.replay.backtest import Result, Run, headlines, run_backtest
+from liqsignals.replay import starter
+from liqsignals.replay.backtest import Result, Run, covered, run_backtest
 from liqsignals.replay.picture import draw_backtest
+from liqsignals.report.backtest import print_accounts, timeframe_warning
 from liqsignals.report.console import console, errors, progress, say, simulated_label
 from liqsignals.report.headline import print_headline
 
@@ -26,6 +28,8 @@ def simulate(
     """Write a SIMULATED market: a freqtrade data directory with extras, and its true liquidation levels."""
     from liqsignals.simulation.market import write_market
 
+    if (out / "binance" / "SIMULATED").exists():
+        say(f"replacing the SIMULATED market in {out} (it carries the simulator's mark); --out names another folder")
     try:
         with progress("SIMULATED market") as show:
             write_market(out, seed=seed, days=days, progress=show)
@@ -38,6 +42,24 @@ def simulate(
 
 
 @app.command()
+def init(
+    userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data; made where it is not there.")],
+) -> None:
+    """Put the strategies and config.json that ship into a user_data folder; nothing that stands there is overwritten."""
+    written, existing = starter.init(userdir)
+    for path in written:
+        console.print(f"written: {path}", markup=False)
+    for path in existing:
+        console.print(f"kept, was there: {path}", markup=False)
+    console.print(
+        f"next: liqsignals download -d {userdir / 'data' / 'binance'} --pairs 'BTC/USDT:USDT ETH/USDT:USDT' --days 60\n"
+        f"then: liqsignals backtest -d {userdir / 'data' / 'binance'} --userdir {userdir} "
+        f"--config {userdir / 'config.json'}",
+        markup=False,
+    )
+
+
+@app.command()
 def backtest(
     datadir: DataDir,
     timerange: Timerange = None,
@@ -45,30 +67,61 @@ def backtest(
     strategy: Annotated[
         str, typer.Option("--strategy", help="Strategies, separated by spaces.")
     ] = "SqueezeMomentum RejectionFade",
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategies' timeframe.")] = "5m",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", help="Timeframe; each strategy's own unless given.")
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use the loopback exchange instead of the internet.")
     ] = False,
     config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
 ) -> None:
-    """Print the map's headline, then run `freqtrade backtesting` on your own data."""
+    """Run `freqtrade backtesting` on your own data; print what each strategy earned and paid, what the data cover, warnings,
+    and the map's headline at the end."""
     _backtest(
-        Run(datadir, timerange, tuple(pairs.split()), tuple(strategy.split()), timeframe, config, userdir, offline)
+        Run(
+            datadir,
+            timerange,
+            tuple(pairs.split()),
+            tuple(strategy.split()),
+            timeframe,
+            config_of(config, userdir),
+            userdir,
+            offline,
+        )
     )
 
 
 def _backtest(run: Run) -> Result:
     run.check()
+    span = parse_timerange(run.timerange)
     simulated = simulated_label(run.datadir)
-    for head in headlines(run.datadir, run.pairs, parse_timerange(run.timerange)[1]):
-        print_headline(head, simulated)
     with errors.status(f"freqtrade backtesting: {', '.join(run.strategies)} (log: {run.log})"):
         result = run_backtest(run)
     if run.brief:
         print(result.report)
+    print_accounts(result.accounts, simulated)
+    timeframes = list(dict.fromkeys(account.timeframe for account in result.accounts))
+    found = [covered(result.settings, pair, timeframe, span) for timeframe in timeframes for pair in run.pairs]
+    heads = {head["pair"]: head for _, head in found if head}
+    for head in heads.values():
+        print_headline(head, simulated)
+    for part, _ in found:
+        console.print(
+            f"{simulated}{part.pair} {part.timeframe}, {iso(part.start)} to {iso(part.stop)}: candles cover "
+            f"{part.candles:.1%}, fresh open interest {part.fresh:.1%}; a usable map (fresh and warm) {part.usable:.1%}",
+            markup=False,
+        )
+        if part.usable == 0.0:
+            console.print(
+                f"[yellow]{part.pair}: no candle has a usable map, so a strategy that asks for one cannot trade: the map "
+                "needs 14 days of open interest before the first entry[/yellow]"
+            )
+    for text in (*filter(None, map(timeframe_warning, result.accounts)), *result.warnings):
+        console.print(f"warning: {text}", style="yellow", markup=False)
     console.print(
-        f"{simulated}data {run.datadir}\nresult {', '.join(map(str, result.files))}\nlog {result.log}",
+        f"{simulated}data {run.datadir}\ncalibration {result.settings.calibrated.origin}\n"
+        f"result {', '.join(map(str, result.files))}\nlog {result.log}",
         soft_wrap=True,
         highlight=False,
     )
@@ -82,14 +135,28 @@ def demo(
     days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
     opened: Annotated[bool, typer.Option("--open", help="Open the picture in the browser at the end.")] = False,
 ) -> None:
-    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
+    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline, in any folder."""
     simulate(out, seed, days)
     console.print(
         "Everything below is SIMULATED: it shows that the path works and says nothing about profit.", style="bold"
     )
-    pairs, strategies = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SqueezeMomentum", "RejectionFade")
-    config, userdir = Path("config.json"), Path("user_data")
-    result = _backtest(Run(out / "binance", None, pairs, strategies, "5m", config, userdir, offline=True, brief=True))
+    source, userdir = starter.shipped(), out.with_name(f"{out.name}-user_data")
+    userdir.mkdir(parents=True, exist_ok=True)
+    pairs = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+    result = _backtest(
+        Run(
+            out / "binance",
+            None,
+            pairs,
+            starter.STRATEGIES,
+            "5m",
+            source.config,
+            userdir,
+            offline=True,
+            strategy_path=source.strategies,
+            brief=True,
+        )
+    )
     drawn = draw_backtest(out / "binance", pairs[0], result.files, out.parent / "demo.html")
     console.print(f"picture: {drawn.resolve()}", soft_wrap=True, highlight=False)
     if opened:
@@ -143,7 +210,9 @@ def paper_command(
     begun, at = time.monotonic(), parse_time(start)
     names = tuple(pairs.split())
     with kept(keep) as folder:
-        settings = Settings(config, userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder)
+        settings = Settings(
+            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder
+        )
         result = paper.run(settings, at, hours, say)
     for trade in result.trades:
         console.print(f"{simulated_label(datadir)}{paper.sentence(trade)}", markup=False)
@@ -173,7 +242,7 @@ def parity_command(
     step = duration_ns(timeframe)
     span = parity.Span(
         datadir,
-        config,
+        config_of(config, userdir),
         userdir,
         strategy,
         tuple(pairs.split()),

@@ -1,6 +1,7 @@
 """`liqsignals download`: history that strategies need, from its sources into the data directory and its extras.
 
-Steps, each of its own, in this order; a step that fails is reported and the others go on:
+Steps, each of its own, in this order; a step that fails is reported and the others go on, but for a name that cannot be
+resolved, which ends the run (without internet each step would try for minutes):
 
 candles      freqtrade download-data: futures candles 5m and 1h, mark and funding
 interest     open interest from Binance's archive into freqtrade's file, then freqtrade for the newest days
@@ -18,12 +19,15 @@ command ran or was killed.
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import pandas as pd
@@ -31,7 +35,7 @@ import pandas as pd
 from liqsignals import files, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, iso, to_dates
 from liqsignals.collect import archive, freqtrade_files
-from liqsignals.collect.fetch import Fetcher, FetchError, Refused, fetcher, key_of, redact
+from liqsignals.collect.fetch import Fetcher, FetchError, Offline, Refused, fetcher, key_of, redact
 from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
@@ -99,7 +103,8 @@ class Report:
 
 
 def download(plan: Plan, log: Callable[[str], None], show: Show = lambda what, done, of: None) -> Report:
-    """Run a plan; sentences for the user go to `log` as they come up. Raises InputError where nothing can be done."""
+    """Run a plan; sentences for the user go to `log` as they come up. Raises InputError where nothing can be done,
+    and Offline at the first name that cannot be resolved."""
     _check(plan)
     report = Report()
     known, unknown = _known(plan)
@@ -121,6 +126,8 @@ def download(plan: Plan, log: Callable[[str], None], show: Show = lambda what, d
             if step in plan.steps:
                 try:
                     _STEPS[step](run)
+                except Offline:  # the other steps have no internet either
+                    raise
                 except InputError as error:
                     run.problem(str(error))
     return report
@@ -207,6 +214,7 @@ def _timerange(start: int, stop: int | None) -> str:
 
 def _freqtrade(run: _Run, kinds: Sequence[str], timeframes: Sequence[str], start: int, what: str) -> None:
     plan = run.plan
+    _look_up(plan)
     run.show(f"freqtrade download-data: {what}", 0, 1)
 
     def go(start: int, stop: int | None, *, prepend: bool = False) -> None:
@@ -231,6 +239,25 @@ def _freqtrade(run: _Run, kinds: Sequence[str], timeframes: Sequence[str], start
         go(start, max(earliest), prepend=True)
     go(start, plan.stop)
     run.show(f"freqtrade download-data: {what}", 1, 1)
+
+
+def _look_up(plan: Plan) -> None:
+    """Raise Offline where the exchange's name cannot be resolved: freqtrade would try for minutes.
+
+    Not where a proxy resolves names, or a configuration or another address says where the exchange is.
+    """
+    provider = VENUES.get(plan.exchange)
+    if provider is None or plan.configs or provider.name in plan.urls or set(getproxies()) - {"no"}:
+        return
+    host = urlsplit(provider.base_url).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except socket.gaierror as error:
+        raise Offline(
+            f"{plan.exchange}: the name {host} cannot be resolved. Nothing was changed",
+            "check the internet connection and run the same command again; behind a proxy, name a configuration with "
+            "--config",
+        ) from error
 
 
 def _first(datadir: Path, pair: str, timeframe: str, kind: str) -> int | None:
@@ -387,6 +414,8 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
 
             try:
                 run.fetch(provider, job)
+            except Offline:
+                raise
             except InputError as error:
                 run.problem(str(error))
             rows = store.read(folder, records.STORED[kind], run.plan.start, run.plan.end + 1)
@@ -429,6 +458,8 @@ async def _pages(
                     f"{iso(rows['event_time'][0])} to {iso(rows['event_time'][-1])} (the same page again?); not taken"
                 )
             parts.append(inside)
+        except Offline:
+            raise
         except FetchError as error:  # it names the provider
             run.problem(f"{pair}: {error}")
         except InputError as error:
@@ -503,6 +534,8 @@ def _flows(run: _Run) -> None:
 
             run.fetch(provider, job)
             _store_vintage(run, coin, target, coinmetrics.csv_of(pages))
+        except Offline:
+            raise
         except Refused as error:
             run.note(f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})")
             continue

@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import re
+import socket
 import time
 import zlib
 from collections import deque
@@ -63,6 +64,19 @@ class Refused(FetchError):
 
 class TooLong(Exception):
     """A body is longer than its limit."""
+
+
+class Offline(FetchError):
+    """A provider's name cannot be resolved: most often there is no internet, and no other request would do better."""
+
+
+def unresolved(error: BaseException | None) -> bool:
+    """Whether a failed name look-up is at the bottom of an error."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _Again(Exception):
@@ -173,7 +187,8 @@ class Fetcher:
         max_bytes: int | None = None,
         json: bool = True,
     ) -> Reply:
-        """Body of `base_url + path`. Raises Missing on 404, FetchError for other failures.
+        """Body of `base_url + path`. Raises Missing on 404, Offline at once where the name cannot be resolved, FetchError for
+        other failures.
 
         `json` rejects an HTML page. `max_bytes` bounds the body; default is the provider's limit.
         """
@@ -197,6 +212,11 @@ class Fetcher:
                 except (httpx.TimeoutException, TimeoutError):
                     problem = f"no answer within {limits.silence:g} s"
                 except httpx.TransportError as error:
+                    if unresolved(error):
+                        raise Offline(
+                            f"{what}: the name {url.host} cannot be resolved. What was fetched before is kept",
+                            "check the internet connection and run the same command again; it goes on where it stopped",
+                        ) from error
                     problem = f"the connection broke ({redact(str(error)) or type(error).__name__})"
         raise FetchError(
             f"{what} failed {limits.attempts} times, last: {problem}. What was fetched before is kept",

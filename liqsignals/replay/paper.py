@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from liqsignals.clock import HOUR
+from liqsignals.clock import HOUR, iso
+from liqsignals.data import freqtrade
+from liqsignals.errors import InputError
 from liqsignals.replay import bot as driver
 from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock
@@ -22,7 +24,10 @@ def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]
     """Run a bot from `start` (ns) for `hours`, then stop it.
 
     The exchange serves the data directory of `settings`; the bot's own copy ends at `start`. `log` gets each line.
+    Raises InputError where the data of a pair hold no candle of that time, or the bot has analysed none.
     """
+    stop = start + round(hours * HOUR)
+    _check_span(settings, start, stop)
     clock = MarketClock(settings.folder / "clock", start // 10**6)
     own = as_of(settings.datadir, start, settings.folder / "data")
     with replayed(settings.datadir, clock) as market:
@@ -30,11 +35,31 @@ def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]
         log(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
         bot.start()
         try:
-            until = (start + round(hours * HOUR)) // 10**6
-            session = driver.drive(bot, until, market.dwells, each=_log_trades(bot, log))
+            session = driver.drive(bot, stop // 10**6, market.dwells, each=_log_trades(bot, log))
         finally:
             bot.stop()
+    if not session.rows:
+        raise InputError(
+            f"the bot has analysed no candle from {iso(start)} to {iso(stop)}",
+            "see its log (--keep FOLDER keeps it), or choose a longer or another span: --from, --hours",
+        )
     return Paper(driver.trades(settings.database), session)
+
+
+def _check_span(settings: Settings, start: int, stop: int) -> None:
+    """Raise InputError unless candles of each pair close in (start, stop] (ns)."""
+    for pair in settings.pairs:
+        freqtrade.check_pair(settings.datadir, pair)
+        found = freqtrade.folded_candles(settings.datadir, pair, "1m")
+        if found is None or len(found[1]) == 0:
+            raise freqtrade.absent("candles", settings.datadir, pair, None)
+        closed = found[1]["event_time"]
+        if not ((closed > start) & (closed <= stop)).any():
+            raise InputError(
+                f"{pair}: no candle in {settings.datadir} closes between {iso(start)} and {iso(stop)}; they reach from "
+                f"{iso(closed[0])} to {iso(closed[-1])}",
+                "choose a time inside: --from (make paper FROM=...)",
+            )
 
 
 def _log_trades(bot: Bot, log: Callable[[str], None]) -> Callable[[int], None]:
