@@ -318,8 +318,8 @@ def _metrics(run: _Run, pair: str) -> tuple[Records, Records]:
     interest, ratios = [], []
     for file, raw in there:
         try:
-            interest.append(binance.parse_metrics(raw, plan.now))
-            ratios.append(binance.parse_metrics_ratios(raw, plan.now))
+            interest.append(binance.parse_metrics(raw, plan.now, symbol))
+            ratios.append(binance.parse_metrics_ratios(raw, plan.now, symbol))
         except ParseError as error:
             run.problem(f"{file.local}: {error}. It is left out; the day is a hole unless another source has it")
     return _joined(interest, records.OI_VALUE), _joined(ratios, records.RATIO)
@@ -366,7 +366,7 @@ def _klines(run: _Run, pair: str) -> Records:
     parts = []
     for file, raw in _bring(run, files, f"{pair} klines"):
         try:
-            parts.append(binance.parse_klines_archive(raw, plan.now))
+            parts.append(binance.parse_klines_archive(raw, plan.now, symbol))
         except ParseError as error:
             run.problem(f"{file.local}: {error}. It is left out; the day is a hole unless another source has it")
     return _joined(parts, records.TAKER)

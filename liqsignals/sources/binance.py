@@ -62,10 +62,18 @@ def symbol(pair: str) -> str:
     return "".join(linear_perpetual(pair, "binance"))
 
 
-def _metrics(raw: bytes, received_at: int) -> tuple[list[list[str]], Int64Array]:
-    """Rows of a day's metrics file and their snapshot times (n,)."""
+def _metrics(raw: bytes, received_at: int, symbol: str) -> tuple[list[list[str]], Int64Array]:
+    """Rows of a day's metrics file and their snapshot times (n,). A row of another symbol than `symbol` (of the first
+    row's where that is "") raises ParseError: nothing else in the file tells whose the other rows are.
+    """
     what = "metrics"
-    table = decode.csv_table(decode.unzip(raw, what, 8 << 20), what, METRICS)
+    table = decode.csv_table(decode.unzip(raw, what, 8 << 20, symbol), what, METRICS)
+    names = [name.strip().strip('"') for name in decode.column(table, 1, what)]
+    for row, name in enumerate(names):
+        if name != (symbol or names[0]):
+            raise ParseError(
+                f"{what}: row {row} ({table[row][0]}) is of {decode.shown(name)}, not of {symbol or names[0]}"
+            )
     label = decode.stamps(decode.column(table, 0, what), f"{what}, create_time", received_at)
     if not len(label):
         return table, label
@@ -82,17 +90,20 @@ def _metrics(raw: bytes, received_at: int) -> tuple[list[list[str]], Int64Array]
     return table, label + (PERIOD if start else 0)
 
 
-def parse_metrics(raw: bytes, received_at: int) -> Records:
-    """OI_VALUE (n,) of a day's metrics zip: coins and USDT, one-sided. Rows without open interest are holes."""
-    table, at = _metrics(raw, received_at)
+def parse_metrics(raw: bytes, received_at: int, symbol: str = "") -> Records:
+    """OI_VALUE (n,) of a day's metrics zip: coins and USDT, one-sided. Rows without open interest are holes.
+
+    Raises ParseError for rows that name another symbol than `symbol`, or than each other.
+    """
+    table, at = _metrics(raw, received_at, symbol)
     base = decode.numbers(decode.column(table, 2, "metrics"), "metrics, sum_open_interest", least=0.0)
     usd = decode.numbers(decode.column(table, 3, "metrics"), "metrics, sum_open_interest_value", least=0.0)
     return _interest(at, base, usd, "metrics")
 
 
-def parse_metrics_ratios(raw: bytes, received_at: int) -> Records:
-    """RATIO (n,) of a day's metrics zip; zero and blank are NaN."""
-    table, at = _metrics(raw, received_at)
+def parse_metrics_ratios(raw: bytes, received_at: int, symbol: str = "") -> Records:
+    """RATIO (n,) of a day's metrics zip; zero and blank are NaN. `symbol` as in `parse_metrics`."""
+    table, at = _metrics(raw, received_at, symbol)
     columns = {
         name: _ratio(decode.column(table, k, "metrics"), METRICS[k])
         for k, name in ((4, "top_account"), (5, "top_position"), (6, "account"), (7, "taker"))
@@ -129,9 +140,12 @@ def _taker(table: list[list[object]], received_at: int, what: str) -> Records:
     return shapes.once(rows, what)
 
 
-def parse_klines_archive(raw: bytes, received_at: int) -> Records:
-    """TAKER (n,) of a klines zip, with or without a header; coins and quote units."""
-    table = decode.csv_table(decode.unzip(raw, "klines", 32 << 20), "klines", KLINES)
+def parse_klines_archive(raw: bytes, received_at: int, symbol: str = "") -> Records:
+    """TAKER (n,) of a klines zip, with or without a header; coins and quote units.
+
+    Its rows name no symbol; a file in it that is named after another one raises ParseError.
+    """
+    table = decode.csv_table(decode.unzip(raw, "klines", 32 << 20, symbol), "klines", KLINES)
     return _taker(table, received_at, "klines")  # type: ignore[arg-type]
 
 
@@ -183,11 +197,11 @@ def parse_funding(raw: bytes, received_at: int) -> Records:
     return shapes.funding(settled, decode.numbers(decode.column(table, "fundingRate", what), what), what)
 
 
-def parse_funding_archive(raw: bytes, received_at: int) -> Records:
-    """FUNDING (n,) of a month's fundingRate zip; the interval is in the file."""
+def parse_funding_archive(raw: bytes, received_at: int, symbol: str = "") -> Records:
+    """FUNDING (n,) of a month's fundingRate zip; the interval is in the file. `symbol` as in `parse_klines_archive`."""
     what = "fundingRate"
     table = decode.csv_table(
-        decode.unzip(raw, what, 8 << 20), what, ("calc_time", "funding_interval_hours", "last_funding_rate")
+        decode.unzip(raw, what, 8 << 20, symbol), what, ("calc_time", "funding_interval_hours", "last_funding_rate")
     )
     settled = decode.stamps(decode.column(table, 0, what), f"{what}, calc_time", received_at)
     settled = (settled + MINUTE // 2) // MINUTE * MINUTE

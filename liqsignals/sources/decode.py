@@ -31,6 +31,8 @@ _NEWEST = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 _TEXT_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _INTEGER = re.compile(r"\d{9,19}", re.ASCII)
+#: The archive's names of files: symbol, what, day or month.
+_NAMED = re.compile(r"(\w+)-\w+-\d{4}-\d\d(?:-\d\d)?\.csv", re.ASCII)
 #: What vendors write where they have no number, in any case.
 _BLANK = ("", "null", "nan", "none", "n/a")
 
@@ -200,13 +202,19 @@ def instant(row: Mapping[str, Any], key: str, what: str, received_at: int) -> in
     return int(stamps([row.get(key)], f"{what}, {key}", received_at)[0])
 
 
-def unzip(raw: bytes, what: str, limit: int = 64 * 1024 * 1024) -> bytes:
-    """The only file of a zip archive. Raises ParseError for several files, more than `limit` bytes, or damage."""
+def unzip(raw: bytes, what: str, limit: int = 64 * 1024 * 1024, symbol: str = "") -> bytes:
+    """The only file of a zip archive. Raises ParseError for several files, more than `limit` bytes, or damage.
+
+    With a `symbol`, a file that is named after another one (`ETHUSDT-5m-2026-02-01.csv`) raises ParseError, too.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             names = archive.namelist()
             if len(names) != 1:
                 raise ParseError(f"{what}: the zip holds {len(names)} files, not one")
+            named = _NAMED.match(names[0].rsplit("/", 1)[-1])
+            if symbol and named and named[1] != symbol:
+                raise ParseError(f"{what}: the zip holds {shown(names[0])}, which is not of {symbol}")
             with archive.open(names[0]) as member:
                 # The size in the zip header is not trusted.
                 content = member.read(limit + 1)
