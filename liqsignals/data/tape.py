@@ -233,7 +233,7 @@ def read_tape(
     since = _recorded_interest(extras, exchange, pair, period_ns)
     if since is not None and period_ns == duration_ns("5m"):
         interest = append(interest, since)
-    judged_bars = plausible.bars(bars if bars is not None else _empty(records.BAR), bar_ns)
+    judged_bars = plausible.bars(bars if bars is not None else _empty(records.BAR))
     if bars is not None:
         path_or_none = bar_file[1] if bar_file else None
         refused += _named(judged_bars, path_or_none, f"{pair} recorded candles", (bar_ns,))
