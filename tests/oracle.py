@@ -85,10 +85,8 @@ class Oracle:
         self.distances: dict[tuple[int, int], dict[int, float]] = {}
         for side in (LONG, SHORT):
             for k in range(len(self.mix)):
-                cells, nearest = int(distances.cells[side, k]), int(distances.nearest[side, k])
-                held = [float(s) for s in distances.share[side, k, :cells]]
-                if side == LONG:
-                    held.reverse()
+                nearest = int(distances.nearest[side, k])
+                held = [float(s) for s in distances.shares(side, k)]
                 self.distances[side, k] = {nearest + j: s for j, s in enumerate(held)}
         self.farthest = max(d for ds in self.distances.values() for d in ds)
         self.doubt = [c.doubt for c in parameters.classes]

@@ -224,12 +224,8 @@ def test_a_sweep_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def symmetric(distances: Distances) -> Distances:
     """Both sides with the short side's log distances."""
-    share, cumulative = distances.share.copy(), distances.cumulative.copy()
-    for k, cells in enumerate(distances.cells[1]):
-        share[0, k] = 0.0
-        share[0, k, :cells] = distances.share[1, k, :cells][::-1]
-        cumulative[0, k] = distances.cumulative[1, k]
-    return Distances(share, cumulative, np.stack([distances.nearest[1]] * 2), np.stack([distances.cells[1]] * 2))
+    short = [distances.shares(1, k) for k in range(len(distances.cells[1]))]
+    return Distances.of([short, short], np.stack([distances.nearest[1]] * 2))
 
 
 @given(seed=st.integers(0, 1000), period=st.sampled_from(["5m", "1h"]))
@@ -380,11 +376,9 @@ def test_a_change_during_a_hole_in_open_interest_enters_over_its_bars() -> None:
     share = bars["volume"][10:20].sum() / bars["volume"][10:31].sum()
     wanted = np.zeros(200)
     for k, mix in enumerate(parameters.mix[:-1]):
-        for j in range(int(distances.cells[1, k])):
+        for j, held in enumerate(distances.shares(1, k)):
             for start, part in ((22_000, share), (22_003, 1 - share)):
-                wanted[start + int(distances.nearest[1, k]) + j - lowest] += (
-                    500.0 * mix * part * distances.share[1, k, j]
-                )
+                wanted[start + int(distances.nearest[1, k]) + j - lowest] += 500.0 * mix * part * held
     for b in range(200):
         assert stood.get(lowest + b, 0.0) == pytest.approx(wanted[b], rel=RELATIVE, abs=1e-9)
 

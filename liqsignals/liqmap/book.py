@@ -57,14 +57,7 @@ def _distances(classes: tuple[LeverageClass, ...], tier_share: float, table: tup
             where = np.concatenate(cells)
             nearest[side, k] = where.min()
             shares[side].append(np.bincount(where - where.min(), np.concatenate(parts)).astype(np.float64))
-    count = np.array([[len(h) for h in side_shares] for side_shares in shares], np.int64)
-    share = np.zeros((2, n, count.max()))
-    cumulative = np.zeros((2, n, count.max() + 1))
-    for side in range(2):
-        for k, held in enumerate(shares[side]):
-            share[side, k, : len(held)] = held[::-1] if side == kernels.LONG else held
-            cumulative[side, k, 1 : len(held) + 1] = np.cumsum(held)
-    return Distances(share, cumulative, nearest, count)
+    return Distances.of(shares, nearest)
 
 
 def _no_edge(classes: int, size: int) -> Int64Array:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from liqsignals.clock import Int64Array
 from liqsignals.liqmap.kernels.read import read_side, typical_mass
 from liqsignals.liqmap.kernels.shared import (
+    BESIDE,
     LONG,
     SHORT,
     BookArrays,
+    add_evenly,
     add_scaled,
     bare,
     first_at_or_above,
@@ -238,32 +240,37 @@ def insert_class(book, distances, side, k, first, n, middle, weights, dead, amou
     cells = distances.cells[side, k]
     cumulative = distances.cumulative[side, k]
     share = distances.share[side, k]
+    running = distances.running[side, k]
     mass = book.mass[side, k]
     unit = amount / book.scale[side, k]
     edge = book.edge[side, k]
     added = 0.0
     wide = cells >= WIDE * n
-    for i in range(1 if wide else n):
-        e = middle if wide else first + i
-        u = unit if wide else unit * weights[i]
-        if side == LONG:
-            gone = min(max(e - nearest - dead + 1, 0), cells)
-            lo = e - nearest - cells + 1
-        else:
-            gone = min(max(dead - (e + nearest) + 1, 0), cells)
-            lo = e + nearest
-        if gone == 0:
-            add_scaled(mass, lo, share, 0, cells, u)
-            edge = max(edge, e - nearest) if side == LONG else min(edge, lo)
-            added += u * cumulative[cells]
-        elif gone < cells:
+    alive = first + n - 1 - nearest < dead if side == LONG else first + nearest > dead
+    if not wide and alive and 3 < n <= BESIDE:
+        lo = first - nearest - cells + 1 if side == LONG else first + nearest
+        add_evenly(
+            mass, lo, share, running, cells, n, unit * weights[0], unit * weights[1], unit * weights[n - 1]
+        )  # fmt: skip
+        edge = max(edge, first + n - 1 - nearest) if side == LONG else min(edge, lo)
+        added = unit * cumulative[cells]
+    else:
+        for i in range(1 if wide else n):
+            e = middle if wide else first + i
+            u = unit if wide else unit * weights[i]
             if side == LONG:
-                add_scaled(mass, lo, share, 0, cells - gone, u)
-                edge = max(edge, e - nearest - gone)
+                gone = min(max(e - nearest - dead + 1, 0), cells)
+                lo = e - nearest - cells + 1
+                top = lo + cells - gone - 1
             else:
-                add_scaled(mass, lo + gone, share, gone, cells - gone, u)
-                edge = min(edge, lo + gone)
-            added += u * (cumulative[cells] - cumulative[gone])
+                gone = min(max(dead - (e + nearest) + 1, 0), cells)
+                lo = e + nearest + gone
+                top = lo
+            if gone < cells:
+                skip = 0 if side == LONG else gone
+                add_scaled(mass, lo, share, BESIDE + skip, cells - gone, u)
+                edge = max(edge, top) if side == LONG else min(edge, top)
+                added += u * (cumulative[cells] - cumulative[gone])
     book.edge[side, k] = edge
     book.total[side, k] += added
 

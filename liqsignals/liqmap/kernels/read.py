@@ -98,12 +98,14 @@ def smooth(usd, side, first, last, out):
 
 
 @bare
-def maxima(usd, shape, side, first, last, out):
+def maxima(usd, shape, side, first, last, least, out):
     """The USD within +- HALF places of each local maximum of `shape` at first .. last - 1, -1 elsewhere, into `out`.
+    Returns how many have at least `least`.
 
     Of equal neighbours the one nearer to the close counts. Added from the close outwards.
     """
     begin = np.uintp(first)
+    count = 0
     if side == LONG:
         for j in range(np.uintp(last - first)):
             b = begin + j
@@ -111,7 +113,9 @@ def maxima(usd, shape, side, first, last, out):
             for d in range(HALF, -HALF - 1, -1):
                 window += usd[b + np.uintp(d)]
             nearer, here, farther = shape[b + np.uintp(1)], shape[b], shape[b - np.uintp(1)]
-            out[b] = window if (here > 0.0) & (nearer < here) & (farther <= here) else -1.0
+            there = (here > 0.0) & (nearer < here) & (farther <= here)
+            out[b] = window if there else -1.0
+            count += there & (window >= least)
     else:
         for j in range(np.uintp(last - first)):
             b = begin + j
@@ -119,7 +123,10 @@ def maxima(usd, shape, side, first, last, out):
             for d in range(-HALF, HALF + 1):
                 window += usd[b + np.uintp(d)]
             nearer, here, farther = shape[b - np.uintp(1)], shape[b], shape[b + np.uintp(1)]
-            out[b] = window if (here > 0.0) & (nearer < here) & (farther <= here) else -1.0
+            there = (here > 0.0) & (nearer < here) & (farther <= here)
+            out[b] = window if there else -1.0
+            count += there & (window >= least)
+    return count
 
 
 @bare
@@ -234,7 +241,8 @@ def next_cluster(usd, grid, side, lowest, n, begin, end, least, work, found):
             shape[start + way * n] = -1.0
         one = start + way * block
         other = start + way * (upto - 1)
-        maxima(usd, shape, side, min(one, other), max(one, other) + 1, windows)
+        if maxima(usd, shape, side, min(one, other), max(one, other) + 1, least, windows) == 0:
+            continue
         for c in range(block, upto):
             j = np.uintp(start + way * c)
             if windows[j] >= least:
