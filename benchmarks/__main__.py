@@ -1,17 +1,25 @@
-"""`python -m benchmarks [speed|latency|accuracy|sources|all] [--json OUT]`: print tables, write JSON."""
+"""`python -m benchmarks [speed|latency|accuracy|sources|plausible|all] [--json OUT]`: print tables, write JSON."""
 
 import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import accuracy, latency, sources, speed
+from benchmarks import accuracy, latency, plausible, sources, speed
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-parser.add_argument("what", nargs="?", default="all", choices=("speed", "latency", "accuracy", "sources", "all"))
+parser.add_argument(
+    "what", nargs="?", default="all", choices=("speed", "latency", "accuracy", "sources", "plausible", "all")
+)
 parser.add_argument("--json", type=Path, help="file to write the tables to")
 chosen = parser.parse_args()
-runs = {"speed": speed.run, "latency": latency.run, "accuracy": accuracy.run, "sources": sources.run}
+runs = {
+    "speed": speed.run,
+    "latency": latency.run,
+    "accuracy": accuracy.run,
+    "sources": sources.run,
+    "plausible": plausible.run,
+}
 tables = [table for name, run in runs.items() if chosen.what in (name, "all") for table in run()]
 if chosen.json:
     chosen.json.write_text(json.dumps([asdict(table) for table in tables], indent=1) + "\n")

@@ -20,12 +20,13 @@ LEAP = 5.0
 SMALL = 1e-3
 #: `open_interest_value / amount` lies within this share of what the bars around the snapshot traded. Measured: .02 %.
 PRICE = 0.1
-#: A candle opens where the one before it closed, within this factor. Measured: 1.001.
+#: A candle opens where the last one taken closed, within this factor, also after a hole: there the map starts anew, and
+#: two candles more are no loss. Measured: 1.001.
 GAP = 1.5
 #: No price of a candle is this many times away from the close before it. Measured: 1.10.
 RANGE = 8.0
 #: No bar trades this many times the busiest of the 30 days before it. Measured: 3.5.
-VOLUME = 30.0
+VOLUME = 10.0
 #: Volumes and rates are compared once there is so much history.
 HISTORY = DAY
 #: No rate per 8 h is this many times the largest of the 30 days before it, or REST where that is larger. Measured: 6.5.
@@ -116,9 +117,9 @@ def _is_number(value):
 
 
 @_kernel
-def _bar_reason(opening, high, low, volume, close, near, peak):
+def _bar_reason(opening, high, low, volume, close, peak):
     """Why a bar does not follow one that closed at `close`: the reason, what was found, against what."""
-    if near and not close / GAP <= opening <= close * GAP:
+    if not close / GAP <= opening <= close * GAP:
         return GAPED, opening, close
     if high > close * RANGE:
         return RANGED, high, close
@@ -130,7 +131,7 @@ def _bar_reason(opening, high, low, volume, close, near, peak):
 
 
 @_kernel
-def judge_bars(closes_at, opening, high, low, close, volume, bar_ns, memory, why, found, against, busiest):
+def judge_bars(closes_at, opening, high, low, close, volume, memory, why, found, against, busiest):
     at, value, waiting = memory.at, memory.value, memory.waiting
     for i in range(len(closes_at)):
         t = closes_at[i]
@@ -152,14 +153,12 @@ def judge_bars(closes_at, opening, high, low, close, volume, bar_ns, memory, why
         peak = _peak(memory, t)
         if at[0] != 0:
             compared = peak if t - at[3] >= HISTORY else 0.0
-            why[i], found[i], against[i] = _bar_reason(
-                opening[i], high[i], low[i], volume[i], value[0], t - at[0] == bar_ns, compared
-            )
+            why[i], found[i], against[i] = _bar_reason(opening[i], high[i], low[i], volume[i], value[0], compared)
         if why[i] != TAKEN:
             agrees = False
             if waiting[0] > 0:
                 reason, _, _ = _bar_reason(
-                    opening[i], high[i], low[i], volume[i], value[1], t - at[1] == bar_ns,
+                    opening[i], high[i], low[i], volume[i], value[1],
                     max(compared, value[2]) if compared > 0.0 else 0.0,
                 )  # fmt: skip
                 agrees = reason == TAKEN

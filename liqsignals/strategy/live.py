@@ -177,7 +177,7 @@ class Market:
         if len(self.past.late):
             kinds = [self.past.late, *([] if rows["interest"] is None else [rows["interest"]])]
             rows["interest"] = freqtrade.newest_first_known(kinds)
-        bars = plausible.bars(_rows(rows["bars"], records.BAR), bar_ns, self.past.bars)
+        bars = plausible.bars(_rows(rows["bars"], records.BAR), self.past.bars)
         around = _joined(self.disk.bars, bars.taken, 0)
         # Each bar of the disk counts as its busiest: the fold has passed them.
         before = np.full(len(around) - len(bars.taken), self.past.bars.largest())
