@@ -14,7 +14,7 @@ from liqsignals.records import Float64Array
 TRADED = 2.0
 #: Nor does it change by more than this factor from one snapshot to the next, however much was traded: turnover says
 #: little where volume is many times open interest. Largest measured: 1.14.
-LEAP = 5.0
+LEAP = 3.0
 #: A change of less than this share of open interest is left alone: it opens next to nothing, and bars without volume
 #: may be made up.
 SMALL = 1e-3
@@ -22,9 +22,9 @@ SMALL = 1e-3
 PRICE = 0.1
 #: A candle opens where the last one taken closed, within this factor, also after a hole: there the map starts anew, and
 #: two candles more are no loss. Measured: 1.001.
-GAP = 1.5
+GAP = 1.2
 #: No price of a candle is this many times away from the close before it. Measured: 1.10.
-RANGE = 8.0
+RANGE = 5.0
 #: No bar trades this many times the busiest of the 30 days before it. Measured: 3.5.
 VOLUME = 10.0
 #: Volumes and rates are compared once there is so much history.
