@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 # Bytecode once, on all cores: freqtrade's start is 20 s slower without, where the machine forbids Python to write it.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 # A user's own strategies are not linted.
-OURS := liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
+OURS := setup.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
-TIMEFRAME ?= 5m
+# Of paper and parity 5m unless given; of backtest the strategy's own.
+TIMEFRAME ?=
 MARKET := build/market
 # A day of the SIMULATED market on which both strategies trade.
 FROM ?= 2025-03-10T00:00:00Z
@@ -19,7 +20,7 @@ HOURS ?= 24
 
 help:
 	@echo "make demo       both strategies on the SIMULATED market, offline (sets up first)"
-	@echo "make backtest DATADIR=... [TIMERANGE=20250801-20260228] [PAIRS='A B'] [STRATEGY='S T'] [OFFLINE=1]"
+	@echo "make backtest DATADIR=... [TIMERANGE=20250801-20260228] [PAIRS='A B'] [STRATEGY='S T'] [TIMEFRAME=1h] [OFFLINE=1]"
 	@echo "make paper      a real dry-run bot on the SIMULATED market, a day in minutes (needs libfaketime); [HOURS=24] [STRATEGY=...] [DATADIR=... FROM=...]"
 	@echo "make parity DATADIR=... TIMERANGE=20251124-20251201 [STRATEGY=S] [PAIRS='A B']: are the backtest's trades the bot's trades?"
 	@echo "make test       lint, types and tests"
@@ -54,18 +55,18 @@ demo: setup
 
 backtest: setup
 	@test -n "$(DATADIR)" || { echo "make backtest needs DATADIR=<the folder that holds futures/>" >&2; exit 2; }
-	@$(BIN)/liqsignals backtest --datadir "$(DATADIR)" --pairs "$(PAIRS)" --strategy "$(STRATEGY)" --timeframe "$(TIMEFRAME)" \
+	@$(BIN)/liqsignals backtest --datadir "$(DATADIR)" --pairs "$(PAIRS)" --strategy "$(STRATEGY)" $(if $(TIMEFRAME),--timeframe "$(TIMEFRAME)") \
 		$(if $(TIMERANGE),--timerange "$(TIMERANGE)") $(if $(OFFLINE),--offline)
 
 paper: setup
 	@test -n "$(DATADIR)" || test -d $(MARKET)/binance || $(BIN)/liqsignals simulate --out $(MARKET)
 	@for strategy in $(STRATEGY); do $(BIN)/liqsignals paper --datadir "$(or $(DATADIR),$(MARKET)/binance)" \
-		--from "$(FROM)" --hours $(HOURS) --pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(TIMEFRAME)" || exit; done
+		--from "$(FROM)" --hours $(HOURS) --pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(or $(TIMEFRAME),5m)" || exit; done
 
 parity: setup
 	@test -n "$(DATADIR)" -a -n "$(TIMERANGE)" || { echo "make parity needs DATADIR=... and TIMERANGE=..." >&2; exit 2; }
 	@for strategy in $(STRATEGY); do $(BIN)/liqsignals parity --datadir "$(DATADIR)" --timerange "$(TIMERANGE)" \
-		--pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(TIMEFRAME)" || exit; done
+		--pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(or $(TIMEFRAME),5m)" || exit; done
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(OURS)

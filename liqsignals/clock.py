@@ -1,7 +1,7 @@
-"""The one clock: candle open <-> decision time, and every conversion between int64 ns and calendar time.
+"""Candle open <-> decision time, and every conversion between int64 ns and calendar time.
 
 Inside the library a time is an int64, nanoseconds since 1970-01-01 UTC. tz-aware pandas objects exist only
-at the edge (files, freqtrade frames, the CLI). No other module adds a timeframe to a candle's date.
+at the boundaries (files, freqtrade frames, the CLI). No other module adds a timeframe to a candle's date.
 """
 
 import re
@@ -56,7 +56,7 @@ def timeframe_name(timeframe_ns: int) -> str:
 def dates_ns(dates: pd.Series, what: str) -> Int64Array:
     """Int64 ns of a tz-aware date column; `what` names the file or frame in the error.
 
-    Raises InputError on naive or non-date values: a time without a zone is a guess.
+    Raises InputError on naive or non-date values: the zone would be a guess.
     """
     if not isinstance(dates.dtype, pd.DatetimeTZDtype):
         naive = pd.api.types.is_datetime64_any_dtype(dates.dtype)

@@ -1,7 +1,7 @@
-"""numba's njit with a cache that cannot be stale and cannot fail.
+"""numba's njit with a cache that is never stale and never raises.
 
-numba trusts a cached function while the function's own file is unchanged: after an edit of a helper in another file it
-serves the old result. So the cache's folder is named after a hash of all the sources that belong together.
+numba reuses a cached function while the function's own file is unchanged: after an edit of a helper in another file it
+returns the old result. So the cache's folder is named after a hash of all the sources that belong together.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def cached(sources: Sequence[Path], **options: Any) -> Callable[[Callable[..., A
         root = _root()
         if root is None:
             return numba.njit(**options)(function)
-        # numba looks the folder up once, here; other packages' functions keep theirs.
+        # numba reads the folder once, here; other packages' functions keep their own.
         before = _config.CACHE_DIR
         _config.CACHE_DIR = str(root / name)
         try:
@@ -52,7 +52,7 @@ def _root() -> Path | None:
     named = _config.CACHE_DIR
     wanted = [Path(named)] if named else []
     wanted.append(Path(__file__).parent / "__pycache__")
-    with suppress(RuntimeError):  # a user without a home
+    with suppress(RuntimeError):  # a user without a home directory
         wanted.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "liqsignals")
     found = next((folder for folder in wanted if _writable(folder)), None)
     if found is not None and (not named or found == wanted[0]):
@@ -61,7 +61,7 @@ def _root() -> Path | None:
     logger.warning(
         "compiled functions cannot be kept in %s; %s. Way out: set NUMBA_CACHE_DIR to a folder that may be written",
         " or ".join(str(folder) for folder in wanted if folder != found),
-        f"they are kept in {found}" if found else "each start compiles them anew, which takes a minute",
+        f"they are kept in {found}" if found else "each start compiles them again, which takes a minute",
     )
     return found
 
@@ -76,7 +76,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _temporary() -> Path | None:
-    """A folder for temporary files that nobody else can write: what is cached is code that runs."""
+    """A temporary folder that only this user can write, because the cache holds code that runs."""
     try:
         folder = Path(tempfile.gettempdir()) / f"liqsignals-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)

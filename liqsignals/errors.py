@@ -1,6 +1,6 @@
 """The version, and the one error that a user can cause and mend."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 class InputError(ValueError):

@@ -1,9 +1,12 @@
-"""Files that other processes read and write meanwhile: replaced in one step, read whole, named as freqtrade names them."""
+"""Files shared with other processes: replaced atomically, read whole, named as freqtrade names them."""
 
+import errno
+import fcntl
 import os
 import re
+import secrets
 import shutil
-import tempfile
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +19,34 @@ from liqsignals.errors import InputError
 
 #: How a repeated read waits, s; tests do not.
 pause: Callable[[float], None] = time.sleep
+
+
+def refused(error: OSError, path: Path | None = None) -> InputError:
+    """What the system refused, as an error for the user; `path` where the error does not name its file.
+
+    >>> print(refused(PermissionError(errno.EACCES, "Permission denied", "a/b")))
+    a/b: Permission denied. Way out: check the owner and permissions of it and of the folders above it
+    """
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    where = " -> ".join(names) or (str(path) if path is not None else "")
+    problem = error.strerror or str(error) or type(error).__name__
+    return InputError(f"{where}: {problem}" if where else problem, _REMEDIES.get(error.errno or 0, ""))
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check the owner and permissions of it and of the folders above it"),
+    errno.EROFS: "choose a folder that can be written to",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space on the disk"),
+}
+
+
+@contextmanager
+def access(path: Path) -> Iterator[None]:
+    """Raise what the system refuses in the block as an InputError (`refused`)."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, path) from error
 
 
 def signature(path: Path) -> tuple[int, int]:
@@ -45,10 +76,7 @@ def read_stable(path: Path, load: Callable[[Path], pd.DataFrame], attempts: int 
         except FileNotFoundError:
             problem = "it vanished while it was read"
         except PermissionError as error:
-            raise InputError(
-                f"{path} cannot be read: {error.strerror}",
-                "check its permissions",
-            ) from error
+            raise refused(error, path) from error
         except (OSError, ValueError) as error:  # pyarrow's errors are both
             problem = f"it is damaged or incomplete ({str(error).splitlines()[0][:120]})"
     raise InputError(
@@ -57,9 +85,10 @@ def read_stable(path: Path, load: Callable[[Path], pd.DataFrame], attempts: int 
     )
 
 
-#: What freqtrade keeps of a pair, and the formats of its files that are read here.
+#: What freqtrade keeps of a pair, and the ending of its files by format (`dataformat_ohlcv`).
 CANDLE_TYPES = ("futures", "mark", "index", "premiumIndex", "funding_rate", "open_interest")
-SUFFIXES = (".feather", ".parquet")
+FORMATS = {"feather": ".feather", "parquet": ".parquet", "json": ".json", "jsongz": ".json.gz"}
+SUFFIXES = tuple(FORMATS.values())
 _DATA_FILE = re.compile(rf"(.+)-(\d+[mhdw])-({'|'.join(CANDLE_TYPES)})({'|'.join(map(re.escape, SUFFIXES))})")
 
 
@@ -115,36 +144,77 @@ def put(temporary: Path, path: Path, *, durable: bool = True) -> None:
     temporary.replace(path)
 
 
-@contextmanager
-def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary file in `path`'s folder, made where it is missing, that takes its name when the block succeeds (`put`).
+def lock(handle: int) -> bool:
+    """Take the exclusive lock of an open file; False where another process has it.
 
+    The lock ends when the file is closed, also when the process is killed. Raises OSError where the file system has no
+    locks.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _create(path: Path, mode: int) -> tuple[int, Path]:
+    """A new, locked temporary file beside `path`: its handle and name. `mode` is subject to the umask."""
+    while True:
+        temporary = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        try:
+            lock(handle)
+        except OSError:
+            return handle, temporary  # no locks here; `sweep` leaves its files alone then
+        # Before it was locked, another process may have taken it for a leftover.
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files of killed processes below a folder: those that no process has locked."""
+    for path in folder.rglob(".*.tmp"):
+        try:
+            with path.open("rb") as file:
+                if lock(file.fileno()):
+                    path.unlink(missing_ok=True)
+        except OSError:  # it has its name by now, or it is another user's
+            continue
+
+
+@contextmanager
+def replaced(path: Path, *, durable: bool = True, private: bool = False) -> Iterator[Path]:
+    """A temporary file in `path`'s folder (made if missing) that takes its name when the block succeeds (`put`).
+
+    It has the permissions of the file that it replaces, or else those that the umask leaves; `private`: the user's alone.
     Raises InputError where it cannot be written; whatever fails, the old file stands and no temporary one stays.
     """
-    temporary = None
+    temporary, handle = None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+        handle, temporary = _create(path, 0o600 if private else 0o666)
+        if not private and path.exists():
+            os.fchmod(handle, stat.S_IMODE(path.stat().st_mode))
         yield temporary
-        temporary.chmod(0o644)
         put(temporary, path, durable=durable)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error})",
-            "free space, or permissions",
+            _REMEDIES.get(error.errno or 0, "free space, or permissions"),
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
 
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """As `replaced`, of a whole folder: the block makes the one that it gets, which does not exist yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     new, old = (path.parent / f".{path.name}.{word}-{os.getpid()}" for word in ("new", "old"))
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield new
         if path.exists():
@@ -155,6 +225,14 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             old.rename(path)  # the second rename failed: put back what was there
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError unless a folder, made where it is missing, can be written."""
+    with access(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:

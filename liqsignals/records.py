@@ -1,7 +1,7 @@
-"""What the tape holds: one numpy dtype a kind, two stamps on every record.
+"""Records of the tape: one numpy dtype per kind, two time stamps on every record.
 
 `event_time` is when it happened, `known_at` the first instant at which a bot could have used it; both
-int64 ns UTC, `known_at >= event_time` (docs/laws.md 1). The rule that gives `known_at` stands beside each dtype
+int64 ns UTC, `known_at >= event_time` (docs/laws.md 1). The rule for `known_at` is defined here
 and nowhere else. Ties on the tape are ordered by `known_at`, then kind in the order of this file, then
 `event_time`.
 
@@ -28,8 +28,8 @@ Predicted      the exchange's time     its arrival                              
                of the estimate
 =============  ======================  ============================================  ================
 
-The kinds below the line are read from the extras (data/extras.py) when a feature asks for them. A recorder's `known_at` is
-the instant at which a bot could read a row, if that is later than the rule's. `KINDS` is this table as data.
+The kinds below the line are read from the extras (data/extras.py) when a feature reads them. A recorder's `known_at`
+is the instant at which a bot could read a row, if that is later than the rule's. `KINDS` is this table as data.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ OPEN_INTEREST = np.dtype([*_STAMPS, ("base", np.float64), ("start", np.int64)])
 #: `rate`: settled rate as a fraction per interval; `interval_h`: hours that it covers.
 FUNDING = np.dtype([*_STAMPS, ("rate", np.float64), ("interval_h", np.float64)])
 #: One forced order. `side`: whose position was liquidated, LONG or SHORT, never the side of the order; `price` in
-#: quote units (bankruptcy or fill price, as the feed gives it), `base` coins, `usd` their worth at `price`.
+#: quote units (bankruptcy or fill price, as the feed gives it), `base` coins, `usd` their value at `price`.
 LIQUIDATION = np.dtype([*_STAMPS, ("side", np.int8), ("price", np.float64), ("base", np.float64), ("usd", np.float64)])
 LONG, SHORT = 0, 1
 #: Native units moved into and out of exchanges during the day, and held there at its end.
@@ -65,15 +65,15 @@ FLOW = np.dtype([*_STAMPS, ("inflow", np.float64), ("outflow", np.float64), ("su
 #: into EVENTS; the two times are ns. A rescheduled one is announced again.
 EVENT = np.dtype([*_STAMPS, ("event", np.int8), ("scheduled_at", np.int64), ("released_at", np.int64)])
 EVENTS = ("fomc", "cpi", "jobs")
-#: Open interest as sources tell it: `base` as OPEN_INTEREST, `usd` its worth in quote units (NaN where not told).
+#: Open interest as sources publish it: `base` as OPEN_INTEREST, `usd` its value in quote units (NaN where missing).
 OI_VALUE = np.dtype([*_STAMPS, ("base", np.float64), ("usd", np.float64)])
-#: Volume of a bar by who crossed the spread: base and quote units bought by takers, and all of them; trades (NaN where
-#: a venue does not count them). Sold = all - bought.
+#: Taker volume of a bar: base and quote units bought by takers, and all base and quote units traded; number of trades
+#: (NaN where a venue does not publish it). Sold = all - bought.
 TAKER = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("buy_base", "buy_quote", "base", "quote", "trades")]])
-#: Longs per short, by accounts and by position of the largest traders, by accounts of all, and buy per sell of takers in
-#: the period that ends at `event_time`. NaN where a venue does not tell.
+#: Long/short ratios: by accounts and by position of the largest traders, by accounts of all; and takers' buy/sell ratio
+#: of the period that ends at `event_time`. NaN where a venue does not publish it.
 RATIO = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("top_account", "top_position", "account", "taker")]])
-#: Sums of an interval as vendors tell them, USD; NaN where a vendor has no row.
+#: Liquidations summed over an interval, as vendors publish them, USD; NaN where a vendor has no row.
 LIQUIDATED = np.dtype([*_STAMPS, ("long_usd", np.float64), ("short_usd", np.float64)])
 
 #: Running estimate of the next settlement: `rate` as a fraction per its interval, `next_at` (ns) the settlement.
@@ -88,7 +88,7 @@ FLOW_MAX_AGE = 52 * HOUR
 
 @dataclass(frozen=True)
 class Kind:
-    """What is fixed of a kind of record."""
+    """Constants of a kind of record."""
 
     dtype: np.dtype[np.void]
     #: Delay (ns) from `event_time` to `known_at`; None where it depends on the period or is the arrival.
@@ -96,41 +96,46 @@ class Kind:
     #: Age (ns, since `event_time`) beyond which the newest record is stale; None where it depends on the period or
     #: interval, or where no rule is fixed.
     max_age: int | None = None
-    #: Folder of the extras that holds it, "" where it is no series of the extras.
+    #: Folder of the extras that holds it, "" where the extras have no such series.
     folder: str = ""
-    #: The one source that it has, "" where each venue or vendor has its own.
+    #: Its only source, "" where each venue or vendor has its own.
     source: str = ""
 
 
-#: Every kind that a tape can carry, in the order in which ties are broken.
-KINDS: Mapping[str, Kind] = MappingProxyType({
-    "bar": Kind(BAR, 0),
-    "open_interest": Kind(OPEN_INTEREST),
-    "funding": Kind(FUNDING, FUNDING_LAG),
-    "liquidation": Kind(LIQUIDATION, LIQUIDATION_LAG, folder="liquidation"),
-    "flow": Kind(FLOW, FLOW_LAG, FLOW_MAX_AGE),
-    "event": Kind(EVENT, folder="event", source="macro"),
-    # The extras' folder of open interest holds it with its worth.
-    "oi_value": Kind(OI_VALUE, folder="open_interest"),
-    "taker": Kind(TAKER, TAKER_LAG, folder="taker"),
-    "ratio": Kind(RATIO, folder="ratio"),
-    "liquidated": Kind(LIQUIDATED, folder="liquidated"),
-    "predicted": Kind(PREDICTED, folder="predicted"),
-})  # fmt: skip
+#: Every kind of record on a tape, in the order in which ties are broken.
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "bar": Kind(BAR, 0),
+        "open_interest": Kind(OPEN_INTEREST),
+        "funding": Kind(FUNDING, FUNDING_LAG),
+        "liquidation": Kind(LIQUIDATION, LIQUIDATION_LAG, folder="liquidation"),
+        "flow": Kind(FLOW, FLOW_LAG, FLOW_MAX_AGE),
+        "event": Kind(EVENT, folder="event", source="macro"),
+        # The extras' folder of open interest also has its value in USD.
+        "oi_value": Kind(OI_VALUE, folder="open_interest"),
+        "taker": Kind(TAKER, TAKER_LAG, folder="taker"),
+        "ratio": Kind(RATIO, folder="ratio"),
+        "liquidated": Kind(LIQUIDATED, folder="liquidated"),
+        "predicted": Kind(PREDICTED, folder="predicted"),
+    }
+)
 
-#: Rows of each of the extras' folders (data/store.py), by the folder's name: `open_interest` holds its worth, too.
-STORED: Mapping[str, np.dtype[np.void]] = MappingProxyType({
-    **{name: kind.dtype for name, kind in KINDS.items() if name != "oi_value"}, "open_interest": OI_VALUE,
-})  # fmt: skip
+#: dtype of each of the extras' folders (data/store.py), by the folder's name.
+STORED: Mapping[str, np.dtype[np.void]] = MappingProxyType(
+    {
+        **{name: kind.dtype for name, kind in KINDS.items() if name != "oi_value"},
+        "open_interest": OI_VALUE,
+    }
+)
 
 
 def open_interest_lag(period_ns: int) -> int:
-    """Delay between a snapshot of open interest and the first instant at which it may be used."""
+    """Delay (ns) between a snapshot of open interest and the first instant at which it may be used."""
     return 2 * period_ns
 
 
 def open_interest_max_age(period_ns: int) -> int:
-    """Age of the newest usable snapshot beyond which the map is stale."""
+    """Age (ns) of the newest usable snapshot beyond which the map is stale."""
     return max(4 * period_ns, 3 * HOUR)
 
 
@@ -157,6 +162,6 @@ def in_order(rows: Records) -> Records:
 
 
 def later(kind: Records, since: int) -> Records:
-    """Rows from the first event at or after `since` (ns) on, by reference."""
+    """View of the rows from the first event at or after `since` (ns) on."""
     rows = np.flatnonzero(kind["event_time"] >= since)
     return kind[rows[0] if len(rows) else len(kind) :]

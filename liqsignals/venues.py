@@ -1,7 +1,4 @@
-"""What must be known of an exchange before its numbers may be used.
-
-Units of open interest, what its labels name, hours between settlements of funding, maintenance brackets.
-"""
+"""Facts of each exchange: units and labels of open interest, funding intervals, maintenance brackets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +12,37 @@ from liqsignals.records import Float64Array
 
 @dataclass(frozen=True)
 class Venue:
-    """What must be known of an exchange before its open interest may be added up."""
+    """Units of an exchange's open interest."""
 
     #: One-sided base units per unit of `open_interest_amount`.
     base_per_unit: float
     evidence: str
 
 
-#: Exchanges whose units are known. One that is missing here is refused, not guessed.
+#: Exchanges whose units are known. Any other exchange is an error: units are never guessed.
 VENUES = {
     "binance": Venue(1.0, "sumOpenInterest: coins, one-sided (USD-M market data documentation)"),
     "bybit": Venue(0.5, "openInterest: coins, both sides summed (Bybit v5 docs, market/open-interest)"),
 }
 
 
+#: Other names of exchanges: ccxt has one for each of their markets.
+_ALIASES = {"binanceusdm": "binance"}
+
+
+def exchange_name(name: str) -> str:
+    """An exchange's name as freqtrade reads it, which lowers it.
+
+    >>> exchange_name("Binance"), exchange_name("binanceusdm")
+    ('binance', 'binance')
+    """
+    name = name.strip().lower()
+    return _ALIASES.get(name, name)
+
+
 def known_exchange(datadir: Path) -> str | None:
     """Exchange that a data directory is named after (`binance`, `binance-2024`), None where it is not known."""
-    name = datadir.resolve().name
+    name = datadir.resolve().name.lower()
     for exchange in VENUES:
         if name == exchange or (name.startswith(exchange) and not name[len(exchange)].isalnum()):
             return exchange
@@ -41,7 +52,7 @@ def known_exchange(datadir: Path) -> str | None:
 def exchange_of(datadir: Path) -> str:
     """Exchange that a data directory belongs to: its name, or its name's first part (`binance-2024`).
 
-    Raises InputError for one whose units of open interest are not known.
+    Raises InputError for an exchange whose units of open interest are not known.
     """
     exchange = known_exchange(datadir)
     if exchange is not None:
@@ -57,18 +68,19 @@ def check_exchange(exchange: str) -> None:
     """Raise InputError for an exchange whose open-interest units are not known."""
     if exchange not in VENUES:
         raise InputError(
-            f"liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: {', '.join(VENUES)}"
+            f"liqsignals does not know the open-interest units of the exchange '{exchange}'; it knows: "
+            f"{', '.join(VENUES)}"
         )
 
 
-#: What a label of open interest or of a ratio names: the end or the start of its period.
+#: Whether a label of open interest or of a ratio is the end or the start of its period.
 LABEL_END, LABEL_START = 0, 1
-#: From this UTC day on, Binance's labels name the start of a period, before it the end (binance-public-data issue 491).
+#: From this UTC day on, Binance's labels are the start of a period, before it the end (binance-public-data issue 491).
 BINANCE_FLIP = parse_time("2026-06-25T00:00:00Z")
 
 
 def documented_convention(exchange: str, label: int) -> int:
-    """LABEL_END or LABEL_START, as the vendor documents it for a label (ns)."""
+    """LABEL_END or LABEL_START, as documented by the vendor for a label (ns)."""
     return LABEL_END if exchange == "binance" and label < BINANCE_FLIP else LABEL_START
 
 
@@ -77,7 +89,7 @@ FUNDING_INTERVALS_H = (1, 2, 4, 6, 8)
 
 
 def funding_interval(hours: Float64Array) -> Float64Array:
-    """`hours` between settlements (n,), NaN where no venue has such an interval: a settlement is missing there."""
+    """`hours` between settlements (n,), NaN where no venue has such an interval, because a settlement is missing."""
     return np.where(np.isin(hours, FUNDING_INTERVALS_H), hours, np.nan)
 
 
@@ -107,7 +119,7 @@ def funding_intervals(distances: Float64Array) -> Float64Array:
     return out
 
 
-#: No venue settles more per interval, as a fraction: what is above it is a percentage, or wrong.
+#: Maximum rate per interval of any venue, as a fraction: a larger value is a percentage, or wrong.
 FUNDING_RATE_MAX = 0.2
 
 
@@ -123,7 +135,7 @@ class Bracket:
 
 
 def _table(*rows: tuple[float, float, float]) -> tuple[Bracket, ...]:
-    """Brackets with the deductions that continuity gives: cum_n = cum_(n-1) + floor_n (m_n - m_(n-1))."""
+    """Brackets with the deductions that make maintenance continuous: cum_n = cum_(n-1) + floor_n (m_n - m_(n-1))."""
     table: list[Bracket] = []
     for floor, maintenance, leverage in rows:
         cum = table[-1].cum + floor * (maintenance - table[-1].maintenance) if table else 0.0
@@ -133,8 +145,8 @@ def _table(*rows: tuple[float, float, float]) -> tuple[Bracket, ...]:
 
 #: BTC and ETH, other large coins (SOL's rows), and everything else: floor USD, maintenance rate, maximum leverage.
 MAJORS = _table(
-    (0, 0.004, 150), (300_000, 0.005, 100), (800_000, 0.0065, 75), (3_000_000, 0.01, 50), (12_000_000, 0.02, 25),
-)  # fmt: skip
+    (0, 0.004, 150), (300_000, 0.005, 100), (800_000, 0.0065, 75), (3_000_000, 0.01, 50), (12_000_000, 0.02, 25)
+)
 
 LARGE = _table(
     (0, 0.005, 100), (50_000, 0.0065, 75), (400_000, 0.01, 50), (1_000_000, 0.02, 25), (4_000_000, 0.025, 20)

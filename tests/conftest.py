@@ -298,7 +298,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[ETH])
     datadir = out / "binance"
     candles = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather").date
-    # Two rows 8 h apart tell the interval of all that follow.
+    # Two rows 8 h apart define the interval of all that follow.
     dates = pd.concat([candles.iloc[:1] - pd.Timedelta("8h"), candles], ignore_index=True)
     rate = 1e-4 + 1e-4 * np.abs(np.random.default_rng(5).normal(size=len(dates)))
     folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
@@ -308,7 +308,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a test's market is dated, its candles are heard at their close."""
+    """Candles count as received at their close, whatever the dates of a test's market."""
     monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: 0)
 
 

@@ -1,4 +1,4 @@
-"""What the contract of features is checked with: markets of two pairs, toy families, and changes after a time."""
+"""Tools of the contract tests of features: markets of two pairs, toy families, and changes after a time."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

@@ -30,7 +30,7 @@ from pathlib import Path
 from liqsignals.collect.recorder import Rhythm, record
 from liqsignals.collect import feeds
 record(Path(sys.argv[1]), ["BTC/USDT:USDT"], ["binance"], feeds.URLS | {"binance-stream": sys.argv[2]},
-       rhythm=Rhythm(publish=0.3, ping=0.2, backoff=0.05), poll=False, tell=lambda text: print(text, flush=True))
+       rhythm=Rhythm(publish=0.3, ping=0.2, backoff=0.05), poll=False, log=lambda text: print(text, flush=True))
 """
 
 

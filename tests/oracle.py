@@ -1,4 +1,4 @@
-"""Slow, independent oracle of the position book: the rules of liqmap/fold.py on a dictionary {(side, class, bucket): base}.
+"""Slow, independent oracle of the position book: the rules of liqmap/fold.py on {(side, class, bucket): base}.
 
 Plain Python floats and math.fsum, no arrays, no lazy scaling, no grid. Shares with the library only the parameters
 and the table of distances (`Distances`).
@@ -85,10 +85,8 @@ class Oracle:
         self.distances: dict[tuple[int, int], dict[int, float]] = {}
         for side in (LONG, SHORT):
             for k in range(len(self.mix)):
-                cells, nearest = int(distances.cells[side, k]), int(distances.nearest[side, k])
-                held = [float(s) for s in distances.share[side, k, :cells]]
-                if side == LONG:
-                    held.reverse()
+                nearest = int(distances.nearest[side, k])
+                held = [float(s) for s in distances.shares(side, k)]
                 self.distances[side, k] = {nearest + j: s for j, s in enumerate(held)}
         self.farthest = max(d for ds in self.distances.values() for d in ds)
         self.doubt = [c.doubt for c in parameters.classes]
@@ -175,7 +173,7 @@ class Oracle:
         wanted = turned_over + max(-net, 0.0)
         flow["closed"] = min(wanted, math.fsum(stands))
         flow["capped"] = wanted - flow["closed"]
-        # More was swept than had stood before the bar: what its own turned_over opened. That is not opened anew.
+        # More was swept than had stood before the bar: what its own turned_over opened. That is not opened again.
         opened = 0.0
         if self.known > previous:
             opened = max(net - flow["capped"], 0.0)
@@ -227,7 +225,10 @@ class Oracle:
             self.book[key] = self.book.get(key, 0.0) + amount * share
 
     def open(self, side: int, now: int, entered: list[int], net: float) -> float:
-        """Stand `net` at the levels that the price has not reached since the entries; returns what was opened and liquidated unseen."""
+        """Add `net` at the levels that the price has not reached since the entries.
+
+        Returns the amount that was opened and liquidated unseen.
+        """
         traded = math.fsum(self.bars[j]["volume"] for j in entered)
         alive: dict[tuple[int, int, int], float] = defaultdict(float)
         for j in entered:

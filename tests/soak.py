@@ -1,8 +1,8 @@
-"""A week of a real bot with random faults and kill -9: `python tests/soak.py [--days 7] [--seed 1] [--datadir D --from T]`.
+"""A week of a real bot with random faults and kill -9: `python tests/soak.py [--days 7] [--seed 1]`.
 
-Unmodified `freqtrade trade` and `liqsignals record` on a replay, by the market clock. At random instants the exchange fails
-(exchange/faults.py), and bot or recorder are killed and started again, the bot on the same database after its disk was brought up
-to date, as the start targets do with `liqsignals download`. Ends with a report and exit code 1 if a rule was broken.
+Unmodified `freqtrade trade` and `liqsignals record` on a replay, by the market clock. At random instants the exchange
+fails (exchange/faults.py), and bot or recorder are killed and started again, the bot on the same database after its
+disk was brought up to date, as `liqsignals download` does. Ends with a report and exit code 1 if a rule was broken.
 """
 
 import argparse
@@ -93,7 +93,7 @@ class Recorder:
             self.process = None
 
 
-def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, seed: int, told: bool = True) -> Soak:
+def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, seed: int, verbose: bool = True) -> Soak:
     rng = random.Random(seed)
     found = Soak()
     begin, end = start // 10**6, start // 10**6 + round(days * DAY / 10**6)
@@ -132,14 +132,14 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
                 found.kills["bot"] += 1
                 threading.Timer(rng.uniform(0.0, 0.6), bot.process.kill).start()
             if not bot.trading:
-                # Markets that cannot be read make freqtrade stop; whoever watches it says /start.
+                # Markets that cannot be read make freqtrade stop; the operator sends /start.
                 bot.resume()
                 found.kills["freqtrade stopped itself"] += 1
                 found.away.append((close - STEP, close))
             look(found, settings.database)
             if close % (3 * HOUR // 10**6) == 0 and bot.process is not None:
                 found.resident[-1].append((close, resident_mib(bot.process.pid)))
-            if told and close % (DAY // 10**6) == 0:
+            if verbose and close % (DAY // 10**6) == 0:
                 print(
                     f"{iso(close * 10**6)} kills {dict(found.kills)} faults {sum(market.faults.values())}", flush=True
                 )

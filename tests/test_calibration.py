@@ -280,13 +280,13 @@ def test_the_shipped_calibration_has_a_score_and_evidence() -> None:
 
 @needs_real_data
 def test_the_shipped_calibration_is_fitted_on_the_data_that_it_names() -> None:
-    told = calibration.default().of(PAIR).provenance
+    provenance = calibration.default().of(PAIR).provenance
     tape = read_tape(REAL / "binance", PAIR, exchange="binance")
     real = liquidations.read(REAL / "validation" / "BTC-1h-liquidations-binance-bybit-okx.parquet", tape)
-    start, stop = (parse_time(t) for t in told["span"])
+    start, stop = (parse_time(t) for t in provenance["span"])
     kept = (real.hours >= start) & (real.hours + HOUR <= stop)
-    assert told["hours"] == kept.sum()
-    assert told["data_sha256"] == fit.digest([Market(tape, real.hours[kept], real.usd[:, kept])])
+    assert provenance["hours"] == kept.sum()
+    assert provenance["data_sha256"] == fit.digest([Market(tape, real.hours[kept], real.usd[:, kept])])
 
 
 @pytest.mark.parametrize("name", [False, True, 5, ""])

@@ -47,7 +47,7 @@ def market(seed: int) -> Market:
 def check_causal(
     function: Compute, tape: Tape, at: np.ndarray, closes: np.ndarray, timeframe_ns: int, time: int, how: str, seed: int
 ) -> None:
-    """Law of this file for one function: rows up to `time` keep every bit in all columns."""
+    """Check one function: rows up to `time` keep every bit in all columns."""
     upto = int(np.searchsorted(at, time, side="right"))
     other_closes = closes.copy()
     other_closes[upto:] *= np.exp(np.random.default_rng(seed).normal(0, 0.05, len(at) - upto))

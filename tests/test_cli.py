@@ -80,7 +80,7 @@ def test_a_timerange_cuts_rows_and_changes_no_bit(liqsignals, datadir: Path, mar
     assert_same_bits(day, rows[rows["date"].isin(day["date"])])
 
 
-def test_map_tells_the_moment(liqsignals, datadir: Path, market: Market) -> None:
+def test_map_shows_one_instant(liqsignals, datadir: Path, market: Market) -> None:
     said = liqsignals("map", "--datadir", datadir, "--pair", PAIR, "--at", "2026-01-07T12:03:00+00:00", "--json")
     head = json.loads(said.out)
     assert head["at"] == "2026-01-07T12:00:00Z", "the last candle closed at or before"
@@ -236,4 +236,7 @@ def test_prices_of_cheap_coins_are_shown(liqsignals, tmp_path: Path) -> None:
 
 def test_the_map_of_a_later_time_says_so(liqsignals, datadir: Path, caplog: pytest.LogCaptureFixture) -> None:
     liqsignals("map", "-d", datadir, "-p", PAIR, "--at", "2027-01-01T00:00:00Z")
-    assert "the data end at 2026-01-09T00:00:00Z; this is the map of then" in caplog.text
+    assert (
+        "the data end at 2026-01-09T00:00:00Z, 357.0 days before 2027-01-01T00:00:00Z; this is the map at that time"
+        in caplog.text
+    )

@@ -116,14 +116,17 @@ def test_dwells_and_spread_of_a_served_market(tmp_path: Path) -> None:
     row = market.candles.iloc[300]
     at = int(row["date"].timestamp() * 1000)
     clock = MarketClock(tmp_path / "clock", at)
-    inside = (row["low"] + row["high"]) / 2
-    with session.replayed(datadir, clock, stops={"BTCUSDT": {at: [inside]}}) as served:
-        plain, extra = served.dwells(at - 300_000, at), served.dwells(at, at + 300_000)
-        assert served.dwells(at - 300_000, at + 300_000) == plain + extra
+    walk = [row["low"], row["high"], row["low"]]
+    with session.replayed(datadir, clock, walks={"BTCUSDT": {at: walk}}) as served:
+        plain, walked = served.dwells(at - 300_000, at), served.dwells(at, at + 300_000)
+        assert served.dwells(at - 300_000, at + 300_000, ["BTCUSDT"]) == plain + walked
+        assert served.dwells(at - 300_000, at, []) == []
         spread, tick = served.spread("BTCUSDT", at)
-    assert plain == [at - 300_000 + 126_000, at - 300_000 + 201_000]
-    assert len(extra) == 3
-    assert 0 < tick <= spread < 0.001 * row["close"]
+    assert plain == [at - 300_000 + after for after in (60_000, 126_000, 201_000)]
+    assert len(walked) == 4
+    with session.replayed(datadir, clock, spread=1) as served:
+        assert served.spread("BTCUSDT", at) == (tick, tick)
+    assert 0 < tick < spread < 0.001 * row["close"]
 
 
 def test_bad_times_and_folders_are_told(tmp_path: Path) -> None:

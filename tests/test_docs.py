@@ -1,4 +1,4 @@
-"""The README tells the truth: its table of columns, its commands, its files."""
+"""The README matches the code: its table of columns, its commands, its files."""
 
 import re
 import textwrap

@@ -243,3 +243,32 @@ def test_what_was_recorded_counts(tmp_path: Path, market: Market) -> None:
     report = examine.examine(datadir, now=later)
     assert report["problems"] == []
     assert report["healthy"]
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_what_nothing_can_mend_stops_being_a_problem(tmp_path: Path, market: Market, factor: float) -> None:
+    """A monitor with --days is healthy again when the jump, the hole and the mistaken hours have grown old."""
+    interest = market.interest.copy()
+    interest.loc[200:, ["open_interest_amount", "open_interest_value"]] *= factor
+    candles = market.candles.drop(index=range(100, 104))
+    datadir = write_datadir(tmp_path, replace(market, interest=interest, candles=candles), flows=False)
+    jump = int(ns(interest["date"])[200])
+    at = end_of(market)
+    old = examine.examine(datadir, now=at, since=jump)
+    assert [problem for problem in old["problems"] if "open interest goes by" in problem]
+    # The first rows of the new level are refused, until three agree: they grow old with the jump.
+    taken = int(ns(interest["date"])[204])
+    new = examine.examine(datadir, now=at, since=taken)
+    assert new["healthy"], new["problems"]
+    assert any(f"x{factor:.2f}" in unit["found"] for unit in new["units"]), "it is still listed"
+
+
+def test_pairs_that_nobody_trades_any_more_are_left_out(tmp_path: Path, market: Market) -> None:
+    datadir = write_datadir(tmp_path, market, flows=False)
+    write_datadir(
+        tmp_path, replace(market, candles=market.candles[:50]), stem="OLD_USDT_USDT", interest=False, flows=False
+    )
+    assert len(examine.examine(datadir, now=end_of(market))["problems"]) > 1
+    report = examine.examine(datadir, now=end_of(market), pairs=[PAIR])
+    assert report["healthy"]
+    assert {s["series"][: len(STEM)] for s in report["series"]} == {STEM}

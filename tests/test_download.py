@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-import subprocess
+import socket
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -38,10 +38,11 @@ from conftest import (
 )  # fmt: skip
 from vendors import Vendor, klines_path, metrics_path
 
-from liqsignals import records
+from liqsignals import files, records
 from liqsignals.clock import DAY, HOUR, MINUTE
-from liqsignals.collect import freqtrade_files, freqtrade_writer
+from liqsignals.collect import freqtrade_command, freqtrade_files, freqtrade_writer
 from liqsignals.collect.download import Plan, Report, download
+from liqsignals.collect.fetch import Offline
 from liqsignals.data import flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.exchange.server import loopback
@@ -202,6 +203,33 @@ def test_blank_and_zero_are_holes_not_numbers(here: Here) -> None:
     ratios = store.read(store.series_dir(here.datadir / "liqsignals", "ratio", "binance", PAIR, "5m"), records.RATIO)
     assert np.isnan(ratios["account"][288 + 12])
     assert (ratios["known_at"] == ratios["event_time"] + 2 * FIVE).all()
+
+
+@pytest.mark.parametrize("blank", ['""', "", '" "', '"null"', "NULL", "NaN", '"None"', "n/a"])
+@pytest.mark.parametrize("quoted", [False, True], ids=["plain", "quoted"])
+def test_blanks_in_every_spelling_are_missing_numbers(blank: str, quoted: bool) -> None:
+    def field(text: str) -> str:
+        return f'"{text}"' if quoted else text
+
+    at = START + FIVE * np.arange(1, 289)
+    lines = [
+        ",".join([field(row[0]), field("BTCUSDT"), field("12.5"), field("90000.0"), blank, blank, blank, field("0.9")])
+        for row in ([pd.Timestamp(t).strftime("%Y-%m-%d %H:%M:%S")] for t in at)
+    ]
+    raw = vendors.zipped("\r\n".join([",".join(map(field, binance.METRICS)), *lines]) + "\r\n")
+    interest, ratios = binance.parse_metrics(raw, NOW), binance.parse_metrics_ratios(raw, NOW)
+    assert (interest["base"] == 12.5).all()
+    assert len(interest) == len(ratios) == 288
+    assert np.isnan(ratios["account"]).all()
+    assert (ratios["taker"] == 0.9).all()
+
+
+@pytest.mark.parametrize(
+    "line", ['2026-01-05 00:05:00,"BTCUSDT,1,2,3,4,5,6', '2026-01-05 00:05:00,BTCUSDT,"1"2,2,3,4,5,6']
+)
+def test_quotes_that_do_not_match_are_refused(line: str) -> None:
+    with pytest.raises(ParseError, match="quotes that do not match"):
+        binance.parse_metrics(vendors.zipped(line + "\n"), NOW)
 
 
 def test_a_replaced_file_is_noticed(here: Here) -> None:
@@ -463,6 +491,38 @@ def test_a_directory_of_parquet_stays_one(here: Here) -> None:
     assert [p.suffix for p in (here.datadir / "futures").iterdir()] == [".parquet"] * 2
     frame = freqtrade.read_table(here.datadir / "futures" / INTEREST.replace(".feather", ".parquet"), ())
     assert np.array_equal(frame["open_interest_amount"], measured(here.market)[1])
+
+
+@pytest.mark.parametrize("form", ["json", "jsongz"])
+def test_a_directory_of_json_stays_one(here: Here, form: str) -> None:
+    for path in (here.datadir / "futures").iterdir():
+        path.unlink()
+    rounded = here.market.candles.assign(date=lambda f: ns(f["date"]) // 10**6)
+    path = here.datadir / "futures" / f"{STEM}-5m-futures{files.FORMATS[form]}"
+    rounded.to_json(path, orient="values", compression="gzip" if form == "jsongz" else None)
+    report = here.run()
+    assert report.problems == []
+    made = here.datadir / "futures" / INTEREST.replace(".feather", files.FORMATS[form])
+    assert set((here.datadir / "futures").iterdir()) == {path, made}
+    # freqtrade writes ten decimals.
+    read = freqtrade.read_table(made, ())["open_interest_amount"]
+    np.testing.assert_allclose(read, measured(here.market)[1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["BTC/USDT:USDT-261225", "BTC/USD:BTC", "BTC/USDT:BTC", "BTC/USD:BTC-261225", "BTC/USDT:USDT-261225-100000-C"],
+)
+def test_a_contract_that_is_not_the_perpetual_is_named_and_costs_the_others_nothing(here: Here, pair: str) -> None:
+    report = here.run(pairs=(pair, PAIR))
+    assert len(report.problems) == 1
+    assert report.problems[0].startswith(f"binance: {pair} is none of the contracts that liqsignals knows there")
+    whole(here)
+    assert {path.name for path in (here.datadir / "futures").iterdir()} == {INTEREST, f"{STEM}-5m-futures.feather"}
+    here.vendor.asked.clear()
+    with pytest.raises(InputError, match=f"nothing to download: binance: {pair}"):
+        here.run(pairs=(pair,))
+    assert here.vendor.asked == []
 
 
 def test_a_damaged_file_of_the_user_is_not_overwritten(here: Here) -> None:
@@ -861,13 +921,13 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = datadir / "futures" / f"{STEM}-5m-futures.feather"
     candles = market.candles
 
-    def freqtrade(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[str]:
+    def freqtrade(command: list[str]) -> freqtrade_command.Finished:
         stage = Path(command[command.index("--datadir") + 1])
         earlier = candles.iloc[:100].assign(date=candles["date"].iloc[:100] - pd.Timedelta("3d"))
         pd.concat([earlier, candles.iloc[:-1]], ignore_index=True).to_feather(stage / "futures" / path.name)
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return freqtrade_command.Finished(0, "")
 
-    monkeypatch.setattr(subprocess, "run", freqtrade)
+    monkeypatch.setattr(freqtrade_command, "run", freqtrade)
     assert (
         freqtrade_files.download_data(
             datadir, "binance", [PAIR], ["futures"], ["5m"], "20260101-20260103", prepend=True
@@ -925,3 +985,28 @@ def test_stopped_before_any_file_takes_its_name(here: Here, tmp_path: Path, monk
         assert run(name, at) != wanted
         kill_download.check_whole(tmp_path / name / "binance", here.vendor)
         assert run(name, -1) == wanted, f"stopped before rename {at}"
+
+
+@pytest.mark.parametrize("step", ["candles", "interest", "extras", "flows"])
+def test_without_internet_the_first_name_ends_the_run(here: Here, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """No retries, no other step, no freqtrade that tries for minutes; nothing is written."""
+    hosts: list[object] = []
+
+    def fails(host: object, *args: object, **kwargs: object) -> None:
+        hosts.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    def waits(*args: object, **kwargs: object) -> None:
+        raise AssertionError("freqtrade was started")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    monkeypatch.setattr(freqtrade_files, "download_data", waits)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    before = {path: path.read_bytes() for path in (here.datadir / "futures").iterdir()}
+    with pytest.raises(Offline, match="cannot be resolved") as caught:
+        here.run(urls={}, steps=(step, "macro"))
+    assert "run the same command again" in caught.value.remedy
+    assert len(set(hosts)) == 1
+    assert before == {path: path.read_bytes() for path in (here.datadir / "futures").iterdir()}

@@ -79,7 +79,7 @@ def test_a_file_name_comes_apart_as_it_was_made() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["BTC_USDT-5m.feather", "BTC_USDT_USDT-5m-futures.json.gz", ".BTC_USDT_USDT-5m-futures.feather-x.tmp", "notes.txt"],
+    ["BTC_USDT-5m.feather", "BTC_USDT_USDT-5m-futures.csv", ".BTC_USDT_USDT-5m-futures.feather-x.tmp", "notes.txt"],
 )
 def test_other_files_are_none_of_freqtrades(name: str) -> None:
     assert files.parse_name(name) is None

@@ -97,7 +97,7 @@ def test_columns_are_declared_and_complete(family: features.Family) -> None:
 def test_what_becomes_known_after_a_time_changes_no_bit_up_to_it(
     family: features.Family, seed: int, part: float, off: int, how: str, timeframe: int, noise: int
 ) -> None:
-    """Neither its being gone nor its being other, in any market; nor the candles after it."""
+    """Neither removed nor changed records, in any market; nor later candles."""
     at, closes = candles(seed, timeframe)
     time = int(at[int(part * (len(at) - 1))]) + off
     upto = int(np.searchsorted(at, time, side="right"))
@@ -275,7 +275,7 @@ def test_another_pair_must_be_declared() -> None:
         world().compute(family, *candles(0, FIVE))
 
 
-def test_the_map_is_folded_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_map_is_folded_once_for_all_families(monkeypatch: pytest.MonkeyPatch) -> None:
     from liqsignals import liqmap
 
     folded, read = [], liqmap.read
@@ -290,7 +290,7 @@ def test_the_map_is_folded_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Provider:
-    """A DataProvider that tells pairs apart."""
+    """A DataProvider with frames of its own for each pair."""
 
     runmode = "dry_run"
 
@@ -331,14 +331,14 @@ def test_a_bot_reads_the_disk_once_whatever_history_families_declare(
             assert market is not None
             kept.append(len(market.disk.bars))  # type: ignore[arg-type]
     assert sorted(reads) == [PAIR, ETH]
-    assert max(kept[2:]) < 100  # and lets go of what nobody reads
+    assert max(kept[2:]) < 100 + features.history() // FIVE  # and drops rows that no family reads
 
 
 @pytest.mark.parametrize("timeframe", ["5m", "15m"])
 def test_a_bot_has_the_bits_of_the_whole_disk_for_families_that_read_other_pairs(
     tmp_path: Path, timeframe: str
 ) -> None:
-    """In turn with the other pair, whose rows the bot lets go of, back and forth."""
+    """In turn with the other pair, whose old rows the bot drops, back and forth in time."""
     families: Sequence[features.Family] = [*features.FAMILIES, *TOYS]
     all_of_it, made = two_pairs(tmp_path / "whole")
     names = [column.name for family in families for column in family.COLUMNS]

@@ -235,8 +235,8 @@ def test_the_mix_sums_to_one() -> None:
 def test_stale_open_interest_is_nan() -> None:
     tape = as_tape(market())
     out = compute(replace(tape, open_interest=tape.open_interest[:200]))
-    # Row 199's snapshot is the close of bar 199, known two bars later. From the bar after that on the next one is missing, and
-    # the view is not complete; three hours after the snapshot it is still read, a bar after that it is not.
+    # Row 199's snapshot is the close of bar 199, known two bars later. From the bar after that on the next one is
+    # missing, and the view is not complete; three hours after the snapshot it is still read, a bar after that it is not.
     assert (out["liq_fresh"][2 : 199 + 2 + 1] == 1).all()
     assert (out["liq_fresh"][199 + 2 + 1 :] == 0).all()
     assert (out["liq_fresh"][:2] == 0).all()
@@ -416,7 +416,7 @@ def test_a_short_past_has_no_score() -> None:
     assert (out["fund_fresh"] == 1).all()
 
 
-def test_an_unknown_pair_is_nan_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_pair_is_nan_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     signals = Signals(write_datadir(tmp_path, market()))
     with caplog.at_level(logging.WARNING, "liqsignals"):
         for _ in range(3):
@@ -500,13 +500,13 @@ def test_a_hole_between_disk_and_live_restarts_the_map(
             assert (out["liq_warm"] == 0).all()
             assert out["liq_fresh"].iloc[-1] == 0
             assert np.isfinite(out["liq_imbalance"].iloc[-1])
-    told = [r.getMessage() for r in caplog.records if "no candles from" in r.getMessage()]
-    assert len(told) == 1
-    assert "the map starts anew after it" in told[0]
-    assert "freqtrade download-data" in told[0]
+    logged = [r.getMessage() for r in caplog.records if "no candles from" in r.getMessage()]
+    assert len(logged) == 1
+    assert "the map starts anew after it" in logged[0]
+    assert "freqtrade download-data" in logged[0]
 
 
-def test_a_hole_on_disk_is_told_once_in_live_mode(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hole_on_disk_is_logged_once_in_live_mode(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = market()
     part = replace(made, candles=made.candles.drop(index=range(200, 212)))
     signals = Signals(write_datadir(tmp_path, part))
@@ -618,7 +618,7 @@ def test_a_bad_live_family_leaves_the_others_alone(tmp_path: Path) -> None:
 
 
 def test_undecided_live_labels_follow_the_disks(tmp_path: Path) -> None:
-    """A live frame too short to tell its labels is read as the disk's, not as documented."""
+    """A live frame too short to detect its labels is read as the disk's, not as documented."""
     made = make_market(3, 31)
     disk = made.upto(made.candles["date"].iloc[-30])
     datadir = write_datadir(tmp_path, disk, flip=START_LABELS)
@@ -664,7 +664,7 @@ def test_the_score_is_known_when_the_fit_ended() -> None:
     assert (out["liq_model_score"][100:] == 0.9).all()
 
 
-def test_hindsight_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_hindsight_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = market()
     prior = calibration.uncalibrated().pooled
     late = replace(prior, parameters=replace(prior.parameters, known_at=2**62))

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -158,15 +157,28 @@ def test_strategies_survive_pickling_by_value() -> None:
         assert type(loaded).__bases__ == (IStrategy,)
 
 
-def test_demo_needs_nothing_but_the_checkout(tmp_path: Path) -> None:
-    """`liqsignals demo` in a copy of the checkout: both strategies trade, the market says that it is SIMULATED."""
-    shutil.copy(ROOT / "config.json", tmp_path)
-    shutil.copytree(STRATEGIES, tmp_path / "user_data" / "strategies", ignore=shutil.ignore_patterns("__pycache__"))
+def test_demo_works_in_any_folder(tmp_path: Path) -> None:
+    """`liqsignals demo` in an empty folder: both strategies trade, the market says that it is SIMULATED, and nothing is written
+    into a user_data folder."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("liqsignals")), "demo", "--days", "30", "--seed", "3"],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "replacing" not in done.stderr
     assert "SIMULATED BTC/USDT:USDT" in done.stdout
     assert all(re.search(rf"│\s+{s} │\s+[1-9]", done.stdout) for s in BOTH), done.stdout
-    assert "result user_data/backtest_results/backtest-result-" in done.stdout
+    assert all(f"SIMULATED {s} at 5m" in done.stdout for s in BOTH)
+    assert "result build/market-user_data/backtest_results/backtest-result-" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["build"]
+
+
+def test_simulate_says_what_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "m" / "binance").mkdir(parents=True)
+    (tmp_path / "m" / "binance" / "SIMULATED").touch()
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("liqsignals")), "simulate", "--days", "2", "--out", "m"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "replacing the SIMULATED market in m" in done.stderr

@@ -391,8 +391,8 @@ def flow_file(datadir: Path) -> Path:
         ("FlowInExNtv", np.inf, "row 4 .* is not a whole day with flows >= 0"),
         ("SplyExNtv", np.inf, "row 4 .* is not a whole day with flows >= 0 and supply > 0"),
         ("time", "2025-12-01T05:00:00Z", r"row 10 \(2025-12-01T05:00:00Z\) is not a whole day"),
-        ("time", "sometime", "column 'time' holds something that is no day"),
-        ("FlowInExNtv", "many", "a flow is no number .*Way out: download the file again"),
+        ("time", "sometime", "column 'time' holds a value that is not a day"),
+        ("FlowInExNtv", "many", "a flow is not a number .*Way out: download the file again"),
     ],
 )
 def test_bad_rows_of_flows_are_refused(datadir: Path, market: Market, column: str, value: Any, message: str) -> None:

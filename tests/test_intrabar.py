@@ -1,9 +1,6 @@
 """The price inside a bar, as the loopback exchange walks it."""
 
-from itertools import pairwise
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,9 +17,11 @@ def bars(draw: st.DrawFn) -> Bar:
     return Bar(1_700_000_100_000, open_, four[3], four[0], close, draw(st.floats(0, 1e6)))
 
 
-@given(bars(), st.lists(prices, max_size=4))
-def test_the_path_stays_inside_and_touches_all_four(bar: Bar, extra: list[float]) -> None:
-    for path in (Path(1), Path(1, {bar.date: extra})):
+@given(bars(), st.lists(st.floats(0, 1), max_size=4))
+def test_the_path_stays_inside_and_touches_all_four(bar: Bar, shares: list[float]) -> None:
+    extremes = [bar.low, bar.high] if bar.close >= bar.open else [bar.high, bar.low]
+    before = [round(bar.low + share * (bar.high - bar.low), 1) for share in shares]
+    for path in (Path(1), Path(1, {bar.date: [*extremes, *before]})):
         shown = [path.forming(bar, share) for share in SHARES]
         walk = [row.close for row in shown]
         assert bar.low == min(walk)
@@ -67,28 +66,14 @@ def test_a_bar_off_todays_tick_is_not_left() -> None:
     assert (min(walk), max(walk)) == (100.02, 100.08)
 
 
-@given(bars(), prices)
-def test_an_extra_price_is_dwelt_at_where_the_price_first_passes_it(bar: Bar, price: float) -> None:
-    path = Path(1, {bar.date: [price]})
-    four = [stop for _, stop in Path(1).stops(bar)]
-    inside = bar.low < price < bar.high and any(
-        min(begin, end) < price < max(begin, end) for begin, end in pairwise(four)
-    )
+@given(bars())
+def test_another_walk_is_dwelt_at_in_its_order(bar: Bar) -> None:
+    walk = [bar.high, bar.open, bar.low, bar.high, bar.low]
+    path = Path(1, {bar.date: walk})
     stops = path.stops(bar)
-    assert [stop for _, stop in stops].count(price) == four.count(price) + inside
-    for share, stop in stops:
-        assert path.forming(bar, share).close == stop
-    if inside:
-        assert len(stops) == 5
-        at = stops[[stop for _, stop in stops].index(price)][0]
-        before = [path.forming(bar, share).close for share in SHARES if share < at - 0.2]
-        assert all(price > value for value in before) or all(price < value for value in before) or price in four
-    assert Path(1, {bar.date + 1: [price]}).stops(bar) == Path(1).stops(bar)
-
-
-def test_extra_prices_stand_in_the_order_of_the_path() -> None:
-    bar = Bar(60_000, 100.0, 110.0, 90.0, 105.0, 1.0)
-    stops = Path(1, {60_000: (92.0, 97.0, 107.0, 120.0, 90.0)}).stops(bar)
-    assert [price for _, price in stops] == [100, 97, 92, 90, 107, 110, 105]
-    assert [share for share, _ in stops] == sorted(share for share, _ in stops)
-    assert stops[0][0] == pytest.approx(0.02)
+    assert [price for _, price in stops] == [bar.open, *walk, bar.close]
+    assert [share for share, _ in stops] == sorted({share for share, _ in stops})
+    for share, price in stops:
+        # Within the dwell, and with most of it ahead.
+        assert {path.forming(bar, at).close for at in (share, share + 0.5 / len(stops))} == {price}
+    assert Path(1, {bar.date + 1: walk}).stops(bar) == Path(1).stops(bar)

@@ -224,12 +224,8 @@ def test_a_sweep_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def symmetric(distances: Distances) -> Distances:
     """Both sides with the short side's log distances."""
-    share, cumulative = distances.share.copy(), distances.cumulative.copy()
-    for k, cells in enumerate(distances.cells[1]):
-        share[0, k] = 0.0
-        share[0, k, :cells] = distances.share[1, k, :cells][::-1]
-        cumulative[0, k] = distances.cumulative[1, k]
-    return Distances(share, cumulative, np.stack([distances.nearest[1]] * 2), np.stack([distances.cells[1]] * 2))
+    short = [distances.shares(1, k) for k in range(len(distances.cells[1]))]
+    return Distances.of([short, short], np.stack([distances.nearest[1]] * 2))
 
 
 @given(seed=st.integers(0, 1000), period=st.sampled_from(["5m", "1h"]))
@@ -345,10 +341,14 @@ def test_levels_survive_the_rescaling_of_their_class() -> None:
 
 def test_smoothing_is_a_convolution() -> None:
     usd = np.random.default_rng(0).lognormal(0, 2, 60)
-    out = np.empty(60)
-    smooth(usd, 60, 5, 0, 60, out)
+    usd[:4] = usd[-4:] = 0.0
     weights = 1 - np.abs(np.arange(-4, 5)) / 5
-    np.testing.assert_allclose(out, np.convolve(usd, weights, "same"), rtol=1e-12)
+    for side in (kernels.LONG, kernels.SHORT):
+        out = np.zeros(60)
+        smooth(usd, side, 4, 56, out)
+        np.testing.assert_allclose(out[4:56], np.convolve(usd, weights, "same")[4:56], rtol=1e-12)
+        assert (out[:4] == 0).all()
+        assert (out[56:] == 0).all()
 
 
 def test_a_change_during_a_hole_in_open_interest_enters_over_its_bars() -> None:
@@ -376,11 +376,9 @@ def test_a_change_during_a_hole_in_open_interest_enters_over_its_bars() -> None:
     share = bars["volume"][10:20].sum() / bars["volume"][10:31].sum()
     wanted = np.zeros(200)
     for k, mix in enumerate(parameters.mix[:-1]):
-        for j in range(int(distances.cells[1, k])):
+        for j, held in enumerate(distances.shares(1, k)):
             for start, part in ((22_000, share), (22_003, 1 - share)):
-                wanted[start + int(distances.nearest[1, k]) + j - lowest] += (
-                    500.0 * mix * part * distances.share[1, k, j]
-                )
+                wanted[start + int(distances.nearest[1, k]) + j - lowest] += 500.0 * mix * part * held
     for b in range(200):
         assert stood.get(lowest + b, 0.0) == pytest.approx(wanted[b], rel=RELATIVE, abs=1e-9)
 

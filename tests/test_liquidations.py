@@ -147,6 +147,38 @@ def test_an_hour_without_a_print_is_not_a_quiet_hour(tmp_path: Path) -> None:
     assert any("1 hours without a print" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("stamped", [False, True], ids=["whole rows", "known later"])
+def test_equal_prints_count_once_and_that_is_said(tmp_path: Path, times: int, stamped: bool) -> None:
+    once = liquidations.read(saved(prints(), tmp_path / "once.csv"))
+    copies = [prints().assign(known_at=lambda f, n=n: f["known_at"] + n * stamped) for n in range(times)]
+    again = pd.concat(copies).sort_values("event_time", kind="stable", ignore_index=True)
+    found = liquidations.read(saved(again, tmp_path / "again.csv"))
+    assert np.array_equal(found.usd, once.usd)
+    assert any(
+        note.startswith(f"{10 * (times - 1)} of {10 * times} rows repeat an earlier print") for note in found.notes
+    )
+    assert not any("repeat" in note for note in once.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("price", 50_000.5), ("base", 0.25), ("side", 1), ("venue", "bybit"), ("symbol", "ETHUSDT")]
+)
+def test_prints_that_differ_in_anything_count_each(tmp_path: Path, column: str, value: object) -> None:
+    one = prints(venue="binance", symbol="BTCUSDT").iloc[:8]
+    both = pd.concat([one, one.assign(**{column: value})], ignore_index=True)
+    equal = int((one[column] == value).sum())
+    found = liquidations.read(saved(pd.concat([both, prints()]), tmp_path / "p.csv"))
+    assert any(f"{equal} of " in note for note in found.notes) == (equal > 0)
+
+
+def test_rows_of_refusals_are_counted_in_the_file(tmp_path: Path) -> None:
+    twice = pd.concat([prints(), prints()], ignore_index=True)
+    twice.loc[17, "base"] = np.nan
+    with pytest.raises(InputError, match="row 17 has no usd"):
+        liquidations.read(saved(twice, tmp_path / "p.csv"))
+
+
 REFUSED = {
     "no unit": ("t.csv", COINALYZE, None, ["l and s do not name their unit", "--unit usd"]),
     "other unit": ("t.parquet", OURS, "base", ["are in usd", "--unit is base", "leave it out"]),

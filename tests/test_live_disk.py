@@ -1,6 +1,8 @@
 """What a running bot does about input that is not complete: it flags it, and mends it from disk without a restart."""
 
+import errno
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from conftest import (
 from liqsignals import Signals, features, records
 from liqsignals.clock import SECOND
 from liqsignals.data import store
+from liqsignals.errors import InputError
+from liqsignals.liqmap import kernels
 
 DAYS = 2.0
 MADE = make_market(DAYS, 4)
@@ -203,3 +207,137 @@ def test_a_torn_download_changes_nothing(tmp_path: Path) -> None:
     assert_same_bits(out, full(451, tmp_path), names=features.NAMES)
     write(datadir, "5m-futures", MADE.candles.iloc[:SPLIT])
     assert_same_bits(attach(signals, 452), full(452, tmp_path))
+
+
+GONE = {
+    "flow": ("flow_fresh", "liqsignals/flows/coinmetrics-btc-exchange-flows-1d.csv"),
+    "funding": ("fund_fresh", f"futures/{STEM}-1h-funding_rate.feather"),
+    "open_interest": ("liq_fresh", f"futures/{STEM}-5m-open_interest.feather"),
+    "bar": ("liq_fresh", f"futures/{STEM}-5m-futures.feather"),
+}
+
+
+@pytest.mark.parametrize("kind", GONE)
+def test_a_family_that_vanished_blocks_and_one_that_never_was_does_not(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flag, name = GONE[kind]
+    family = [c for c in features.NAMES if c.startswith(flag.split("_")[0]) and c not in ("liq_warm", flag)]
+    signals, datadir = started(tmp_path)
+    file = datadir / name
+    content = file.read_bytes()
+    assert attach(signals, 450)[flag].iloc[-1] == 1
+    file.unlink()
+    for upto in (451, 452):
+        out = attach(signals, upto)
+        assert (out[flag] == 0).all()
+        assert out[family].isna().all(axis=None)
+    said = [r.getMessage() for r in caplog.records if "were there and are gone" in r.getMessage()]
+    assert len(said) == 1
+    assert f"its files of {kind} " in said[0]
+    # Back again: no restart, and the bits of complete data.
+    file.write_bytes(content)
+    assert_same_bits(attach(signals, 453), full(453, tmp_path))
+
+    if kind == "flow":  # of the others a bot that never had a file has the exchange's rows
+        file.unlink()
+        without = Signals(datadir)
+        assert attach(without, 454)[flag].isna().all()
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_a_folder_that_cannot_be_listed_is_not_one_without_files(
+    at_start: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    signals, datadir = started(tmp_path)
+    if not at_start:
+        assert attach(signals, 450)["flow_fresh"].iloc[-1] == 1
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "flows":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as closed:
+        closed.setattr("liqsignals.strategy.live.os.scandir", refuse)
+        for upto in (451, 452):
+            out = attach(signals, upto)
+            assert (out[["liq_fresh", "fund_fresh", "flow_fresh"]] == 0).all(axis=None)
+            assert out[["liq_imbalance", "fund_rate_8h", "flow_inflow_z"]].isna().all(axis=None)
+        with pytest.raises(InputError, match=r"flows: cannot be read \(Permission denied\)\. Way out: let the user"):
+            Signals(datadir).attach(frames(MADE, 450)["5m", "futures"], PAIR, "5m")
+    assert str(datadir / "liqsignals" / "flows") in caplog.text
+    assert_same_bits(attach(signals, 453), full(453, tmp_path))
+
+
+def spoilt(kind: str, frame: pd.DataFrame, row: int) -> pd.DataFrame:
+    column, value = {
+        "futures": ("close", np.nan), "open_interest": ("open_interest_amount", -1.0), "funding_rate": ("funding_rate", 9.0),
+    }[kind]  # fmt: skip
+    frame = frame.reset_index(drop=True)
+    frame.loc[row, column] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "kind", "flag"),
+    [("5m", "futures", "liq_fresh"), ("5m", "open_interest", "liq_fresh"), ("1h", "funding_rate", "fund_fresh")],
+)
+def test_a_bad_live_row_costs_nothing_where_the_disk_has_its_time(
+    timeframe: str, kind: str, flag: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    signals, _ = started(tmp_path)
+    attach(signals, 440)
+    for upto in range(450, 470):
+        shown = frames(MADE, upto)
+        candles = shown["5m", "futures"]
+        # The row stays in freqtrade's frame until it leaves it at the far end.
+        shown[timeframe, kind] = spoilt(kind, shown[timeframe, kind], 2)
+        out = signals.attach(candles, PAIR, "5m", dp=FakeProvider(shown))
+        if kind != "futures":  # the strategy's own frame holds the live candles, whatever the pair's frame does
+            assert_same_bits(out, full(upto, tmp_path))
+        assert out[flag].iloc[-1] == 1
+    assert len([r for r in caplog.records if "the disk has that time" in r.getMessage()]) <= 1
+
+
+def test_a_bad_live_row_beyond_the_disk_blocks_until_a_download_has_it(tmp_path: Path) -> None:
+    signals, _ = started(tmp_path)
+    attach(signals, 440)
+
+    def spoilt_at(row: int, upto: int) -> pd.DataFrame:
+        shown = frames(MADE, upto)
+        shown["5m", "futures"] = spoilt("futures", shown["5m", "futures"], row - 100)
+        return signals.attach(shown["5m", "futures"], PAIR, "5m", dp=FakeProvider(shown))
+
+    assert spoilt_at(450, 452)["liq_fresh"].iloc[-1] == 0
+    assert spoilt_at(450, 453)["liq_fresh"].iloc[-1] == 0
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[452]))
+    out = spoilt_at(450, 454)
+    assert out["liq_fresh"].iloc[-1] == 1
+    assert_same_bits(out, full(454, tmp_path), but(450, out))
+
+
+def test_a_bug_blocks_in_a_bot_and_is_loud_in_a_backtest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    signals, _ = started(tmp_path)
+    attach(signals, 449)
+    fold = kernels.run_side
+
+    def half(side: int, *arguments: object) -> None:
+        """Folds the one side, and fails."""
+        fold(side, *arguments)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(kernels, "run_side", half)
+        out = attach(signals, 450)
+        with pytest.raises(ZeroDivisionError):
+            full(450, tmp_path)
+    flags = ["liq_fresh", "liq_warm", "fund_fresh", "flow_fresh"]
+    assert (out[flags] == 0).all(axis=None)
+    assert out[[c for c in features.NAMES if c not in flags]].isna().all(axis=None)
+    assert out["close"].notna().all()
+    assert "could not be computed (ZeroDivisionError" in caplog.text
+    assert_same_bits(attach(signals, 451), full(451, tmp_path))

@@ -1,5 +1,6 @@
 """The backtest's bot is the bot: short spans of the SIMULATED market through unmodified freqtrade, and a comparison that can fail."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from liqsignals.clock import parse_time
 from liqsignals.errors import InputError
 from liqsignals.replay import parity
 from liqsignals.replay.bot import Session, Trade
+from liqsignals.replay.walks import Exit
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +56,81 @@ def test_rejection_fade_trades_as_its_backtest(market: Path, tmp_path: Path) -> 
     )
     assert report.last_line == "features=100% signals=100% trades=1/1", parity.lines(report)
     assert report.passed
+
+
+#: What most strategies are: a table of targets, a stop, one that trails, one of its own.
+ORDINARY = """\
+from freqtrade.strategy import IStrategy, stoploss_from_open
+
+from liqsignals import Signals
+
+
+class Ordinary(IStrategy):
+    timeframe = "15m"
+    can_short = True
+    stoploss = -0.012
+    minimal_roi = {"0": 0.009, "45": 0.004}
+    trailing_stop = True
+    trailing_stop_positive = 0.003
+    trailing_stop_positive_offset = 0.005
+    trailing_only_offset_is_reached = True
+    use_custom_stoploss = True
+
+    def bot_start(self, **kwargs):
+        self.signals = Signals.from_config(self.config)
+
+    def informative_pairs(self):
+        return self.signals.informative_pairs(self.dp.current_whitelist())
+
+    def populate_indicators(self, dataframe, metadata):
+        return self.signals.attach(dataframe, metadata["pair"], self.timeframe, dp=self.dp)
+
+    def populate_entry_trend(self, dataframe, metadata):
+        fresh = dataframe["liq_fresh"] == 1
+        dataframe.loc[fresh & (dataframe["close"] < dataframe["open"]), "enter_long"] = 1
+        dataframe.loc[fresh & (dataframe["close"] > dataframe["open"]), "enter_short"] = 1
+        return dataframe
+
+    def populate_exit_trend(self, dataframe, metadata):
+        return dataframe
+
+    def custom_stoploss(self, pair, trade, current_time, current_rate, current_profit, after_fill, **kwargs):
+        if current_profit > 0.003:
+            return stoploss_from_open(0.001, current_profit, is_short=trade.is_short, leverage=trade.leverage)
+        return None
+"""
+
+
+@needs_faketime
+def test_targets_and_moving_stops_exit_as_in_the_backtest(market: Path, tmp_path: Path) -> None:
+    """Long and short: a target, a stop, stops that the bar of the exit raised, in bars of 5m inside candles of 15m. Two
+    trades are not compared: one that is there when the span begins, and one that the backtest opens before it has sold."""
+    datadir = tmp_path / "binance"
+    shutil.copytree(market, datadir)
+    fine = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather")
+    how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    fine.resample("15min", on="date").agg(how).reset_index().to_feather(
+        datadir / "futures" / "ETH_USDT_USDT-15m-futures.feather"
+    )
+    strategies = tmp_path / "user_data" / "strategies"
+    strategies.mkdir(parents=True)
+    (strategies / "Ordinary.py").write_text(ORDINARY)
+    told: list[str] = []
+    at = replace(
+        span(datadir, "Ordinary", "2025-02-01T19:15:00Z", "2025-02-01T22:30:00Z"),
+        userdir=tmp_path / "user_data",
+        timeframe="15m",
+    )
+    folder = tmp_path / "run"
+    folder.mkdir()
+    report = parity.run(at, folder, told.append)
+    assert report.last_line == "features=100% signals=100% trades=3/3", parity.lines(report)
+    assert report.passed
+    assert report.classes == {"start": 1, "turned": 1}
+    assert "--timeframe-detail 5m" in told[0]
+    assert [text for text in told if "custom_stoploss is asked once a bar" in text], told
+    bot_starts = next(number for number, text in enumerate(told) if text.endswith("now the bot"))
+    assert all("cannot be compared" not in text for text in told[bot_starts:])
 
 
 START, STOP = "2025-02-01T12:00:00Z", "2025-02-01T13:00:00Z"
@@ -128,6 +205,17 @@ def test_within_the_candle_and_the_spread_is_the_same() -> None:
     assert compared(mine=[ours]).last_line == "features=100% signals=100% trades=1/1"
 
 
+def test_a_stop_is_one_reason_wherever_it_stands() -> None:
+    """A bot's stop order fills at the exchange; a backtest has no exchange."""
+    for theirs in ("stop_loss", "trailing_stop_loss"):
+        stopped = replace(TRADE, reason=theirs)
+        assert compared(theirs=[stopped], mine=[replace(TRADE, reason="stoploss_on_exchange")]).passed
+    stopped = replace(TRADE, reason="stop_loss")
+    for ours in ("time_stop", "trailing_stop_loss", "stop_missed", "emergency_exit"):
+        assert not compared(theirs=[stopped], mine=[replace(TRADE, reason=ours)]).passed
+    assert not compared(theirs=[TRADE], mine=[replace(TRADE, reason="stoploss_on_exchange")]).passed
+
+
 def test_what_is_explained_is_named_and_not_counted() -> None:
     at = int(AT.timestamp() * 1000)
     refused = compared(mine=[], refused={(ETH, at)})
@@ -144,6 +232,82 @@ def test_what_is_explained_is_named_and_not_counted() -> None:
     assert compared(theirs=[stopped], mine=[replace(TRADE, stop=99.89)]).classes == {"edge": 1}
     far = replace(TRADE, reason="stop_loss", stop=99.5, close_rate=99.5)
     assert compared(theirs=[far]).last_line.endswith("trades=0/1")
+
+
+def test_what_begins_before_the_first_whole_candle_is_named() -> None:
+    early = replace(TRADE, opened=pd.Timestamp(START) + pd.Timedelta("5min"))
+    assert compared(theirs=[early, TRADE], mine=[TRADE]).last_line.endswith("trades=1/1")
+    assert compared(theirs=[early, TRADE], mine=[TRADE]).classes == {"start": 1}
+    assert compared(theirs=[TRADE], mine=[early, TRADE]).classes == {"start": 1}
+
+
+def test_a_trade_that_is_opened_before_the_other_is_sold_is_named() -> None:
+    stopped = replace(TRADE, reason="stop_loss")
+    turned = replace(TRADE, is_short=True, opened=AT + pd.Timedelta("10min"), closed=AT + pd.Timedelta("15min"))
+    report = compared(theirs=[stopped, turned], mine=[stopped])
+    assert report.last_line.endswith("trades=1/1")
+    assert report.classes == {"turned": 1}
+    # One that was sold at the open made room; one of the same side was not opened in that bar by turning round.
+    for before, after in ((TRADE, turned), (stopped, replace(turned, is_short=False))):
+        assert compared(theirs=[before, after], mine=[before]).last_line.endswith("trades=1/2")
+
+
+def exit_at(*, reason: str = "trailing_stop_loss", opened: pd.Timestamp = AT, raised: bool = True) -> parity.Backtest:
+    """A backtest of one trade that ends ten minutes after AT."""
+    closed = AT + pd.Timedelta("10min")
+    trade = replace(TRADE, opened=opened, reason=reason, closed=closed)
+    told = {"pair": ETH, "at": int(closed.timestamp() * 1000), "raised": raised, "stop": 100.5, "distance": 0.004}
+    return parity.Backtest({}, [trade], {}, {(told["pair"], told["at"]): told})
+
+
+def test_a_stop_is_compared_where_a_bot_can_have_it() -> None:
+    closed = AT + pd.Timedelta("10min")
+    assert parity.comparable(exit_at())[0].stop == TRADE.stop
+    assert parity.comparable(exit_at(reason="roi", raised=False))[0].stop == TRADE.stop
+    for later in (exit_at(reason="roi"), exit_at(reason="exit_signal"), exit_at(opened=closed)):
+        assert np.isnan(parity.comparable(later)[0].stop)
+        assert compared(theirs=parity.comparable(later), mine=[replace(later.trades[0], stop=50.0)]).passed
+
+
+def test_exits_inside_a_bar_are_found() -> None:
+    key = ETH, int((AT + pd.Timedelta("10min")).timestamp() * 1000)
+    assert parity.exits_inside(exit_at()) == {key: Exit(101.0, False, False, True, False, 100.5, 0.004)}
+    assert parity.exits_inside(exit_at(reason="roi"))[key].roi
+    assert not parity.exits_inside(exit_at(reason="roi"))[key].raised
+    assert parity.exits_inside(exit_at(opened=AT + pd.Timedelta("10min")))[key].entered
+    assert parity.exits_inside(exit_at(reason="exit_signal")) == {}
+
+
+PLAIN: dict[str, object] = {
+    "minimal_roi": {"0": 0.02}, "use_custom_stoploss": False, "trailing_stop_positive": None,
+    "trailing_only_offset_is_reached": False, "position_adjustment_enable": False, "exit_profit_only": False,
+    "use_custom_roi": False, "can_short": False, "own_timeframe": "5m", "max_open_trades": 2, "callbacks": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"own_timeframe": "1h"}, "own timeframe is 1h"),
+        ({"minimal_roi": {"0": 0.02, "37": 0.01}}, "after 37 minutes"),
+        ({"use_custom_stoploss": True}, "custom_stoploss is asked once a bar"),
+        ({"trailing_stop_positive": 0.01}, "'worst'"),
+        ({"callbacks": {"custom_exit": ["current_profit", "trade"]}}, "custom_exit reads current_profit"),
+        ({"exit_profit_only": True}, "exit_profit_only"),
+        ({"use_custom_roi": True}, "custom_roi"),
+        ({"position_adjustment_enable": True}, "adjust_trade_position"),
+        ({"callbacks": {"custom_entry_price": []}}, "custom_entry_price"),
+        ({"can_short": True}, "'turned'"),
+        ({"max_open_trades": 0.5}, "a slot that a trade leaves"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(change: dict[str, object], word: str) -> None:
+    at = span(Path(), "S", START, STOP)
+    assert parity.limits(PLAIN, at, features.NAMES) == []
+    assert parity.limits(PLAIN | {"callbacks": {"custom_exit": ["dataframe"]}}, at, features.NAMES) == []
+    told = parity.limits(PLAIN | change, at, features.NAMES)
+    assert any(word in text for text in told), told
+    assert parity.limits(PLAIN, at, ["close"])[0].startswith("the strategy attaches no liqsignals column")
 
 
 def test_an_unknown_strategy_is_named(tmp_path: Path) -> None:

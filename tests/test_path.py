@@ -23,7 +23,7 @@ from liqsignals.liqmap.parameters import LeverageClass, Parameters
 
 #: One class, half of what is opened, its levels ten buckets from the entry, on either side.
 ONE = Parameters((LeverageClass(60, 70, 1.0, 20_000),), remainder=0.5, turnover=1.0)
-TEN = Distances(np.ones((2, 1, 1)), np.array([[[0.0, 1.0]]] * 2), np.full((2, 1), 10), np.full((2, 1), 1))
+TEN = Distances.of([[np.ones(1)], [np.ones(1)]], np.full((2, 1), 10))
 VOLUME = 100.0
 HELD = 10_000.0
 

@@ -53,7 +53,7 @@ def recording(
                 stream = replace(stream, quiet=quiet)
             if parse is not None:
                 stream = replace(stream, parse=parse)
-            recorder = Recorder(extras, [stream], rhythm=rhythm, tell=told.append)
+            recorder = Recorder(extras, [stream], rhythm=rhythm, log=told.append)
             recorder.publication.contracts["okx"]["BTC-USDT-SWAP"] = 0.01
             task = asyncio.create_task(recorder.run())
             try:
@@ -260,7 +260,7 @@ def test_a_full_disk_is_told_and_ends_before_memory_does(tmp_path: Path, monkeyp
     async def main() -> None:
         async with feed.websocket(sender([feed.binance(now_ms(), n) for n in range(1000)])) as url:
             found = feeds.liquidation_streams([PAIR], ["binance"], {"binance-stream": url})
-            await Recorder(tmp_path, found, rhythm=FAST, tell=told.append).run()
+            await Recorder(tmp_path, found, rhythm=FAST, log=told.append).run()
 
     with pytest.raises(InputError, match="make room on the disk"):
         asyncio.run(main())
@@ -424,6 +424,140 @@ def test_sizes_of_contracts_are_remembered_by_a_run_that_asks_for_nothing(tmp_pa
     recorder.capture.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
     asyncio.run(recorder.publish())
     assert feed.prints(tmp_path, "okx")["base"].tolist() == [0.01]
+
+
+def answering(listed: set[str], *, echoes: bool, names: bool, spaced: bool) -> feed.Handler:
+    """A venue like Bybit: it refuses a request whole where it does not list one of its topics, and then sends prints."""
+
+    async def handler(socket: ServerConnection) -> None:
+        async for message in socket:
+            asked = json.loads(message)
+            if asked.get("op") != "subscribe":
+                continue
+            symbols = [topic.split(".")[1] for topic in asked["args"]]
+            bad = [symbol for symbol in symbols if symbol not in listed]
+            said = f"error:handler not found,topic:allLiquidation.{bad[0]}" if bad and names else "error" if bad else ""
+            answer = {
+                "success": not bad,
+                "ret_msg": said,
+                "req_id": asked["req_id"] if echoes else "",
+                "op": "subscribe",
+            }
+            await socket.send(json.dumps(answer, separators=None if spaced else (",", ":")))
+            for symbol in [] if bad else symbols:
+                row = {"T": now_ms(), "s": symbol, "S": "Buy", "v": "0.5", "p": "60000"}
+                await socket.send(json.dumps({"topic": f"allLiquidation.{symbol}", "ts": now_ms(), "data": [row]}))
+
+    return handler
+
+
+COINS = ("BTC/USDT:USDT", "1000SHIB/USDT:USDT", "ETH/USDC:USDC", "GONE/USDT:USDT", "SOL/USDT:USDT")
+
+
+@pytest.mark.parametrize("spaced", [False, True], ids=["compact", "spaced"])
+@pytest.mark.parametrize(("echoes", "names"), [(True, False), (False, True), (True, True)])
+def test_pairs_that_a_venue_does_not_list_cost_the_others_nothing(
+    tmp_path: Path, echoes: bool, names: bool, spaced: bool
+) -> None:
+    said: list[str] = []
+    listed = {"BTCUSDT": COINS[0], "ETHPERP": COINS[2], "SOLUSDT": COINS[4]}
+
+    async def main() -> None:
+        async with feed.websocket(answering(set(listed), echoes=echoes, names=names, spaced=spaced)) as url:
+            streams = feeds.liquidation_streams(COINS, ["bybit"], {"bybit-stream": url})
+            recorder = Recorder(tmp_path, streams, rhythm=FAST, log=said.append)
+            task = asyncio.create_task(recorder.run())
+            await until(lambda: recorder.published >= 3 and sum("it refuses" in line for line in said) >= 2)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    for pair in listed.values():
+        rows = store.read(store.series_dir(tmp_path, "liquidation", "bybit", pair, "events"), records.LIQUIDATION)
+        assert len(rows) == 1
+    refused = [line for line in said if "it refuses" in line]
+    assert ["1000SHIBUSDT (1000SHIB/USDT:USDT)" in refused[0], "GONEUSDT (GONE/USDT:USDT)" in refused[1]] == [
+        True,
+        True,
+    ]
+    assert not any("connection is lost" in line for line in said)
+    lines = [
+        json.loads(raw) for path in rawlog.files(tmp_path / "raw" / "bybit", "alive") for _, raw in rawlog.read(path)
+    ]
+    assert lines[-1]["refused"] == "1000SHIBUSDT GONEUSDT", "the stream's coverage is not theirs"
+
+
+def test_a_stream_that_is_refused_whole_covers_nothing(tmp_path: Path) -> None:
+    handler = answering(set(), echoes=True, names=True, spaced=False)
+    _, said = recording(tmp_path, handler, lambda r: "lost bybit liquidations" in r.notices.logged_at, exchange="bybit")
+    assert any("it refuses the subscription: error:handler not found" in line for line in said)
+    # A connection that the test itself ends before the refusal arrives may count until then.
+    assert sum(span.stop - span.start for span in coverage(tmp_path, "bybit", "liquidations")) < SECOND / 10
+
+
+@pytest.mark.parametrize(
+    ("venue", "message", "symbols"),
+    [
+        ("bybit", '{"success":false,"ret_msg":"error:handler not found,topic:allLiquidation.X1USDT","op":"subscribe"}', ("X1USDT",)),
+        ("bybit", '{"success": false, "ret_msg": "Invalid symbol", "req_id": "X1USDT"}', ("X1USDT",)),
+        ("bybit", '{"success":false,"ret_msg":"error","req_id":""}', ()),
+        ("bybit", '{"success":true,"ret_msg":"","op":"subscribe"}', None),
+        ("bybit", '{"success":true,"ret_msg":"pong","op":"ping"}', None),
+        ("bybit", '{"success":', None),
+        ("okx", '{"event":"error","code":"60012","msg":"Invalid request"}', ()),
+        ("okx", '{"event": "error", "code": "60018", "msg": "wrong channel"}', ()),
+        ("okx", '{"event":"subscribe","arg":{"channel":"liquidation-orders"}}', None),
+        ("okx", "pong", None),
+        ("binance", '{"error":{"code":2,"msg":"Invalid request"},"id":1}', ()),
+        ("binance", '{"result":null,"id":1}', None),
+    ],
+)  # fmt: skip
+def test_each_venue_declares_what_it_refuses(venue: str, message: str, symbols: tuple[str, ...] | None) -> None:
+    (stream,) = feeds.RECORDED[venue].streams
+    refusal = stream.refusal(message.encode())
+    assert (None if refusal is None else refusal.symbols) == symbols
+    for print_ in (feed.binance(1), feed.bybit(1, "Buy"), feed.okx(1, "sell")):
+        assert stream.refusal(print_.encode()) is None
+
+
+@pytest.mark.parametrize("pair", ["BTC/USDT:USDT-261225", "BTC/USD:BTC", "ETH/BTC:BTC"])
+def test_a_contract_that_a_venue_does_not_have_is_named(pair: str) -> None:
+    venues = ["bybit", "okx"]
+    assert [text.split(":")[0] for text in feeds.left_out([pair, PAIR], venues)] == venues
+    assert [set(s.pairs.values()) for s in feeds.liquidation_streams([pair, PAIR], venues, feeds.URLS)] == [{PAIR}] * 2
+    assert feeds.liquidation_streams([pair], venues, feeds.URLS) == []
+    assert not any(r.pair == pair for poll in feeds.polls([pair, PAIR], venues) for r in poll.requests)
+
+
+def test_usdc_pairs_have_each_venues_symbol() -> None:
+    symbols = {
+        n: list(s.pairs) for n in feeds.EXCHANGES for s in feeds.liquidation_streams(["BTC/USDC:USDC"], [n], feeds.URLS)
+    }
+    assert symbols == {"binance": ["BTCUSDC"], "bybit": ["BTCPERP"], "okx": ["BTC-USDC-SWAP"]}
+
+
+@pytest.mark.parametrize(
+    ("symbol", "inside", "beside", "kept"),
+    [
+        ("BTCUSDT", {"ps": "BTCUSDT", "st": 1}, {}, True),
+        ("BTCUSDC", {"ps": "BTCUSDC", "st": "1"}, {}, True),
+        ("BTCUSDT", {}, {"st": 1}, True),
+        ("BTCUSDT", {}, {}, True),
+        ("BTCUSDT", {"st": None}, {}, True),
+        ("BTCUSD_PERP", {"ps": "BTCUSD", "st": 2}, {}, False),
+        ("BTCUSD_PERP", {}, {"st": 2}, False),
+        ("BTCUSD_PERP", {}, {}, False),
+        ("BTCUSDT", {"st": 2}, {"st": 1}, False),
+    ],
+)
+def test_frames_of_every_year_are_read(symbol: str, inside: dict, beside: dict, kept: bool) -> None:
+    frame = json.loads(feed.binance(now_ms(), 4, symbol=symbol, **inside))
+    del frame["st"]
+    found = binance.parse_liquidations(json.dumps({**frame, **beside}).encode(), time.time_ns())
+    assert list(found) == ([symbol] if kept else [])
+    if kept:
+        assert found[symbol]["price"].tolist() == [60000.0], "the average fill, not the order's price"
+        assert found[symbol]["base"].tolist() == [0.005]
 
 
 def test_a_venue_is_recorded_by_its_declaration_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

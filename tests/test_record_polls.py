@@ -170,7 +170,7 @@ def test_a_poll_that_fails_is_told_and_stops_no_other(
     others = tuple(kind for kind in ALL if kind != "open_interest")
     told: list[str] = []
     told += recorded(
-        tmp_path, broken, lambda r: complete(tmp_path, *others)(r) and (r.unparsed > 0 or len(r.notices.said) > 0)
+        tmp_path, broken, lambda r: complete(tmp_path, *others)(r) and (r.unparsed > 0 or len(r.notices.logged_at) > 0)
     )
     assert any(says in line for line in told), told
     assert len(rows(tmp_path, "open_interest")) == 0
@@ -191,7 +191,7 @@ async def asking(answer: Handler) -> AsyncIterator[fetch.Fetcher]:
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with fetch.fetcher(binance.REST, f"http://127.0.0.1:{runner.addresses[0][1]}", tell=lambda text: None) as get:
+    async with fetch.fetcher(binance.REST, f"http://127.0.0.1:{runner.addresses[0][1]}", log=lambda text: None) as get:
         yield get
     await runner.cleanup()
 

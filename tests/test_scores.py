@@ -1,4 +1,4 @@
-"""Scores: ranks against scipy, what NaN counts as, and the bootstrap's days."""
+"""Scores: ranks against scipy, NaN predictions, and the bootstrap's days."""
 
 import json
 
@@ -26,7 +26,7 @@ def test_ranks_and_correlation_are_scipys_with_ties(pairs: list[tuple[int, int]]
         assert found == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
 
 
-def test_what_is_too_little_to_score_is_nan() -> None:
+def test_too_few_or_constant_values_score_nan() -> None:
     two, flat = np.array([1.0, 2.0]), np.ones(5)
     assert np.isnan(scores.spearman(two, two))
     assert np.isnan(scores.spearman(flat, np.arange(5.0)))
@@ -45,7 +45,7 @@ def test_r2_of_log_dollars_by_hand() -> None:
     assert scores.dollar_ratio(2 * real, real) == 0.5
 
 
-def test_a_prediction_that_is_missing_counts_as_zero() -> None:
+def test_a_nan_prediction_scores_as_0() -> None:
     draw = np.random.default_rng(0)
     real, moved = draw.lognormal(12, 2, (2, 50)), np.full((2, 50), 0.01)
     moved[1, :40] = 0.0
@@ -69,9 +69,9 @@ def test_longs_are_scored_with_longs() -> None:
 
 def test_a_score_is_json_and_nan_becomes_null() -> None:
     nothing = scores.hour_score(np.full((2, 4), np.nan), np.ones((2, 4)), np.zeros((2, 4)))
-    told = json.loads(json.dumps(nothing.as_dict(), allow_nan=False))
-    assert told["coverage"] == 0.0
-    assert told["rank"] == told["dollars"] == [None, None]
+    back = json.loads(json.dumps(nothing.as_dict(), allow_nan=False))
+    assert back["coverage"] == 0.0
+    assert back["rank"] == back["dollars"] == [None, None]
 
 
 def test_months_are_utc() -> None:
@@ -100,7 +100,7 @@ def test_the_bootstrap_draws_whole_days_and_is_the_same_each_time() -> None:
     assert len({tuple(np.unique(hours[r] // DAY)) for r in seen}) > 1
 
 
-def test_a_thing_does_not_differ_from_itself() -> None:
+def test_a_models_difference_from_itself_is_zero() -> None:
     draw = np.random.default_rng(2)
     hours, x, y = START + HOUR * np.arange(240), draw.normal(size=240), draw.normal(size=240)
 

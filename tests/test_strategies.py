@@ -18,7 +18,7 @@ from freqtrade.resolvers import StrategyResolver
 from freqtrade.strategy import IStrategy
 
 from liqsignals import features
-from liqsignals.guard import passes
+from liqsignals.guard import passes, refusal
 
 FOLDER = Path(__file__).resolve().parents[1] / "user_data" / "strategies"
 NAMES = ("RejectionFade", "SqueezeMomentum")
@@ -106,7 +106,8 @@ def test_our_liquidation_is_far_beyond_the_stop(name: str) -> None:
     ask = {"pair": PAIR, "current_time": START, "current_rate": 100.0, "proposed_leverage": 1.0, "entry_tag": None}
     leverage = strategy.leverage(**ask, max_leverage=125.0, side="long")
     assert leverage == 3.0
-    assert strategy.leverage(**ask, max_leverage=2.0, side="long") == 2.0
+    for allowed, used in ((2.0, 2.0), (1.5, 1.0), (1.0, 1.0), (0.0, 1.0), (np.nan, 1.0), (None, 1.0)):
+        assert strategy.leverage(**ask, max_leverage=allowed, side="long") == used
     assert -strategy.stoploss / leverage < 0.2 * 0.9 / leverage
 
 
@@ -291,6 +292,7 @@ class Trade:
     def __init__(self, opened: pd.Timestamp, *, is_short: bool = False) -> None:
         self.open_date_utc: datetime = opened.to_pydatetime()
         self.is_short = is_short
+        self.open_rate = 100.0
         self.stop_loss = 102.0 if is_short else 98.0
         self.data: dict[str, Any] = {}
 
@@ -421,6 +423,58 @@ def test_fade_stops_beyond_the_wick(fade: Any, side: str, wick: float, factor: f
     assert stop(Trade(frame["date"][50], is_short=side == "short")) is None
 
 
+@pytest.mark.parametrize("leverage", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize(
+    ("name", "is_short", "stop"),
+    [
+        ("SqueezeMomentum", False, 99.2),
+        ("RejectionFade", False, 98.0),  # forced by hand: the last resort
+        ("RejectionFade", True, 102.0),
+    ],
+)
+def test_the_stop_is_a_price_at_any_leverage(name: str, is_short: bool, stop: float, leverage: float) -> None:
+    strategy = load(name)
+    strategy.dp = SimpleNamespace(get_analyzed_dataframe=lambda *_: (base(), None))
+    trade = Trade(START + 40 * CANDLE, is_short=is_short)
+    trade.leverage = leverage
+    # Where freqtrade puts the stop of an entry.
+    trade.stop_loss = 100.0 * (1 + (-strategy.stoploss if is_short else strategy.stoploss) / leverage)
+    asked = strategy.custom_stoploss(PAIR, trade, trade.open_date_utc, 100.0, 0.0, True)
+    if leverage == 3.0:
+        assert asked is None
+    else:
+        assert 100.0 * (1 + (asked if is_short else -asked) / leverage) == pytest.approx(stop, rel=1e-12)
+
+
+@pytest.mark.parametrize("side", ["short", "long"])
+def test_a_stop_that_was_broken_before_it_stood_is_an_exit(fade: Any, side: str) -> None:
+    """freqtrade ignores a custom stop that price has passed, and would wait for the last resort."""
+    frame, short = rejected(side), side == "short"
+    trade = Trade(frame["date"][23] + pd.Timedelta("7s"), is_short=short)
+    show(fade, frame.head(23))
+    wick = 100.8 * 1.002 if short else 99.2 * 0.998
+    beyond = wick * (1.0001 if short else 0.9999)
+    assert leave(fade, trade, rate=100.0) is None
+    assert leave(fade, trade, rate=beyond) == "stop_missed"
+    # freqtrade exits itself once the stop stands there; in live mode the exchange does, or else we do.
+    trade.stop_loss = wick
+    assert leave(fade, trade, rate=beyond) is None
+    fade.dp.runmode = RunMode.LIVE
+    assert leave(fade, trade, rate=beyond) is None
+    assert leave(fade, trade, rate=wick * (1.002 if short else 0.998)) == "stop_missed"
+    fade.dp.runmode = RunMode.DRY_RUN
+    assert leave(fade, trade, rate=wick * (1.002 if short else 0.998)) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stop_stands_when_the_bot_does_not(name: str) -> None:
+    types = load(name).order_types
+    assert types["stoploss_on_exchange"] is True
+    assert types["stoploss_on_exchange_interval"] == 60
+    assert types["entry"] == "limit"
+    assert {types[exit] for exit in ("exit", "stoploss", "emergency_exit", "force_exit")} == {"market"}
+
+
 def test_the_wick_fits_inside_the_last_resort(fade: Any) -> None:
     farthest = (1 + fade.wick_max.high) * (1 + fade.stop_buffer.high) - 1
     assert farthest < -fade.stoploss / fade.max_leverage_used
@@ -452,6 +506,7 @@ class Entry:
         late: float = 3.0,
         rate: float = 100.0,
         spread: Any = 0.0,
+        there: float | None = None,
         runmode: RunMode = RunMode.DRY_RUN,
         tag: str | None = None,
         **columns: float,
@@ -466,16 +521,19 @@ class Entry:
                 raise spread
             if isinstance(spread, dict):
                 return spread
-            return {"bids": [[100.0, 1.0], [99.0, 1.0]], "asks": [[100.0 * (1 + spread), 1.0], [101.0, 1.0]]}
+            book = {"bids": [[100.0, 1.0], [99.0, 1.0]], "asks": [[100.0 * (1 + spread), 1.0], [101.0, 1.0]]}
+            closed = SIGNAL_CLOSED[self.strategy.get_strategy_name()]
+            # `there`: the exchange's clock, seconds after the close; ccxt gives None where a venue sends no time.
+            return book | {"timestamp": None if there is None else int((closed.timestamp() + there) * 1000)}
 
         self.strategy.dp = SimpleNamespace(
             get_analyzed_dataframe=lambda *_: (frame, None), runmode=runmode, orderbook=orderbook
         )
         now = (SIGNAL_CLOSED[self.strategy.get_strategy_name()] + pd.Timedelta(seconds=late)).to_pydatetime()
         self.caplog.clear()
-        told = self.strategy.confirm_trade_entry(PAIR, "limit", 1.0, rate, "GTC", now, tag, self.side)
+        made = self.strategy.confirm_trade_entry(PAIR, "limit", 1.0, rate, "GTC", now, tag, self.side)
         messages = [record.getMessage() for record in self.caplog.records]
-        if told:
+        if made:
             assert messages == []
             return None
         # What `liqsignals parity` reads.
@@ -510,6 +568,25 @@ def test_an_entry_on_an_old_signal_is_refused(
 
 
 @each_signal
+def test_a_clock_that_is_behind_the_exchange_does_not_make_an_old_signal_fresh(
+    name: str, side: str, frame: pd.DataFrame, distance: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    enter = Entry(name, side, frame, caplog)
+    # The order book carries the exchange's clock.
+    assert enter(late=1.0, there=1.2) is None
+    assert enter(late=1.0, there=14.9) is None
+    assert enter(late=1.0, there=15.0) == "clock"
+    assert enter(late=1.0, there=600.0) == "clock"
+    assert enter(late=1.0, there=600.0, runmode=RunMode.BACKTEST) is None  # it asks for no book
+    # A candle that closes after now.
+    assert enter(late=-2.0) is None
+    assert enter(late=-2.1) == "clock"
+    assert enter(late=-600.0, runmode=RunMode.BACKTEST) == "clock"
+    # One that is ahead makes a fresh signal old, which costs a trade and no more.
+    assert enter(late=16.0, there=1.0) == "stale"
+
+
+@each_signal
 def test_what_fails_refuses_the_entry(
     name: str, side: str, frame: pd.DataFrame, distance: float, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -520,6 +597,31 @@ def test_what_fails_refuses_the_entry(
     del enter.strategy.dp.get_analyzed_dataframe
     now = SIGNAL_CLOSED[name].to_pydatetime()
     assert not enter.strategy.confirm_trade_entry(PAIR, "limit", 1.0, 100.0, "GTC", now, None, side)
+
+
+def test_a_refusal_is_one_whatever_it_is_given() -> None:
+    now, frame = (START + 13 * CANDLE).to_pydatetime(), pressing().head(13)
+    good: dict[str, Any] = {
+        "frame": frame,
+        "timeframe": "5m",
+        "side": "long",
+        "rate": 100.0,
+        "now": now,
+        "distance": 0.008,
+    }
+    assert refusal(**good) is None
+    bad: list[tuple[str, Any]] = [
+        ("frame", None), ("frame", frame.head(0)), ("frame", frame.drop(columns="date")), ("frame", frame.drop(columns="close")),
+        ("frame", pd.concat([frame, frame[["close"]]], axis=1)), ("frame", pd.concat([frame, frame[["liq_fresh"]]], axis=1)),
+        ("frame", frame.assign(close=np.nan)), ("frame", frame.assign(close=0.0)), ("frame", frame.assign(date=None)),
+        ("timeframe", None), ("timeframe", "5 minutes"), ("rate", None), ("rate", np.nan), ("rate", np.inf), ("rate", 0.0),
+        ("now", None), ("distance", None), ("distance", np.nan), ("distance", 0.0), ("distance", -0.008), ("distance", 1.0),
+        ("book", lambda: None), ("book", 7), ("book", lambda: {"bids": [[100.0, 1]], "asks": [[100.0, 1]], "timestamp": "x"}),
+    ]  # fmt: skip
+    for name, value in bad:
+        refused = refusal(**{**good, name: value})
+        assert refused is not None, (name, value)
+        assert refused[0] in ("stale", "clock", "drift", "stop", "spread", "error")
 
 
 def test_a_filter_is_off_without_a_file_and_closed_on_stale_data() -> None:
@@ -537,7 +639,10 @@ def test_an_entry_far_from_its_signal_is_refused(
     for runmode in (RunMode.DRY_RUN, RunMode.LIVE, RunMode.BACKTEST, RunMode.HYPEROPT):
         assert enter(rate=100 * (1 + worse * 0.249 * distance), runmode=runmode) is None
         assert enter(rate=100 * (1 + worse * 0.251 * distance), runmode=runmode) == "drift"
-        assert enter(rate=100 * (1 - worse * distance), runmode=runmode) is None  # a better price
+        # A better price is nearer to the stop: past half of the way the signal is no more.
+        assert enter(rate=100 * (1 - worse * 0.499 * distance), runmode=runmode) is None
+        for toward in (0.501, 1.0, 1.001, 2.0):
+            assert enter(rate=100 * (1 - worse * toward * distance), runmode=runmode) == "stop"
         assert enter(rate=np.nan, runmode=runmode) == "drift"
 
 

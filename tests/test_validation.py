@@ -53,7 +53,7 @@ def tape(market: Market) -> Tape:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps are warm after two days, intervals rest on a few draws."""
+    """Maps are warm after two days, intervals use a few draws."""
     monkeypatch.setattr(liqmap, "WARMUP", 2 * DAY)
     bootstrap = scores.bootstrap
     monkeypatch.setattr(scores, "bootstrap", lambda statistic, hours, draws=0: bootstrap(statistic, hours, 15))
@@ -63,7 +63,7 @@ HOURS = START + HOUR * np.arange(24 * DAYS)
 
 
 def planted(tape: Tape, parameters: Parameters = MIX) -> np.ndarray:
-    """Liquidations exactly as the map of `parameters` has them, USD (2, n)."""
+    """Liquidations equal to the map's predictions with `parameters`, USD (2, n)."""
     return np.nan_to_num(parameters.report_factor * fit.sweeps(tape, parameters, HOURS).sum(axis=2).T)
 
 
@@ -120,17 +120,17 @@ def test_the_books_of_all_ages_are_the_maps_book(tape: Tape) -> None:
 def test_a_map_scored_against_itself_is_right_and_against_shuffled_hours_is_not(tape: Tape) -> None:
     real = planted(tape)
     own = validate.validate(tape, HOURS, real, fitted(), baselines=False).found
-    told = own["models"]["map"]
+    scored = own["models"]["map"]
     assert own["coverage"] == 1.0
     for key in ("rank", "rank_moved", "r2", "dollars"):
-        assert told[key] == pytest.approx([1.0, 1.0], abs=1e-9), key
+        assert scored[key] == pytest.approx([1.0, 1.0], abs=1e-9), key
     test = np.greater_equal(HOURS, cases.split(HOURS, None))
     mixed = real.copy()
     mixed[:, test] = real[:, np.random.default_rng(0).permutation(np.flatnonzero(test))]
     other = validate.validate(tape, HOURS, mixed, fitted(), baselines=False).found["models"]["map"]
     assert np.abs(other["rank"]).max() < 0.25
     for side in range(2):
-        # ... and the interval knows it.
+        # The interval contains zero, or nearly.
         low, high = (other["intervals"]["rank"][end][side] for end in ("low", "high"))
         assert low < 0.0 < high or abs(low) < 0.25
 
@@ -139,7 +139,7 @@ def test_hours_without_a_map_count_as_zero(tape: Tape) -> None:
     real = planted(tape)
     gone = replace(tape, bars=np.delete(tape.bars, slice(12 * 24 * 9, 12 * 24 * 10)))
     found = validate.validate(gone, HOURS, real, fitted(), START + 6 * DAY, baselines=False).found
-    # The day without candles, and two days until the map that starts anew is warm; the last day is covered.
+    # The day without candles, and two days until the restarted map is warm; the last day is covered.
     assert found["coverage"] == pytest.approx(3 / 6, abs=0.02)
     assert max(found["models"]["map"]["rank"]) < 1.0
     assert found["models"]["map"]["dollars"][0] > 1.0
@@ -178,12 +178,12 @@ def test_liquidations_are_placed_where_an_hour_is_the_first(tape: Tape) -> None:
     case.real[0, 100:103] = 8.0, 5.0, 6.0
     levels = np.array([96.5, 97.5, 98.5, 99.5])
     placed = level_lift.placed_on(case, 0, np.arange(100, 103), levels)
-    # The second hour only comes back to where the first was: its 5 USD have no place.
+    # The second hour only returns to prices that the first reached: its 5 USD are not placed.
     assert placed.tolist() == [0.0, 6.0, 4.0, 4.0]
 
 
-def test_hours_that_reach_prices_anew(tape: Tape, market: Market) -> None:
-    found = cases.reached_anew(tape, HOURS)
+def test_hours_that_reach_new_prices(tape: Tape, market: Market) -> None:
+    found = cases.reaches_new_prices(tape, HOURS)
     low, high = (market.candles[c].to_numpy() for c in ("low", "high"))
     for i in range(len(HOURS)):
         a = 12 * i
@@ -216,22 +216,23 @@ def test_hourly_interest_is_known_as_late_as_hourly_rows(market: Market, tape: T
     assert np.array_equal(hourly.open_interest, file.open_interest)
 
 
-def test_baselines_see_nothing_after_the_hour(tape: Tape) -> None:
+def test_baselines_use_nothing_after_the_hour(tape: Tape) -> None:
     names, table = baselines.features(tape, HOURS)
     assert len(names) == table.shape[1] == len(set(names))
     cut = START + 8 * DAY
     before = np.less_equal(HOURS + HOUR, cut)
     # The features take open interest at its snapshot: cut by event, not by when it was known.
     past = replace(
-        tape, bars=tape.bars[tape.bars["event_time"] <= cut],
+        tape,
+        bars=tape.bars[tape.bars["event_time"] <= cut],
         open_interest=tape.open_interest[tape.open_interest["event_time"] <= cut],
-    )  # fmt: skip
+    )
     _, then = baselines.features(past, HOURS)
     assert np.array_equal(table[before], then[before], equal_nan=True)
     assert np.isfinite(table[100:]).all()
 
 
-def test_trees_learn_only_before_the_split(tape: Tape) -> None:
+def test_trees_are_trained_only_before_the_split(tape: Tape) -> None:
     real = planted(tape)
     case = cases.case(tape, HOURS, real, START + 8 * DAY)
     _, table = baselines.features(tape, HOURS)
@@ -242,7 +243,7 @@ def test_trees_learn_only_before_the_split(tape: Tape) -> None:
     assert (one[:, case.test] >= 0.0).all()
 
 
-def test_the_calibrations_span_is_not_called_a_test(tape: Tape) -> None:
+def test_hours_that_the_calibration_was_fitted_on_are_in_sample(tape: Tape) -> None:
     real = planted(tape)
     seen = fitted(MIX, span=[iso(START), iso(START + 7 * DAY)], pairs=[PAIR])
     default = validate.validate(tape, HOURS, real, seen, baselines=False).found
@@ -288,10 +289,10 @@ def test_true_levels_at_the_maps_own_rank_first(tape: Tape, tmp_path: Path) -> N
         usd = held.sum(axis=1) * price
         edges = now * (0.7 + 0.012 * np.arange(51))
         middle = (edges[1:] + edges[:-1]) / 2.0
-        told = [list(zip(middle, np.histogram(price, edges, weights=usd[s])[0], strict=True)) for s in range(2)]
-        told[0] = [(p, v) for p, v in told[0] if p < now]
-        told[1] = [(p, v) for p, v in told[1] if p > now]
-        lines.append(snapshot(when, now, *told))
+        levels = [list(zip(middle, np.histogram(price, edges, weights=usd[s])[0], strict=True)) for s in range(2)]
+        longs = [(p, v) for p, v in levels[0] if p < now]
+        shorts = [(p, v) for p, v in levels[1] if p > now]
+        lines.append(snapshot(when, now, longs, shorts))
     path = tmp_path / "levels.jsonl"
     path.write_text("\n".join(lines))
     found = validate.validate(
@@ -337,9 +338,9 @@ def files(tmp_path_factory: pytest.TempPathFactory, market: Market) -> tuple[Pat
     table = root / "real.csv"
     dates = to_dates(HOURS).strftime("%Y-%m-%dT%H:%M:%SZ")
     pd.DataFrame({"date": dates, "liq_long_usd": real[0], "liq_short_usd": real[1]}).to_csv(table, index=False)
-    told = root / "mix.json"
-    calibration.save(calibration.Calibration(fitted(MIX, pairs=[PAIR])), told)
-    return datadir, table, told
+    mix = root / "mix.json"
+    calibration.save(calibration.Calibration(fitted(MIX, pairs=[PAIR])), mix)
+    return datadir, table, mix
 
 
 def run(
@@ -357,35 +358,34 @@ def run(
 
 
 def test_the_command_prints_json(files: tuple[Path, Path, Path], monkeypatch, capsys) -> None:
-    datadir, table, told = files
+    datadir, table, mix = files
     code, out, err = run(
-        monkeypatch, capsys, "-d", datadir, "-p", PAIR, "-l", table, "--calibration", told, "--no-baselines", "--json",
+        monkeypatch, capsys, "-d", datadir, "-p", PAIR, "-l", table, "--calibration", mix, "--no-baselines", "--json",
         "--candles", "5m,15m", "--hourly-interest", "--from", iso(START), "--to", iso(START + 11 * DAY),
     )  # fmt: skip
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert {
-        "pair", "scored", "hours", "coverage", "in_sample", "models", "paired", "by_age", "levels", "by_candle", "liquidations",
-        "simulated",
+        "pair", "scored", "hours", "coverage", "in_sample", "models", "paired", "by_age", "levels", "by_candle",
+        "liquidations", "simulated",
     } <= set(found)  # fmt: skip
     assert list(found["models"]) == ["map", "map, 12 h memory", "map, 3 h memory"]
     assert found["models"]["map"]["rank"] == pytest.approx([1.0, 1.0], abs=1e-9)
     assert set(found["models"]["map"]["intervals"]) == set(intervals.STATISTICS)
     assert list(found["models"]["map"]["months"]) == ["2026-01"]
     assert found["scored"][1] == iso(START + 11 * DAY)
-    assert list(found["by_candle"]["sizes"]) == [
-        "5m", "15m", "5m, hourly interest", "15m, hourly interest",
-    ]  # fmt: skip
+    assert list(found["by_candle"]["sizes"]) == ["5m", "15m", "5m, hourly interest", "15m, hourly interest"]
     assert found["by_candle"]["sizes"]["5m"]["rank"]["value"] == pytest.approx([1.0, 1.0], abs=1e-9)
 
 
 def test_the_command_prints_tables_and_writes_a_page(
     files: tuple[Path, Path, Path], monkeypatch, capsys, tmp_path: Path
 ) -> None:
-    datadir, table, told = files
+    datadir, table, mix = files
     page = tmp_path / "page.html"
     code, out, err = run(
-        monkeypatch, capsys, "-d", datadir, "-p", PAIR, "-l", table, "--calibration", told, "--no-baselines", "--report", page,
+        monkeypatch, capsys, "-d", datadir, "-p", PAIR, "-l", table, "--calibration", mix, "--no-baselines",
+        "--report", page,
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "1.000 / 1.000" in out
@@ -413,10 +413,10 @@ def test_the_command_prints_tables_and_writes_a_page(
 def test_bad_input_ends_with_2_and_one_line(
     files: tuple[Path, Path, Path], monkeypatch, capsys, arguments: list[str], words: str
 ) -> None:
-    datadir, table, told = files
+    datadir, table, mix = files
     base = ["-d", datadir, "-p", PAIR, "-l", table, "--no-baselines"]
     if "--calibration" not in arguments:
-        base += ["--calibration", told]
+        base += ["--calibration", mix]
     code, out, err = run(monkeypatch, capsys, *base, *arguments)
     assert (code, out) == (2, "")
     assert words in err

@@ -1,4 +1,4 @@
-"""The `liqsignals` command: one file an audience, all of one `app`."""
+"""The `liqsignals` command: one file per audience, one shared `app`."""
 
 from liqsignals.cli import data, research, signals, trade
 from liqsignals.cli.app import app, main

@@ -1,4 +1,4 @@
-"""For who keeps the data: `download`, `record`, `doctor`."""
+"""Commands for the data: `download`, `record`, `doctor`."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ from liqsignals.report.tables import print_coverage
 def download_command(
     datadir: DataDir,
     pairs: Annotated[str, typer.Option("--pairs", "-p", help="Pairs, separated by spaces.")],
-    days: Annotated[int | None, typer.Option("--days", min=1, help="From so many days ago until now.")] = None,
+    days: Annotated[int | None, typer.Option("--days", min=1, help="From this many days ago until now.")] = None,
     timerange: Timerange = None,
     exchanges: Annotated[
         str, typer.Option("--exchanges", help="Other venues for the extras: bybit, okx, binance.")
@@ -41,7 +41,7 @@ def download_command(
     ] = None,
     now: Annotated[str | None, typer.Option("--now", hidden=True)] = None,
 ) -> None:
-    """Fill the data directory and its extras with history; go on where an earlier run stopped."""
+    """Fill the data directory and its extras with history; continue where an earlier run stopped."""
     from liqsignals.collect.download import STEPS, Plan, download
 
     if (days is None) == (timerange is None):
@@ -56,17 +56,25 @@ def download_command(
         if "=" not in given:
             raise InputError(f"--url {given}: write it as PROVIDER=ADDRESS")
     plan = Plan(
-        datadir, exchange or venues.exchange_of(datadir), tuple(pairs.replace(",", " ").split()), start, stop, extras,
-        tuple(exchanges.replace(",", " ").split()), tuple(only.replace(",", " ").split()) or STEPS,
-        dict(given.split("=", 1) for given in url or []), tuple(config or ()), at,
-    )  # fmt: skip
-    with steps() as (tell, show):
-        report = download(plan, tell, show)
+        datadir,
+        exchange or venues.exchange_of(datadir),
+        tuple(pairs.replace(",", " ").split()),
+        start,
+        stop,
+        extras,
+        tuple(map(venues.exchange_name, exchanges.replace(",", " ").split())),
+        tuple(only.replace(",", " ").split()) or STEPS,
+        dict(given.split("=", 1) for given in url or []),
+        tuple(config or ()),
+        at,
+    )
+    with steps() as (print_line, show):
+        report = download(plan, print_line, show)
     print_coverage(report)
     if report.problems:
         raise InputError(
-            f"{len(report.problems)} problem{'s'[: len(report.problems) > 1]} (told above); all else is on disk",
-            "run the same command again, it goes on where it stopped",
+            f"{len(report.problems)} problem{'s'[: len(report.problems) > 1]} (reported above); all else is on disk",
+            "run the same command again, it continues where it stopped",
         )
 
 
@@ -74,12 +82,20 @@ def download_command(
 def doctor(
     datadir: DataDir = Path("user_data/data/binance"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
-    live: Annotated[bool, typer.Option("--live", help="Also ask the exchanges what research could not tell.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also ask the exchanges what their documents leave open.")
+    ] = False,
     at: Annotated[
-        str | None, typer.Option("--at", help="Judge ages at this time, with zone; now unless given.")
+        str | None, typer.Option("--at", help="Compute ages at this time, with zone; now unless given.")
     ] = None,
     days: Annotated[
-        int | None, typer.Option("--days", help="Holes that ended longer ago are listed, but are no problem.", min=1)
+        int | None,
+        typer.Option(
+            "--days", help="Holes and jumps that ended more days ago are listed, but do not count as problems.", min=1
+        ),
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option("--pairs", "-p", help="Judge only these, separated by spaces; all unless given.")
     ] = None,
     extras: Extras = None,
     exchange: Exchange = None,
@@ -93,7 +109,8 @@ def doctor(
 
     now = parse_time(at) if at is not None else time.time_ns()
     since = 0 if days is None else now - days * DAY
-    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since)
+    names = None if pairs is None else pairs.replace(",", " ").split()
+    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since, pairs=names)
     if live:
         from liqsignals.collect import feeds
         from liqsignals.doctor import firstcontact
@@ -128,10 +145,14 @@ def record_command(
     for pair in names:
         freqtrade.check_pair(datadir, pair)
 
-    def tell(text: str) -> None:
+    def log(text: str) -> None:
         print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
 
     recorder.record(
-        extras or datadir / "liqsignals", names, exchanges.replace(",", " ").split(), feeds.override(url or []),
-        tell=tell, poll=not prints_only,
-    )  # fmt: skip
+        extras or datadir / "liqsignals",
+        names,
+        [venues.exchange_name(name) for name in exchanges.replace(",", " ").split()],
+        feeds.override(url or []),
+        log=log,
+        poll=not prints_only,
+    )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from liqsignals import venues
 from liqsignals.errors import InputError
 
 DataDir = Annotated[
@@ -22,7 +23,12 @@ Extras = Annotated[
 ]
 
 Exchange = Annotated[
-    str | None, typer.Option("--exchange", help="Exchange of the data; the data directory's name unless given.")
+    str | None,
+    typer.Option(
+        "--exchange",
+        help="Exchange of the data; the data directory's name unless given.",
+        callback=lambda name: None if name is None else venues.exchange_name(name),
+    ),
 ]
 
 CalibrationFile = Annotated[
@@ -33,7 +39,7 @@ CalibrationFile = Annotated[
 ]
 
 Unit = Annotated[
-    str | None, typer.Option("--unit", help="usd or base: what the table counts, where its columns do not say.")
+    str | None, typer.Option("--unit", help="usd or base: unit of the table, where its columns do not say.")
 ]
 
 Finest = Annotated[str, typer.Option("--finest", help="Finest candles to fold: 5m, or 1m where you have them.")]
@@ -51,6 +57,12 @@ Keep = Annotated[
     Path | None,
     typer.Option("--keep", help="New folder for the run's files: logs, database. Removed at the end unless given."),
 ]
+
+
+def config_of(config: Path, userdir: Path) -> Path:
+    """The configuration to use: where none is named and the folder has none, that of user_data."""
+    beside = userdir / "config.json"
+    return beside if config == Path("config.json") and not config.exists() and beside.exists() else config
 
 
 @contextmanager

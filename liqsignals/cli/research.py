@@ -1,4 +1,4 @@
-"""For who asks how right the map is: `calibrate`, `validate`."""
+"""Commands for the map's accuracy: `calibrate`, `validate`."""
 
 import json
 from contextlib import ExitStack
@@ -41,7 +41,7 @@ def calibrate(
     exchange: Exchange = None,
     finest: Finest = "5m",
 ) -> None:
-    """Fit the map's mix of leverage to real liquidations; each pair by itself, and all of them pooled for the others."""
+    """Fit the map's mix of leverage to real liquidations: one fit per pair, and one of all pairs for any other pair."""
     if len(pair) != len(table):
         raise InputError(f"calibrate: {len(pair)} --pair but {len(table)} --liquidations; give one table for each pair")
     freqtrade.check_datadir(datadir)
@@ -50,9 +50,9 @@ def calibrate(
     markets = []
     for name, path in zip(pair, table, strict=True):
         tape = map_tape(datadir, name, extras, exchange, finest)
-        told = liquidations.read(path, tape, unit=unit)
-        kept = told.hours + HOUR <= last if last is not None else np.ones(len(told.hours), bool)
-        markets.append(fits.Market(tape, told.hours[kept], told.usd[:, kept]))
+        real = liquidations.read(path, tape, unit=unit)
+        kept = real.hours + HOUR <= last if last is not None else np.ones(len(real.hours), bool)
+        markets.append(fits.Market(tape, real.hours[kept], real.usd[:, kept]))
     check_out(out, (".json",))
     with errors.status("fitting"):
         source = source or ", ".join(p.name for p in table)
@@ -77,7 +77,8 @@ def validate(
         str | None,
         typer.Option(
             "--fit-until",
-            help="Fit the baselines before this time and score from it on; where the calibration's data end, or at half, unless given.",
+            help="Fit the baselines before this time and score from it on; where the calibration's data end, or at "
+            "half, unless given.",
         ),
     ] = None,
     baselines: Annotated[
@@ -97,14 +98,14 @@ def validate(
         Path | None, typer.Option("--hyperliquid", help="Snapshots of true liquidation levels: .jsonl.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", help="Write tables and pictures: .html.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write tables and charts: .html.")] = None,
     unit: Unit = None,
     extras: Extras = None,
     exchange: Exchange = None,
     finest: Finest = "5m",
 ) -> None:
-    """Score the map against real liquidations, beside baselines on the same hours, with intervals."""
-    # Imported here: the bot does without.
+    """Score the map against real liquidations, with baselines on the same hours and confidence intervals."""
+    # Imported here because a bot does not need it.
     from liqsignals.evaluation import validate
     from liqsignals.report import validation as pages
 
@@ -113,31 +114,38 @@ def validate(
     sizes = [duration_ns(size.strip()) for size in candles.split(",")] if candles else []
     fitted = calibration.choose(calibrated).of(pair)
     tape = map_tape(datadir, pair, extras, exchange, finest)
-    told = liquidations.read(table, tape, unit=unit)
-    kept = np.ones(len(told.hours), bool)
-    kept &= told.hours >= since if since is not None else True
-    kept &= told.hours + HOUR <= until if until is not None else True
+    real = liquidations.read(table, tape, unit=unit)
+    kept = np.ones(len(real.hours), bool)
+    kept &= real.hours >= since if since is not None else True
+    kept &= real.hours + HOUR <= until if until is not None else True
     if refit:
         if fit is None:
             raise InputError("validate: --refit needs --fit-until: it fits on the hours before that time")
-        before = kept & (told.hours < fit)
-        fitted = fits.fit([fits.Market(tape, told.hours[before], told.usd[:, before])], table.name)
+        before = kept & (real.hours < fit)
+        fitted = fits.fit([fits.Market(tape, real.hours[before], real.usd[:, before])], table.name)
     with ExitStack() as stack:
         path = stack.enter_context(written(report, (".html",))) if report is not None else None
         stack.enter_context(errors.status("scoring"))
         result = validate.validate(
-            tape, told.hours[kept], told.usd[:, kept], fitted, fit,
-            baselines=baselines, candles=sizes, hourly=hourly, hyperliquid=hyperliquid,
-        )  # fmt: skip
-        found = {"simulated": bool(simulated_label(datadir)), "liquidations": list(told.notes), **result.found}
+            tape,
+            real.hours[kept],
+            real.usd[:, kept],
+            fitted,
+            fit,
+            baselines=baselines,
+            candles=sizes,
+            hourly=hourly,
+            hyperliquid=hyperliquid,
+        )
+        found = {"simulated": bool(simulated_label(datadir)), "liquidations": list(real.notes), **result.found}
         if path is not None:
             pages.write_html(result, path, f"{simulated_label(datadir)}{pair}: the map against real liquidations")
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    for note in (*told.notes, *pages.facts(found)):
+    for note in (*real.notes, *pages.facts(found)):
         console.print(f"{simulated_label(datadir)}{note}", markup=False)
     for part in pages.rich_tables(found):
         console.print(part)
     if report is not None:
-        console.print(f"{report}: tables and pictures")
+        console.print(f"{report}: tables and charts")

@@ -1,7 +1,8 @@
-"""For who looks at the signals: `features`, `map`."""
+"""Commands that show signals: `features`, `map`."""
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +13,20 @@ import typer
 from liqsignals import features, venues
 from liqsignals.cli.app import app
 from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, Timerange
-from liqsignals.clock import duration_ns, iso, open_time, parse_time, parse_timerange, to_dates
+from liqsignals.clock import DAY, HOUR, duration_ns, iso, open_time, parse_time, parse_timerange, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
+from liqsignals.evaluation.liquidations import read as read_liquidations
 from liqsignals.files import written
 from liqsignals.liqmap import calibration
-from liqsignals.report.console import progress, simulated_label
+from liqsignals.report.console import progress, say, simulated_label
 from liqsignals.report.headline import headline, print_headline
+from liqsignals.report.heatmap import picture
+from liqsignals.report.heatmap_html import write_html
+from liqsignals.report.heatmap_png import write_png
 from liqsignals.report.levels import write_levels
+from liqsignals.strategy.notices import Notices
 
 
 @app.command("features")
@@ -50,13 +56,11 @@ def features_command(
     )
     if not inside.any():
         raise InputError(
-            f"no candle of {pair} lies in the timerange {timerange}; the file goes from {iso(opened[0])} to {iso(opened[-1])}"
+            f"no candle of {pair} lies in the timerange {timerange}; the file goes from {iso(opened[0])} to "
+            f"{iso(opened[-1])}"
         )
-    if tape.open_interest is None:
-        logging.getLogger(__name__).warning(
-            "%s: no open-interest file in %s/futures; liq_* columns are NaN. Fill it: %s",
-            pair, datadir, freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
-        )  # fmt: skip
+    command = freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)
+    Notices().missing(tape, datadir, extras or datadir / "liqsignals", command)
     chosen = calibration.choose(calibrated)
     markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
     columns = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
@@ -69,8 +73,14 @@ def features_command(
         else:
             table.to_parquet(path, index=False)
     print(
-        f"{out}: {len(table)} rows x {len(table.columns)} columns, {iso(opened[inside][0])} to {iso(opened[inside][-1])}"
+        f"{out}: {len(table)} rows x {len(table.columns)} columns, {iso(opened[inside][0])} to "
+        f"{iso(opened[inside][-1])}"
     )
+
+
+def _age(ns: int) -> str:
+    """An age in words: `3.2 h`, `100.0 days`."""
+    return f"{ns / HOUR:.1f} h" if ns < 2 * DAY else f"{ns / DAY:.1f} days"
 
 
 @app.command("map")
@@ -86,6 +96,15 @@ def map_command(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="With --every: the .parquet file to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_html: Annotated[
+        Path | None, typer.Option("--html", help="Also draw the map over time: .html file that opens offline.")
+    ] = None,
+    as_png: Annotated[Path | None, typer.Option("--png", help="The same as a .png file (needs matplotlib).")] = None,
+    days: Annotated[float, typer.Option("--days", help="With --html or --png: days before the map.", min=0.1)] = 30.0,
+    liquidations: Annotated[
+        Path | None,
+        typer.Option("--liquidations", help="With --html or --png: real liquidations by hour, as for validate."),
+    ] = None,
     timerange: Timerange = None,
     extras: Extras = None,
     exchange: Exchange = None,
@@ -96,6 +115,9 @@ def map_command(
     freqtrade.check_datadir(datadir)
     if (every is None) != (out is None) or (every is not None and (at is not None or as_json)):
         raise InputError("map: give either --at and --json (show a map), or --every together with --out (write levels)")
+    drawn = as_html is not None or as_png is not None
+    if (drawn and every is not None) or (liquidations is not None and not drawn):
+        raise InputError("map: --html and --png draw the map of one moment; --liquidations goes with them")
     if every is None and timerange is not None:
         raise InputError("map: --timerange goes with --every; for the map of one moment use --at")
     parameters = calibration.choose(calibrated).parameters(pair)
@@ -111,16 +133,29 @@ def map_command(
         )
         return
     ends = tape.bars["event_time"]
-    when = parse_time(at) if at is not None else int(ends[-1])
+    when = parse_time(at) if at is not None else max(time.time_ns(), int(ends[-1]))
     row = int(np.searchsorted(ends, when, side="right")) - 1
     if row < 0:
         raise InputError(f"--at {at}: no candle of {pair} had closed by then; the first one closed at {iso(ends[0])}")
-    if at is not None and when - int(ends[row]) >= tape.bar_ns:
+    age = when - int(ends[row])
+    # Without --at the user asks for now; what a download just before cannot have yet is no news.
+    if age >= (tape.bar_ns if at is not None else max(2 * tape.bar_ns, HOUR)):
         logging.getLogger(__name__).warning(
-            "%s: the data end at %s; this is the map of then, not of %s", pair, iso(ends[row]), iso(when)
+            "%s: the data end at %s, %s before %s; this is the map at that time. Way out: %s",
+            pair,
+            iso(ends[row]),
+            _age(age),
+            iso(when) if at is not None else "now",
+            freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )
-    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters)
+    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters, extras or datadir / "liqsignals")
     if as_json:
         print(json.dumps(head, indent=2))
     else:
         print_headline(head, simulated_label(datadir))
+    if drawn:
+        real = read_liquidations(liquidations, tape) if liquidations is not None else None
+        pic = picture(tape, int(ends[row]), parameters, days=days, real=real)
+        for path, write in ((as_html, write_html), (as_png, write_png)):
+            if path is not None:
+                say(f"{write(pic, path, simulated_label(datadir))}: {path.stat().st_size / 1e6:.1f} MB")

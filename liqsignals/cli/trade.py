@@ -1,16 +1,20 @@
-"""For who trades, or rehearses it: `simulate`, `demo`, `backtest`, `replay`, `paper`, `parity`."""
+"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `replay`, `paper`, `parity`."""
 
 import time
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, kept
+from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, config_of, kept
 from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
 from liqsignals.errors import InputError
-from liqsignals.replay.backtest import Run, headlines, run_backtest
+from liqsignals.replay import starter
+from liqsignals.replay.backtest import Result, Run, covered, run_backtest
+from liqsignals.replay.picture import draw_backtest
+from liqsignals.report.backtest import print_accounts, timeframe_warning
 from liqsignals.report.console import console, errors, progress, say, simulated_label
 from liqsignals.report.headline import print_headline
 
@@ -24,15 +28,35 @@ def simulate(
     """Write a SIMULATED market: a freqtrade data directory with extras, and its true liquidation levels."""
     from liqsignals.simulation.market import write_market
 
+    if (out / "binance" / "SIMULATED").exists():
+        say(f"replacing the SIMULATED market in {out} (it carries the simulator's mark); --out names another folder")
     try:
-        with progress("SIMULATED market") as told:
-            write_market(out, seed=seed, days=days, progress=told)
+        with progress("SIMULATED market") as show:
+            write_market(out, seed=seed, days=days, progress=show)
     except OSError as error:
         raise InputError(
             f"--out {out}: cannot be written ({error.strerror})",
             "choose another folder",
         ) from error
     print(f"SIMULATED market of {days} days, seed {seed}: data directory {out / 'binance'}, truth {out / 'truth'}")
+
+
+@app.command()
+def init(
+    userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data; made where it is not there.")],
+) -> None:
+    """Put the strategies and config.json that ship into a user_data folder; nothing that stands there is overwritten."""
+    written, existing = starter.init(userdir)
+    for path in written:
+        console.print(f"written: {path}", markup=False)
+    for path in existing:
+        console.print(f"kept, was there: {path}", markup=False)
+    console.print(
+        f"next: liqsignals download -d {userdir / 'data' / 'binance'} --pairs 'BTC/USDT:USDT ETH/USDT:USDT' --days 60\n"
+        f"then: liqsignals backtest -d {userdir / 'data' / 'binance'} --userdir {userdir} "
+        f"--config {userdir / 'config.json'}",
+        markup=False,
+    )
 
 
 @app.command()
@@ -43,32 +67,65 @@ def backtest(
     strategy: Annotated[
         str, typer.Option("--strategy", help="Strategies, separated by spaces.")
     ] = "SqueezeMomentum RejectionFade",
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategies' timeframe.")] = "5m",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", help="Timeframe; each strategy's own unless given.")
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use the loopback exchange instead of the internet.")
     ] = False,
     config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
 ) -> None:
-    """Show what the map says, then run `freqtrade backtesting` on your own data."""
+    """Run `freqtrade backtesting` on your own data; print what each strategy earned and paid, what the data cover, warnings,
+    and the map's headline at the end."""
     _backtest(
-        Run(datadir, timerange, tuple(pairs.split()), tuple(strategy.split()), timeframe, config, userdir, offline)
+        Run(
+            datadir,
+            timerange,
+            tuple(pairs.split()),
+            tuple(strategy.split()),
+            timeframe,
+            config_of(config, userdir),
+            userdir,
+            offline,
+        )
     )
 
 
-def _backtest(run: Run) -> None:
+def _backtest(run: Run) -> Result:
     run.check()
+    span = parse_timerange(run.timerange)
     simulated = simulated_label(run.datadir)
-    for head in headlines(run.datadir, run.pairs, parse_timerange(run.timerange)[1]):
-        print_headline(head, simulated)
     with errors.status(f"freqtrade backtesting: {', '.join(run.strategies)} (log: {run.log})"):
         result = run_backtest(run)
     if run.brief:
         print(result.report)
+    print_accounts(result.accounts, simulated)
+    timeframes = list(dict.fromkeys(account.timeframe for account in result.accounts))
+    found = [covered(result.settings, pair, timeframe, span) for timeframe in timeframes for pair in run.pairs]
+    heads = {head["pair"]: head for _, head in found if head}
+    for head in heads.values():
+        print_headline(head, simulated)
+    for part, _ in found:
+        console.print(
+            f"{simulated}{part.pair} {part.timeframe}, {iso(part.start)} to {iso(part.stop)}: candles cover "
+            f"{part.candles:.1%}, fresh open interest {part.fresh:.1%}; a usable map (fresh and warm) {part.usable:.1%}",
+            markup=False,
+        )
+        if part.usable == 0.0:
+            console.print(
+                f"[yellow]{part.pair}: no candle has a usable map, so a strategy that asks for one cannot trade: the map "
+                "needs 14 days of open interest before the first entry[/yellow]"
+            )
+    for text in (*filter(None, map(timeframe_warning, result.accounts)), *result.warnings):
+        console.print(f"warning: {text}", style="yellow", markup=False)
     console.print(
-        f"{simulated}data {run.datadir}\nresult {', '.join(map(str, result.files))}\nlog {result.log}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+        f"{simulated}data {run.datadir}\ncalibration {result.settings.calibrated.origin}\n"
+        f"result {', '.join(map(str, result.files))}\nlog {result.log}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    return result
 
 
 @app.command()
@@ -76,18 +133,34 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of the market.")] = Path("build/market"),
     seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 5,
     days: Annotated[int, typer.Option(help="Length of the market.")] = 120,
+    opened: Annotated[bool, typer.Option("--open", help="Open the picture in the browser at the end.")] = False,
 ) -> None:
-    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline."""
+    """Make the SIMULATED market and backtest both strategies on it through freqtrade, offline, in any folder."""
     simulate(out, seed, days)
     console.print(
         "Everything below is SIMULATED: it shows that the path works and says nothing about profit.", style="bold"
     )
-    pairs, strategies = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SqueezeMomentum", "RejectionFade")
-    _backtest(
+    source, userdir = starter.shipped(), out.with_name(f"{out.name}-user_data")
+    userdir.mkdir(parents=True, exist_ok=True)
+    pairs = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+    result = _backtest(
         Run(
-            out / "binance", None, pairs, strategies, "5m", Path("config.json"), Path("user_data"), offline=True, brief=True,
+            out / "binance",
+            None,
+            pairs,
+            starter.STRATEGIES,
+            "5m",
+            source.config,
+            userdir,
+            offline=True,
+            strategy_path=source.strategies,
+            brief=True,
         )
-    )  # fmt: skip
+    )
+    drawn = draw_backtest(out / "binance", pairs[0], result.files, out.parent / "demo.html")
+    console.print(f"picture: {drawn.resolve()}", soft_wrap=True, highlight=False)
+    if opened:
+        webbrowser.open(drawn.resolve().as_uri())
 
 
 @app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -97,16 +170,18 @@ def replay_command(
     start: Annotated[str, typer.Option("--from", help="Market time at which it begins, with zone.")],
     speed: Annotated[float, typer.Option("--speed", help="Market seconds per second.", min=0.01)] = 1.0,
     faults: Annotated[
-        Path | None, typer.Option("--faults", help="Faults to put in: .json, see docs/replay.md.")
+        Path | None, typer.Option("--faults", help="Faults to inject: .json, see docs/replay.md.")
     ] = None,
     keep: Keep = None,
 ) -> None:
-    """Serve history as Binance USD-M futures that are still going on, and run a command in that market's time.
+    """Serve history as a running Binance USD-M futures market, and run a command in that market's time.
 
-    liqsignals replay -d D --from T --speed 60 -- freqtrade trade --config config.json --config {overlay} --datadir {datadir} ...
+    liqsignals replay -d D --from T --speed 60 -- freqtrade trade --config config.json --config {overlay} --datadir
+    {datadir} ...
 
-    {overlay}: configuration that sends freqtrade here. {datadir}: the data directory as it stood at T. {stream}: address of the
-    streams for liqsignals record --url binance-stream={stream}. {rest}: the same for polls. Without a command: until Ctrl-C.
+    {overlay}: configuration that points freqtrade here. {datadir}: the data directory as it was at T. {stream}: address
+    of the streams for liqsignals record --url binance-stream={stream}. {rest}: the same for polls. Without a command:
+    until Ctrl-C.
     """
     from liqsignals.replay.session import serve
 
@@ -135,7 +210,9 @@ def paper_command(
     begun, at = time.monotonic(), parse_time(start)
     names = tuple(pairs.split())
     with kept(keep) as folder:
-        settings = Settings(config, userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder)
+        settings = Settings(
+            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder
+        )
         result = paper.run(settings, at, hours, say)
     for trade in result.trades:
         console.print(f"{simulated_label(datadir)}{paper.sentence(trade)}", markup=False)
@@ -156,7 +233,7 @@ def parity_command(
     userdir: UserDir = Path("user_data"),
     keep: Keep = None,
 ) -> None:
-    """Backtest a strategy and run it dry over the same span; exit code 0 only where both are the same, with trades."""
+    """Backtest a strategy and dry-run it over the same span; exit code 0 only where both agree and there are trades."""
     from liqsignals.replay import parity
 
     start, stop = parse_timerange(timerange)
@@ -165,7 +242,7 @@ def parity_command(
     step = duration_ns(timeframe)
     span = parity.Span(
         datadir,
-        config,
+        config_of(config, userdir),
         userdir,
         strategy,
         tuple(pairs.split()),

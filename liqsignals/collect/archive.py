@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liqsignals.clock import DAY, iso
-from liqsignals.collect.fetch import Fetcher, FetchError, Missing, Reply
+from liqsignals.collect.fetch import Fetcher, FetchError, Missing, Offline, Reply
 from liqsignals.files import replaced
 
 #: Files are published the next day, 01:45 .. 09:20 UTC; a missing one is reported only after two days.
@@ -99,6 +99,8 @@ async def _update(fetcher: Fetcher, file: File, now: int) -> Outcome:
         if have is not None or file.stop > now - PUBLISHED_WITHIN:
             return Outcome(file, have is not None)
         return Outcome(file, False, missing=True)
+    except Offline:
+        raise
     except FetchError as error:
         return Outcome(file, have is not None, problem=error)
 

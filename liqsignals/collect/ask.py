@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from liqsignals.collect import capture
 from liqsignals.collect.capture import Capture, Channel
 from liqsignals.collect.feeds import Poll, Request
-from liqsignals.collect.fetch import Fetcher
+from liqsignals.collect.fetch import Fetcher, Refused
 from liqsignals.errors import InputError
 
 
 @dataclass
-class Asker:
+class Poller:
     """One poll.
 
     `newest`: the newest event (ns) here of a polled series. `publish` is awaited when more waits than WAITING.
@@ -36,8 +36,9 @@ class Asker:
                         reply = await self.get.get(path, params)
                     except InputError as error:
                         about = f"poll {poll.provider} {request.channel}"
-                        self.capture.notices.say(about, str(error), every=600.0)
-                        failed = True
+                        self.capture.notices.limited(about, str(error), every=600.0)
+                        # A refusal (not listed, no such parameter) is not over in a minute.
+                        failed = failed or not isinstance(error, Refused)
                         break
                     self.capture.take(poll.provider, request.channel, reply.asked_at, reply.body)
                     if self.capture.count >= capture.WAITING:
@@ -47,7 +48,7 @@ class Asker:
             await asyncio.sleep(min(due - now, 60.0) if failed else due - now)
 
     def _pages(self, request: Request) -> Iterable[tuple[str, Mapping[str, str | int]]]:
-        """What to ask for: the pages since the newest row that is here, one where there is none."""
+        """Pages to request: those since the newest stored row, one where there is none."""
         now = time.time_ns()
         if not request.page_ns:
             return [request.ask(now, now)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from liqsignals.collect.feeds import Feed
+from liqsignals.collect.fetch import redact
 from liqsignals.data import rawlog
 from liqsignals.data.coverage import ALIVE
 from liqsignals.errors import InputError
@@ -30,18 +31,18 @@ Batch = dict[Channel, list[tuple[int, bytes]]]
 
 @dataclass
 class Notices:
-    """What the user is told, about one thing at most once in a while."""
+    """Messages to the user, rate-limited per subject."""
 
-    tell: Callable[[str], None] = logger.info
-    #: When (monotonic, s) something was last said about a thing.
-    said: dict[str, float] = field(default_factory=dict)
+    log: Callable[[str], None] = logger.info
+    #: Monotonic time (s) of the last message per subject.
+    logged_at: dict[str, float] = field(default_factory=dict)
 
-    def say(self, about: str, text: str, every: float = 60.0) -> None:
-        """Tell the user, about one thing at most once in `every` seconds."""
+    def limited(self, about: str, text: str, every: float = 60.0) -> None:
+        """Log `text`, per subject at most once in `every` seconds."""
         now = time.monotonic()
-        if now - self.said.get(about, -1e9) >= every:
-            self.said[about] = now
-            self.tell(text)
+        if now - self.logged_at.get(about, -1e9) >= every:
+            self.logged_at[about] = now
+            self.log(redact(text))
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Capture:
     #: Messages taken since the start.
     taken: int = 0
     waiting: Batch = field(default_factory=lambda: defaultdict(list))
-    #: Messages that came since the last `hand_over`; those held back before it are not counted.
+    #: Messages that came since the last `drain`; those held back before it are not counted.
     count: int = 0
     _logs: dict[Channel, rawlog.RawLog] = field(default_factory=dict)
     _flushed: float = field(default_factory=time.monotonic)
@@ -75,7 +76,7 @@ class Capture:
         self._log(stream.provider, ALIVE, time.time_ns(), line)
 
     def flush(self) -> bool:
-        """Write what was taken. Signs of life come last: what they vouch for is on disk by then."""
+        """Write what was taken. Signs of life come last: the messages before them are on disk by then."""
         ok = True
         self._flushed = time.monotonic()
         for (_, channel), log in sorted(self._logs.items(), key=lambda item: item[0][1] == ALIVE):
@@ -88,13 +89,13 @@ class Capture:
                 self._trouble(error)
         return ok
 
-    def hand_over(self) -> Batch:
+    def drain(self) -> Batch:
         """Everything that waits; nothing waits then."""
         batch, self.waiting, self.count = self.waiting, defaultdict(list), 0
         return batch
 
     def put_back(self, batch: Batch) -> None:
-        """Let a batch that could not be published wait again, before what came since."""
+        """Queue a batch that could not be published again, before newer messages."""
         for key, lines in batch.items():
             self.waiting[key] = lines + self.waiting[key]
             self.count += len(lines)
@@ -109,7 +110,7 @@ class Capture:
             self._trouble(error)
 
     def _trouble(self, error: InputError) -> None:
-        """The disk does not take it: hold on, say so, and stop when memory would grow without bound."""
-        self.notices.say("disk", str(error))
+        """The disk cannot be written: keep the bytes in memory, log it, and stop above HELD bytes."""
+        self.notices.limited("disk", str(error))
         if sum(log.held for log in self._logs.values()) > HELD:
             raise error

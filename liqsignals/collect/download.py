@@ -1,6 +1,7 @@
-"""`liqsignals download`: what a user's strategies need, from where it is kept, into his data directory and its extras.
+"""`liqsignals download`: history that strategies need, from its sources into the data directory and its extras.
 
-Steps, each of its own, in this order; a step that fails is told and the others go on:
+Steps, each of its own, in this order; a step that fails is reported and the others go on, but for a name that cannot be
+resolved, which ends the run (without internet each step would try for minutes):
 
 candles      freqtrade download-data: futures candles 5m and 1h, mark and funding
 interest     open interest from Binance's archive into freqtrade's file, then freqtrade for the newest days
@@ -8,21 +9,25 @@ extras       taker volume and ratios: the archive, then REST for what is newer
 venues       other venues (`--exchanges`): open interest, ratios, taker volume into the extras, funding where
              docs/decisions/009 says
 flows        Coin Metrics' exchange flows, with their vintages
-keyed        vendors whose key stands in the environment
+keyed        vendors whose key is in the environment
 macro        how long the calendar reaches
 
-Everything is written in one step, or not; what is on disk depends on what the providers publish, not on how often the
+Every file is replaced atomically; what is on disk depends on what the providers publish, not on how often the
 command ran or was killed.
 """
 
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import pandas as pd
@@ -30,12 +35,12 @@ import pandas as pd
 from liqsignals import files, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, iso, to_dates
 from liqsignals.collect import archive, freqtrade_files
-from liqsignals.collect.fetch import Fetcher, FetchError, Refused, fetcher
+from liqsignals.collect.fetch import Fetcher, FetchError, Offline, Refused, fetcher, key_of, redact
 from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.sources import binance, bybit, coinalyze, coinglass, coinmetrics, cryptoquant, glassnode, macro, okx
-from liqsignals.sources.spec import ParseError, Provider, Series
+from liqsignals.sources.spec import ParseError, Provider, Series, linear_perpetual
 
 logger = logging.getLogger(__name__)
 
@@ -97,18 +102,32 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def download(plan: Plan, tell: Callable[[str], None], show: Show = lambda what, done, of: None) -> Report:
-    """Run a plan; sentences for the user go to `tell` as they come up. Raises InputError where nothing can be done."""
+def download(plan: Plan, log: Callable[[str], None], show: Show = lambda what, done, of: None) -> Report:
+    """Run a plan; sentences for the user go to `log` as they come up. Raises InputError where nothing can be done,
+    and Offline at the first name that cannot be resolved."""
     _check(plan)
-    plan.datadir.mkdir(parents=True, exist_ok=True)
     report = Report()
-    run = _Run(plan, report, tell, show)
-    with store.writer(plan.extra, "download"):
-        store.sweep_temporary(plan.extra)
+    known, unknown = _known(plan)
+    if not known:
+        raise InputError(f"nothing to download: {'; '.join(unknown)}")
+    plan = replace(plan, pairs=known)
+    run = _Run(plan, report, log, show)
+    for text in unknown:
+        run.problem(text)
+    # Two downloads with different extras still write the same files of freqtrade's.
+    written = {plan.extra.resolve()} | (
+        {plan.datadir.resolve()} if {"candles", "interest"} & set(plan.steps) else set()
+    )
+    with ExitStack() as stack:
+        for folder in sorted(written):
+            stack.enter_context(store.writer(folder, "download"))
+        files.sweep(plan.extra)
         for step in STEPS:
             if step in plan.steps:
                 try:
                     _STEPS[step](run)
+                except Offline:  # the other steps have no internet either
+                    raise
                 except InputError as error:
                     run.problem(str(error))
     return report
@@ -128,22 +147,36 @@ def _check(plan: Plan) -> None:
         raise InputError(f"nothing to download: {iso(plan.start)} is not before {iso(plan.end)}")
 
 
+def _known(plan: Plan) -> tuple[tuple[str, ...], list[str]]:
+    """Pairs that the providers have under a name of their own, and what is wrong with the others."""
+    known, unknown = [], []
+    for pair in plan.pairs:
+        try:
+            linear_perpetual(pair, plan.exchange)
+            known.append(pair)
+        except InputError as error:
+            unknown.append(f"{error}. Nothing is downloaded for it")
+    return tuple(known), unknown
+
+
 @dataclass
 class _Run:
     plan: Plan
     report: Report
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
     show: Show
 
     def problem(self, text: str) -> None:
+        text = redact(text)
         if text not in self.report.problems:
             self.report.problems.append(text)
-            self.tell(text)
+            self.log(text)
 
     def note(self, text: str) -> None:
+        text = redact(text)
         if text not in self.report.notes:
             self.report.notes.append(text)
-            self.tell(text)
+            self.log(text)
 
     def cover(self, series: str, pair: str, at: Int64Array, period: int) -> None:
         """Add a coverage line; `at`: ends of the periods that have a row."""
@@ -162,7 +195,7 @@ class _Run:
         """Run one asynchronous job with a Fetcher of the provider."""
 
         async def body() -> None:
-            async with fetcher(provider, self.plan.urls.get(provider.name), tell=self.note) as fetch:
+            async with fetcher(provider, self.plan.urls.get(provider.name), log=self.note) as fetch:
                 await job(fetch)
 
         asyncio.run(body())
@@ -181,10 +214,11 @@ def _timerange(start: int, stop: int | None) -> str:
 
 def _freqtrade(run: _Run, kinds: Sequence[str], timeframes: Sequence[str], start: int, what: str) -> None:
     plan = run.plan
+    _look_up(plan)
     run.show(f"freqtrade download-data: {what}", 0, 1)
 
     def go(start: int, stop: int | None, *, prepend: bool = False) -> None:
-        for told in freqtrade_files.download_data(
+        for problem in freqtrade_files.download_data(
             plan.datadir,
             plan.exchange,
             plan.pairs,
@@ -194,7 +228,7 @@ def _freqtrade(run: _Run, kinds: Sequence[str], timeframes: Sequence[str], start
             plan.configs,
             prepend=prepend,
         ):
-            run.problem(f"freqtrade: {told}")
+            run.problem(f"freqtrade: {problem}")
 
     firsts = [
         _first(plan.datadir, pair, timeframe, kind) for pair in plan.pairs for kind in kinds for timeframe in timeframes
@@ -205,6 +239,25 @@ def _freqtrade(run: _Run, kinds: Sequence[str], timeframes: Sequence[str], start
         go(start, max(earliest), prepend=True)
     go(start, plan.stop)
     run.show(f"freqtrade download-data: {what}", 1, 1)
+
+
+def _look_up(plan: Plan) -> None:
+    """Raise Offline where the exchange's name cannot be resolved: freqtrade would try for minutes.
+
+    Not where a proxy resolves names, or a configuration or another address says where the exchange is.
+    """
+    provider = VENUES.get(plan.exchange)
+    if provider is None or plan.configs or provider.name in plan.urls or set(getproxies()) - {"no"}:
+        return
+    host = urlsplit(provider.base_url).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except socket.gaierror as error:
+        raise Offline(
+            f"{plan.exchange}: the name {host} cannot be resolved. Nothing was changed",
+            "check the internet connection and run the same command again; behind a proxy, name a configuration with "
+            "--config",
+        ) from error
 
 
 def _first(datadir: Path, pair: str, timeframe: str, kind: str) -> int | None:
@@ -222,7 +275,8 @@ def _candles(run: _Run) -> None:
         bars = freqtrade.candles(run.plan.datadir, pair, "5m")
         if bars is None:
             run.problem(
-                f"{pair}: freqtrade brought no candles. Is it listed at {run.plan.exchange}? It is written as BTC/USDT:USDT"
+                f"{pair}: freqtrade downloaded no candles. Is it listed at {run.plan.exchange}? "
+                "It is written as BTC/USDT:USDT"
             )
         run.cover("candles 5m", pair, bars["event_time"] if bars is not None else np.empty(0, np.int64), FIVE)
 
@@ -360,6 +414,8 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
 
             try:
                 run.fetch(provider, job)
+            except Offline:
+                raise
             except InputError as error:
                 run.problem(str(error))
             rows = store.read(folder, records.STORED[kind], run.plan.start, run.plan.end + 1)
@@ -402,6 +458,8 @@ async def _pages(
                     f"{iso(rows['event_time'][0])} to {iso(rows['event_time'][-1])} (the same page again?); not taken"
                 )
             parts.append(inside)
+        except Offline:
+            raise
         except FetchError as error:  # it names the provider
             run.problem(f"{pair}: {error}")
         except InputError as error:
@@ -418,7 +476,7 @@ async def _pages(
 
 def _key(provider: Provider) -> tuple[dict[str, str], dict[str, str | int]]:
     """Headers and query parameters that carry the user's key."""
-    key = os.environ.get(provider.key_env, "") if provider.key_env else ""
+    key = key_of(provider)
     headers = {provider.key_header: provider.key_prefix + key} if key and provider.key_header else {}
     return headers, {provider.key_param: key} if key and provider.key_param else {}
 
@@ -476,6 +534,8 @@ def _flows(run: _Run) -> None:
 
             run.fetch(provider, job)
             _store_vintage(run, coin, target, coinmetrics.csv_of(pages))
+        except Offline:
+            raise
         except Refused as error:
             run.note(f"flows: Coin Metrics' free data have none for {coin.upper()}; flow_* columns stay NaN ({error})")
             continue
@@ -520,8 +580,8 @@ def _keyed(run: _Run) -> None:
 
 
 def _macro(run: _Run) -> None:
-    for told in macro.ends_soon(macro.calendar(), run.plan.now):
-        run.note(told)
+    for warning in macro.ends_soon(macro.calendar(), run.plan.now):
+        run.note(warning)
 
 
 _STEPS: dict[str, Callable[[_Run], None]] = {

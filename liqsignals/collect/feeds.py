@@ -15,7 +15,7 @@ from liqsignals.clock import DAY
 from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.sources import PROVIDERS, coinmetrics
-from liqsignals.sources.spec import Prints, Provider, Series
+from liqsignals.sources.spec import Prints, Provider, Refusal, Series
 
 #: Providers that can be recorded, by name.
 RECORDED = {provider.name: provider for provider in PROVIDERS if provider.streams}
@@ -41,6 +41,7 @@ class Feed:
     hello: tuple[str, ...]
     keepalive: str | None
     quiet: float
+    refusal: Callable[[bytes], Refusal | None]
     #: The series with coins per contract, if prints need it.
     contracts: Series | None
 
@@ -78,11 +79,11 @@ class Poll:
 
 
 def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Mapping[str, str]) -> list[Feed]:
-    """The liquidation feeds of the exchanges."""
+    """The liquidation feeds of the exchanges; an exchange that has none of the pairs has no feed."""
     out = []
     for provider in _providers(exchanges):
-        named = {_symbol(provider, pair): pair for pair in pairs}
-        for stream in provider.streams:
+        named = {symbol: pair for pair in pairs if (symbol := _symbol(provider, pair))}
+        for stream in provider.streams if named else ():
             url = urls[f"{provider.name}-stream"]
             out.append(
                 Feed(
@@ -94,9 +95,23 @@ def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Ma
                     stream.hello(tuple(named)),
                     stream.keepalive,
                     stream.quiet,
+                    stream.refusal,
                     provider.get(stream.contracts) if stream.contracts else None,
                 )
             )
+    return out
+
+
+def left_out(pairs: Sequence[str], exchanges: Sequence[str]) -> list[str]:
+    """Why pairs are not recorded at exchanges that have no such contract, one sentence for each."""
+    out = []
+    for provider in _providers(exchanges):
+        assert provider.symbol is not None
+        for pair in pairs:
+            try:
+                provider.symbol(pair)
+            except InputError as error:
+                out.append(f"{error}; not recorded there")
     return out
 
 
@@ -124,7 +139,7 @@ def polls(pairs: Sequence[str], exchanges: Sequence[str], *, flows: bool = False
     for pair in pairs:
         for provider in providers:
             symbol = _symbol(provider, pair)
-            for kinds, every, after in _RHYTHM:
+            for kinds, every, after in _RHYTHM if symbol else ():
                 requests = tuple(
                     _request(s, pair, f"{s.name}-{symbol}")
                     for s in provider.series
@@ -138,9 +153,13 @@ def _providers(exchanges: Sequence[str]) -> list[Provider]:
     return [RECORDED[name] for name in dict.fromkeys(exchanges)]
 
 
-def _symbol(provider: Provider, pair: str) -> str:
+def _symbol(provider: Provider, pair: str) -> str | None:
+    """The venue's name of a pair, None where it has no such contract."""
     assert provider.symbol is not None, f"{provider.name} declares streams, but not the names of its symbols"
-    return provider.symbol(pair)
+    try:
+        return provider.symbol(pair)
+    except InputError:
+        return None
 
 
 def _request(series: Series, pair: str, channel: str) -> Request:

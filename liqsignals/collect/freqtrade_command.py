@@ -4,16 +4,25 @@ It is the freqtrade beside this Python, unmodified, in a process of its own.
 """
 
 import os
+import re
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from liqsignals.errors import InputError
 
-#: Wide enough that freqtrade breaks no line of its log or tables.
-_WIDE = {"COLUMNS": "200"}
+#: Wide enough that freqtrade breaks no table, and hardly a line of its log.
+_WIDE = {"COLUMNS": "1000"}
+#: Seconds that a process group has between SIGTERM and SIGKILL.
+_GRACE = 10.0
+#: The start of a record in freqtrade's log: time, logger, level.
+_RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ - \S+ - ([A-Z]+) - (.*)$")
+#: A line that continues a record: not empty, not indented, not drawn.
+_MORE = re.compile(r"^[^\s─-╿]")
 
 
 def executable() -> str:
@@ -39,14 +48,22 @@ def backtesting(
     datadir: Path,
     strategy_path: Path,
     strategies: Sequence[str],
-    timeframe: str,
+    timeframe: str | None,
     pairs: Sequence[str],
     *more: str,
 ) -> list[str]:
-    """The command line of a backtest that reads nothing from freqtrade's cache."""
+    """The command line of a backtest that reads nothing from freqtrade's cache.
+
+    Without a timeframe it is the strategy's own, and only one strategy may be named: freqtrade's list needs one for all.
+    """
+    if timeframe is None:
+        (one,) = strategies
+        named = ["--strategy", one]
+    else:
+        named = ["--strategy-list", *strategies, "--timeframe", timeframe]
     return command(
-        "backtesting", configs, userdir, datadir, "--strategy-path", str(strategy_path), "--strategy-list", *strategies,
-        "--timeframe", timeframe, "--pairs", *pairs, "--cache", "none", *more,
+        "backtesting", configs, userdir, datadir, "--strategy-path", str(strategy_path), *named,
+        "--pairs", *pairs, "--cache", "none", *more,
     )  # fmt: skip
 
 
@@ -58,10 +75,31 @@ class Finished:
     log: str
 
     @property
+    def records(self) -> list[tuple[str, str]]:
+        """Level and message of the log's records, in their order; messages that rich broke into lines are whole."""
+        found: list[tuple[str, str]] = []
+        joins = False
+        for line in self.log.splitlines():
+            begins = _RECORD.match(line)
+            if begins:
+                found.append((begins[1], begins[2].strip()))
+            elif joins and _MORE.match(line):
+                found[-1] = found[-1][0], f"{found[-1][1]} {line.strip()}"
+                continue
+            elif re.match(r"[\w.]+(Error|Exception)\b", line):  # the end of a traceback
+                found.append(("ERROR", line.strip()))
+            joins = begins is not None
+        return found
+
+    @property
     def errors(self) -> list[str]:
         """Messages of the log's errors, in their order."""
-        said = [line for line in self.log.splitlines() if " ERROR " in line or "Error" in line]
-        return [line.rsplit(" - ", 1)[-1].strip().rstrip(".") for line in said]
+        return [text.rstrip(".") for level, text in self.records if level in ("ERROR", "CRITICAL")]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Messages of the log's warnings and errors, each once."""
+        return list(dict.fromkeys(text for level, text in self.records if level in ("WARNING", "ERROR", "CRITICAL")))
 
     @property
     def failure(self) -> str:
@@ -80,18 +118,44 @@ class Finished:
 
 
 def run(command: Sequence[str], log: Path | None = None, *, show: bool = False) -> Finished:
-    """Run a command line to its end; `log` names a file that is written while it runs. `show` leaves its standard output,
-    where freqtrade prints its tables, to the user."""
+    """Run a command line to its end; `log` names a file that is written while it runs.
+
+    `show` leaves its standard output, where freqtrade prints its tables, to the user.
+    """
     environment = {**os.environ, **_WIDE}
     if log is None:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        done = in_group(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
         return Finished(done.returncode, done.stdout + done.stderr)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        code = subprocess.run(
-            command, check=False, stdout=None if show else file, stderr=file, env=environment
-        ).returncode
+        code = in_group(command, stdout=None if show else file, stderr=file, env=environment).returncode
     return Finished(code, log.read_text())
+
+
+def in_group(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`, of text, in a process group of its own that ends with this call, whatever ends it."""
+    with subprocess.Popen(command, text=True, start_new_session=True, **options) as child:
+        try:
+            out, err = child.communicate()
+        finally:
+            _end(child)
+    return subprocess.CompletedProcess(command, child.returncode, out, err)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End what is left of a child's process group: politely, then by force."""
+    try:
+        os.killpg(child.pid, signal.SIGTERM)
+        if child.poll() is None:
+            child.wait(_GRACE)
+    except ProcessLookupError:
+        return
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def results(folder: Path) -> set[Path]:

@@ -1,6 +1,6 @@
 """Freqtrade's own files, written by freqtrade in a process of its own (its command, or freqtrade_writer.py).
 
-Freqtrade rewrites files in place, reads a damaged one as empty, and would then overwrite what no exchange keeps any more.
+Freqtrade rewrites files in place, reads a damaged one as empty, and would then overwrite what no exchange still has.
 So it works on copies in `<datadir>/.liqsignals-<random>/`; a file that comes out whole, with every row that went in,
 takes its place in `futures/` in one step. Killed at any instant, the user's files are the old ones or the new ones.
 """
@@ -19,9 +19,9 @@ import pandas as pd
 
 from liqsignals.clock import Int64Array, dates_ns, duration_ns, to_dates
 from liqsignals.collect import freqtrade_command
-from liqsignals.data import freqtrade
+from liqsignals.data import choice, freqtrade
 from liqsignals.errors import InputError
-from liqsignals.files import data_name, parse_name, put
+from liqsignals.files import FORMATS, data_name, parse_name, put
 from liqsignals.records import BAR, Records
 from liqsignals.venues import BINANCE_FLIP
 
@@ -42,7 +42,7 @@ def _stage(datadir: Path) -> Iterator[Path]:
 
 
 def _move_in(staged: Path, final: Path) -> bool:
-    """Let a staged file take its place; False where the same bytes stand there already."""
+    """Move a staged file into its place; False where the same bytes stand there already."""
     if final.exists() and final.read_bytes() == staged.read_bytes():
         return False
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -65,18 +65,18 @@ def download_data(
 
     Raises InputError where freqtrade fails: it names the last error of its log. The user's files are as they were then.
     """
-    told: list[InputError] = []
+    problems: list[InputError] = []
     with _stage(datadir) as stage:
         form = form_of(datadir)
-        for path in (datadir / "futures").glob(f"*.{form}"):
+        for path in (datadir / "futures").glob(f"*{FORMATS[form]}"):
             file = parse_name(path.name)
             if file is not None and file.candle_type in candle_types:
                 shutil.copy2(path, stage / "futures" / path.name)
         before = {p.name: _dates(p) for p in (stage / "futures").iterdir()}
         for name in [name for name, at in before.items() if at is None]:
-            told.append(
+            problems.append(
                 InputError(
-                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It is left alone",
+                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It was not changed",
                     "delete it, and run the same command again",
                 )
             )
@@ -95,8 +95,8 @@ def download_data(
                 f"freqtrade download-data failed: {done.failure}. Nothing was changed",
                 "run the same command again; behind a proxy, name a configuration with --config",
             )
-        told += map(InputError, done.not_downloaded)
-        for staged in sorted((stage / "futures").glob(f"*.{form}")):
+        problems += map(InputError, done.not_downloaded)
+        for staged in sorted((stage / "futures").glob(f"*{FORMATS[form]}")):
             old = before.get(staged.name, np.empty(0, np.int64))
             new = _dates(staged)
             if old is None or new is None or not len(new):
@@ -107,25 +107,37 @@ def download_data(
             if len(np.setdiff1d(old, new)):
                 _put_back(staged, final)
             _move_in(staged, final)
-    return told
+    return problems
 
 
 def _put_back(staged: Path, final: Path) -> None:
     """Add the rows that freqtrade took off: the last one, which it fetches again only when it fetches up to now."""
-    read = pd.read_feather if final.suffix == ".feather" else pd.read_parquet
-    new, old = read(staged), read(final)
+    new, old = choice.load_file(staged), choice.load_file(final)
     old["date"] = old["date"].astype(new["date"].dtype)
     both = pd.concat([new, old[~old["date"].isin(new["date"])]]).sort_values("date", ignore_index=True)
-    if final.suffix == ".feather":
+    form = _format(final)
+    if form == "feather":
         both.to_feather(staged, compression="lz4", compression_level=9)  # as freqtrade's handler
-    else:
+    elif form == "parquet":
         both.to_parquet(staged)
+    else:
+        ms = both.assign(date=both["date"].dt.as_unit("ms").astype("int64"))
+        ms.to_json(staged, orient="values", compression="gzip" if form == "jsongz" else None)
+
+
+def _format(path: Path) -> str:
+    """The format of a file, by its ending."""
+    return next(form for form, ending in FORMATS.items() if path.name.endswith(ending))
 
 
 def form_of(datadir: Path) -> str:
-    """The format of a data directory's files: parquet where it holds nothing else, feather otherwise."""
-    folder = datadir / "futures"
-    return "parquet" if any(folder.glob("*.parquet")) and not any(folder.glob("*.feather")) else "feather"
+    """The format of a data directory's files: of several the one with the newest rows, feather where there are none."""
+    newest: dict[str, int] = {}
+    for path in (datadir / "futures").glob("*"):
+        if parse_name(path.name) is not None:
+            form, held = _format(path), choice.span(path)
+            newest[form] = max(newest.get(form, -1), held.last if held else -1)
+    return max(FORMATS, key=lambda form: newest.get(form, -2))
 
 
 def _config(exchange: str, form: str) -> dict[str, object]:
@@ -141,8 +153,7 @@ def _config(exchange: str, form: str) -> dict[str, object]:
 def _dates(path: Path) -> Int64Array | None:
     """Dates of a file (ns), None where it cannot be read."""
     try:
-        read = pd.read_feather if path.suffix == ".feather" else pd.read_parquet
-        return dates_ns(read(path, columns=["date"])["date"], str(path))
+        return dates_ns(choice.load_file(path, ["date"])["date"], str(path))
     except (OSError, ValueError, KeyError):  # pyarrow's errors and InputError are among them
         return None
 
@@ -156,7 +167,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     """
     period = duration_ns(timeframe)
     path = freqtrade.data_file(datadir, pair, timeframe, "open_interest")
-    final = path or datadir / "futures" / data_name(pair, timeframe, "open_interest", f".{form_of(datadir)}")
+    final = path or datadir / "futures" / data_name(pair, timeframe, "open_interest", FORMATS[form_of(datadir)])
     bars = freqtrade.candles(datadir, pair, "5m")
     old = (
         _interest(path, timeframe, bars, exchange) if path is not None else pd.DataFrame(columns=["at", "base", "usd"])
@@ -186,7 +197,7 @@ def merge_interest(datadir: Path, pair: str, new: Records, exchange: str, timefr
     with _stage(datadir) as stage:
         source = stage / "rows.feather"
         frame.to_feather(source)
-        problem = in_own_process(stage, pair, timeframe, source, final.suffix[1:])
+        problem = in_own_process(stage, pair, timeframe, source, _format(final))
         staged = stage / "futures" / final.name
         if problem or not staged.exists():
             raise InputError(
@@ -236,8 +247,8 @@ def _reads_as(
 
 
 def in_own_process(stage: Path, pair: str, timeframe: str, source: Path, form: str) -> str:
-    """Let freqtrade_writer.py write where freqtrade's imports do not cost this process its memory; what went wrong, or nothing."""
+    """Run freqtrade_writer.py in its own process, because freqtrade's imports need memory; its error, or ""."""
     script = Path(__file__).with_name("freqtrade_writer.py")
     command = [sys.executable, str(script), str(stage), pair, timeframe, str(source), form]
-    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    run = freqtrade_command.in_group(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return "" if run.returncode == 0 else run.stderr.strip() or f"exit code {run.returncode}"

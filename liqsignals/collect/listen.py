@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
@@ -16,6 +16,7 @@ from liqsignals.clock import SECOND
 from liqsignals.collect import capture
 from liqsignals.collect.capture import Capture
 from liqsignals.collect.feeds import Feed
+from liqsignals.sources import Refusal
 
 #: A connection that held so long, s, was a good one: the next begins after the first wait again.
 STEADY = 5.0
@@ -33,7 +34,7 @@ class Rhythm:
     #: First wait before connecting again; it doubles up to `longest`, each time x 0.5 .. 1.5.
     backoff: float = 1.0
     longest: float = 60.0
-    #: How often the user is told that all is well.
+    #: How often totals are logged.
     report: float = 600.0
 
 
@@ -49,6 +50,8 @@ class _Life:
     until: int
     message: int
     why: str = ""
+    #: Symbols that the venue does not subscribe to.
+    refused: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Listener:
                         await socket.send(hello)
                     if lost_at:
                         gone = time.monotonic() - lost_at
-                        notices.tell(f"{what}: connected again; what was liquidated in {gone:.1f} s is not known")
+                        notices.log(f"{what}: connected again; what was liquidated in {gone:.1f} s is not known")
                     await self._session(socket)
             except (OSError, TimeoutError, WebSocketException, _Lost) as error:
                 why = str(error) or type(error).__name__
@@ -89,7 +92,7 @@ class Listener:
             lost_at = lost_at or time.monotonic()
             wait = min(self.rhythm.backoff * 2**failures, self.rhythm.longest) * random.uniform(0.5, 1.5)
             failures = min(failures + 1, 16)
-            notices.say(f"lost {what}", f"{what}: the connection is lost ({why}); again in {wait:.1f} s", every=1.0)
+            notices.limited(f"lost {what}", f"{what}: the connection is lost ({why}); again in {wait:.1f} s", every=1.0)
             await asyncio.sleep(wait)
 
     async def _session(self, socket: ClientConnection) -> None:
@@ -103,8 +106,9 @@ class Listener:
                 raw = message.encode() if isinstance(message, str) else message
                 life.until = life.message = received_at
                 self.capture.take(stream.provider, stream.channel, received_at, raw)
-                if b'"success":false' in raw or b'"event":"error"' in raw:
-                    raise _Lost(f"it refuses the subscription: {raw[:200].decode(errors='replace')}")
+                refusal = stream.refusal(raw)
+                if refusal is not None:
+                    self._refused(refusal, life)
                 if self.capture.count >= capture.WAITING:
                     await self.publish()
             raise _Lost(life.why or f"closed by the server, code {socket.close_code}")
@@ -112,10 +116,33 @@ class Listener:
             raise _Lost(life.why or str(error)) from error
         finally:
             pinger.cancel()
-            self.capture.sign(stream, "lost", since=life.opened, until=life.until, why=life.why)
+            self._sign("lost", life, why=life.why)
+
+    def _refused(self, refusal: Refusal, life: _Life) -> None:
+        """Go on without the symbols that are refused; give the connection up where nothing else is known to be left."""
+        stream = self.stream
+        asked = set(refusal.symbols) & set(stream.pairs)
+        life.refused |= asked
+        if not asked or life.refused >= set(stream.pairs):
+            # An unnamed refusal may be of everything.
+            life.until = life.opened
+            raise _Lost(f"it refuses the subscription: {refusal.reason}")
+        names = ", ".join(f"{name} ({stream.pairs[name]})" for name in sorted(asked))
+        self.capture.notices.limited(
+            f"refused {stream.provider} {names}",
+            f"{stream.provider} {stream.channel}: it refuses {names}: {refusal.reason}. Not recorded there; the other pairs "
+            f"are. Way out: if it is listed under another name, freqtrade's pair of that name",
+            every=3600.0,
+        )
+
+    def _sign(self, event: str, life: _Life, **more: str) -> None:
+        """Keep a sign of life; what is refused is not covered by it."""
+        if life.refused:
+            more["refused"] = " ".join(sorted(life.refused))
+        self.capture.sign(self.stream, event, since=life.opened, until=life.until, **more)
 
     async def _ping(self, socket: ClientConnection, life: _Life) -> None:
-        """Ask for signs of life; close a connection that gives none, or that lost its subscription."""
+        """Send pings; close a connection that does not answer, or that lost its subscription."""
         stream = self.stream
         opened, spoke = False, 0.0
         while True:
@@ -132,11 +159,11 @@ class Listener:
             except WebSocketException:
                 return
             if time.time_ns() - life.message > stream.quiet * SECOND:
-                # Alive, but it says nothing: nobody can vouch for the time since the last message.
+                # Pings are answered, but no message came: the time since the last message is not covered.
                 life.why, life.until = f"it answers, but sent nothing for {stream.quiet:g} s", life.message
             if life.why:
                 await socket.close()
                 return
-            self.capture.sign(stream, "alive" if opened else "open", since=life.opened, until=life.until)
+            self._sign("alive" if opened else "open", life)
             opened = True
             await asyncio.sleep(self.rhythm.ping)

@@ -96,7 +96,7 @@ class Publication:
             if (feed.provider, feed.contracts.name) in batch:
                 continue
             lines = held[key] = batch.pop(key)
-            self.notices.say(
+            self.notices.limited(
                 f"contracts {feed.provider}",
                 f"{feed.provider}: prints wait for the sizes of its contracts; they are kept raw",
                 every=600.0,
@@ -112,7 +112,7 @@ class Publication:
         grouped: dict[Path, list[Records]] = defaultdict(list)
         newest = dict(self.newest)
         # The sizes of contracts are read first: prints need them.
-        for key in sorted(batch, key=lambda key: not _tells_contracts(self._by_channel.get(key))):
+        for key in sorted(batch, key=lambda key: not _has_contracts(self._by_channel.get(key))):
             source = self._by_channel.get(key)
             if source is None:
                 continue
@@ -124,10 +124,11 @@ class Publication:
                     # A parser's own mistake, too, must not end a recording, and again each time that it starts.
                     why = str(error) if isinstance(error, ParseError) else f"{type(error).__name__}: {error}"
                     self.unparsed += 1
-                    self.notices.say(
+                    self.notices.limited(
                         f"unparsed {key}",
                         f"{key[0]}: a message was not understood and is only kept raw ({why}). Way out: "
                         "if this goes on, look for a new version of liqsignals",
+                        every=600.0,
                     )
         for folder, parts in grouped.items():
             rows = np.concatenate(parts)
@@ -153,7 +154,7 @@ class Publication:
                     yield store.series_dir(self.extras, "liquidation", provider, pair, "events"), rows
             return
         found = source.parse(raw, received_at)
-        if _tells_contracts(source):
+        if _has_contracts(source):
             self.contracts[provider].update(found)
         elif source.dtype is not None and len(found):
             key = (provider, source.channel)
@@ -192,7 +193,7 @@ class Publication:
         self.publish(batch, None)
         fold_parts(self.extras, time.time_ns())
         if lines:
-            self.notices.tell(
+            self.notices.log(
                 f"read {lines} messages again that an earlier run had kept since {iso(since)}; none is counted twice"
             )
 
@@ -207,7 +208,7 @@ class Publication:
                         self.newest[poll.provider, request.channel] = int(rows["event_time"].max())
 
     def _recover_contracts(self, provider: str, series: Series) -> None:
-        """The newest sizes of contracts, however long ago they were told."""
+        """The newest sizes of contracts, however old."""
         for path in reversed(rawlog.files(self.extras / "raw" / provider, series.name)[-2:]):
             for received_at, raw in rawlog.read(path):
                 with contextlib.suppress(ParseError):
@@ -216,5 +217,5 @@ class Publication:
                 return
 
 
-def _tells_contracts(source: Feed | Request | None) -> bool:
+def _has_contracts(source: Feed | Request | None) -> bool:
     return isinstance(source, Request) and source.kind == "contracts"

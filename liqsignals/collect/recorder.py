@@ -1,12 +1,13 @@
 """`liqsignals record`: what no archive keeps, from now on, and history that reaches the live frame.
 
-Raw first (capture.py, data/rawlog.py): what arrives is on disk within a quarter of a second, and is never edited. Then,
-every few seconds, the same pure parsers that read archives turn what is new into parquet in the extras (publish.py,
-data/store.py). A row's `known_at` there is an instant at which it could be read, never an earlier one. A print that could
-not be parsed stays in the raw file.
+Raw first (capture.py, data/rawlog.py): messages are on disk within a quarter of a second, and are never edited. Then,
+every few seconds, the same pure parsers that read archives turn new ones into parquet in the extras (publish.py,
+data/store.py). A row's `known_at` there is an instant at which it could be read, never an earlier one. A print that
+could not be parsed stays in the raw file.
 
 No print is not no liquidation: a stream is *covered* only while it is demonstrably alive (it answers pings, or
-sends). Signs of life go to the raw channel `alive`; `coverage` reads them back as intervals.
+sends). Signs of life go to the raw channel `alive`; `coverage` reads them back as intervals. Symbols that a venue refuses
+are logged, and listed there as `refused`: the stream's coverage is not theirs.
 
 Killed at any byte, it loses what was not yet flushed; the next run publishes what was flushed and not yet published.
 """
@@ -21,9 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from liqsignals import files
 from liqsignals.clock import HOUR
 from liqsignals.collect import capture, feeds
-from liqsignals.collect.ask import Asker
+from liqsignals.collect.ask import Poller
 from liqsignals.collect.capture import Capture, Notices
 from liqsignals.collect.feeds import Feed, Poll
 from liqsignals.collect.fetch import fetcher
@@ -49,10 +51,10 @@ class Recorder:
     polls: Sequence[Poll] = ()
     urls: Mapping[str, str] = field(default_factory=lambda: feeds.URLS)
     rhythm: Rhythm = RHYTHM
-    tell: Callable[[str], None] = logger.info
+    log: Callable[[str], None] = logger.info
 
     def __post_init__(self) -> None:
-        self.notices = Notices(self.tell)
+        self.notices = Notices(self.log)
         self.capture = Capture(self.extras, self.rhythm.flush, self.notices)
         self.publication = Publication(self.extras, self.streams, self.polls, self.notices)
         self._publishing = asyncio.Lock()
@@ -87,7 +89,7 @@ class Recorder:
             if not self.capture.count or not self.capture.flush():
                 return
             upto = time.time_ns()
-            batch = self.capture.hand_over()
+            batch = self.capture.drain()
             held = self.publication.hold_back(batch)
             self.capture.waiting.update(held)
             upto = min([upto, *(lines[0][0] for lines in held.values())])
@@ -101,7 +103,7 @@ class Recorder:
             except InputError as error:
                 # Tried again with the next batch; what was written already does not count twice (store.unique).
                 self.capture.put_back(batch)
-                self.notices.say("disk", str(error))
+                self.notices.limited("disk", str(error))
                 if self.capture.count > 5 * capture.WAITING:
                     raise
 
@@ -109,7 +111,7 @@ class Recorder:
         """Record until cancelled, then write and publish what was taken."""
         async with AsyncExitStack() as stack:
             fetchers = {
-                name: await stack.enter_async_context(fetcher(_provider(name), self.urls[name], tell=self.tell))
+                name: await stack.enter_async_context(fetcher(_provider(name), self.urls[name], log=self.log))
                 for name in dict.fromkeys(poll.provider for poll in self.polls)
             }
             newest = self.publication.newest_of
@@ -118,8 +120,8 @@ class Recorder:
                     for stream in self.streams:
                         tasks.create_task(Listener(stream, self.rhythm, self.capture, self.publish).run())
                     for poll in self.polls:
-                        asker = Asker(poll, fetchers[poll.provider], self.capture, newest, self.publish)
-                        tasks.create_task(asker.run())
+                        poller = Poller(poll, fetchers[poll.provider], self.capture, newest, self.publish)
+                        tasks.create_task(poller.run())
                     tasks.create_task(self._every(self.rhythm.flush, self._flush))
                     tasks.create_task(self._every(self.rhythm.publish, self._publish_and_fold))
                     tasks.create_task(self._every(self.rhythm.report, self._report))
@@ -150,7 +152,7 @@ class Recorder:
         self._hour = hour
 
     async def _report(self) -> None:
-        self.tell(self.totals())
+        self.log(self.totals())
 
 
 def _provider(name: str) -> Provider:
@@ -165,7 +167,7 @@ def record(
     urls: Mapping[str, str] = feeds.URLS,
     *,
     rhythm: Rhythm = RHYTHM,
-    tell: Callable[[str], None] = logger.info,
+    log: Callable[[str], None] = logger.info,
     poll: bool = True,
 ) -> None:
     """Record until SIGINT or SIGTERM. Raises InputError where another recorder writes, or the disk is full."""
@@ -174,22 +176,30 @@ def record(
         raise InputError(f"--exchanges {' '.join(wrong)}: liqsignals records {', '.join(feeds.EXCHANGES)}")
     if not pairs:
         raise InputError("--pairs: name at least one pair, as BTC/USDT:USDT")
+    streams = feeds.liquidation_streams(pairs, exchanges, urls)
+    absent = feeds.left_out(pairs, exchanges)
+    if not streams:
+        raise InputError(f"nothing to record: {'; '.join(absent)}")
     with store.writer(extras, "record"):
+        for name in exchanges:
+            files.check_folder(extras / "raw" / name)
         recorder = Recorder(
             extras,
-            feeds.liquidation_streams(pairs, exchanges, urls),
+            streams,
             feeds.polls(pairs, exchanges, flows=True) if poll else (),
             urls,
             rhythm,
-            tell,
+            log,
         )
+        for text in absent:
+            log(text)
         recorder.recover()
-        tell(f"recording {' '.join(pairs)} of {' '.join(exchanges)} into {extras}; stop with Ctrl-C")
-        asyncio.run(_until_told(recorder))
-        tell(f"stopped: {recorder.totals()}")
+        log(f"recording {' '.join(pairs)} of {' '.join(exchanges)} into {extras}; stop with Ctrl-C")
+        asyncio.run(_until_stopped(recorder))
+        log(f"stopped: {recorder.totals()}")
 
 
-async def _until_told(recorder: Recorder) -> None:
+async def _until_stopped(recorder: Recorder) -> None:
     task = asyncio.create_task(recorder.run())
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

@@ -47,7 +47,6 @@ def coverage(extras: Path, provider: str, channel: str, since: int = 0) -> list[
         for _, raw in rawlog.read(path):
             entry = json.loads(raw)
             if entry["stream"] == channel:
-                # The last entry of a connection counts: a lost subscription shortens the span that its pings had
-                # confirmed.
+                # The last entry of a connection counts: a lost subscription shortens the span that pings confirmed.
                 spans[entry["since"]] = entry["until"]
     return [Alive(start, stop) for start, stop in sorted(spans.items()) if stop > start]

@@ -1,5 +1,6 @@
-"""The kinds of one pair that freqtrade's files cannot hold, read from the extras when they are asked for."""
+"""Kinds of records of one pair that freqtrade's files cannot hold, read from the extras on demand."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from liqsignals.records import KINDS, Records, in_order
 
 
 class Extras:
-    """Series of one pair in a folder of extras (data/store.py). Reads nothing until it is asked.
+    """Series of one pair in a folder of extras (data/store.py). Files are read on demand.
 
-    What was read is kept, and read again when its files have changed. `on_error` decides what a file that cannot be
-    read means: without it the InputError is raised; with it the error is handed over, and the last good rows serve, or
-    none: the series is there, and stale (docs/laws.md 8).
+    Rows are cached, and read again when their files have changed. Where a file cannot be read, the InputError is raised
+    without `on_error`; with it `on_error` is called with the error, and the last good rows are returned, or none: the
+    series exists, and is stale (docs/laws.md 8).
     """
 
     def __init__(self, folder: Path, pair: str, on_error: Callable[[InputError], None] | None = None) -> None:
@@ -26,16 +27,16 @@ class Extras:
         self._read: dict[Path, tuple[tuple[Any, ...], Records]] = {}
 
     def sources(self, kind: str) -> tuple[str, ...]:
-        """Venues and vendors that the folder has rows of this pair from, in alphabetical order."""
+        """Venues and vendors with rows of this pair in the folder, in alphabetical order."""
         folder = self.folder / KINDS[kind].folder
         if not KINDS[kind].folder or not folder.is_dir():
             return ()
         return tuple(sorted(p.name for p in folder.iterdir() if self._series(kind, p.name)))
 
     def read(self, kind: str, source: str) -> Records | None:
-        """Records of a kind in tape order, of the finest period there; None where there is no such series.
+        """Records of a kind in tape order, of the finest period available; None where there is no such series.
 
-        Times as the files tell them: what a recorder wrote became known when it arrived.
+        Times are those in the files: a recorder's rows became known when they arrived.
         """
         series = self._series(kind, source)
         if series is None:
@@ -51,18 +52,20 @@ class Extras:
         except (InputError, OSError) as error:
             if self.on_error is None:
                 raise
-            if isinstance(error, InputError):  # else a file is being replaced: the next call sees it
+            if isinstance(error, InputError):  # else a file is being replaced: the next call reads it
                 self.on_error(error)
             return self._read[series][1] if series in self._read else np.empty(0, KINDS[kind].dtype)
 
     def _series(self, kind: str, source: str) -> Path | None:
-        """Folder of the finest series: rows as they happened, or the shortest period."""
+        """Folder of the finest series: single events, else the shortest period."""
         if not KINDS[kind].folder:
             return None
         stem = f"{files.stem(self.pair)}-"
         found = {
             p.name.removeprefix(stem): p
             for p in (self.folder / KINDS[kind].folder / source).glob(f"{stem}*")
-            if any(p.glob("*.parquet")) or any(p.glob("parts/*.parquet"))
+            # Not the folder of a dated contract, whose name begins alike.
+            if re.fullmatch(r"events|\d+[mhdw]", p.name.removeprefix(stem))
+            and (any(p.glob("*.parquet")) or any(p.glob("parts/*.parquet")))
         }
         return found[min(found, key=lambda period: 0 if period == "events" else duration_ns(period))] if found else None

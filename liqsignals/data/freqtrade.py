@@ -1,13 +1,14 @@
-"""Files to records: freqtrade's data directory and its extras.
+"""Freqtrade's files to records.
 
-Reads what freqtrade writes (`<datadir>/futures/BTC_USDT_USDT-5m-futures.feather`, `-open_interest`,
-`-funding_rate`) and the flows CSV of the extras (`<datadir>/liqsignals/flows/*.csv`, Coin Metrics' columns). Rows
-that repeat or stand out of order are mended with a warning, for nothing is lost by that; rows that contradict each
-other, or that no market can produce, are refused with the file, the row and the way out.
+Reads what freqtrade writes (`<datadir>/futures/BTC_USDT_USDT-5m-futures.feather`, `-open_interest`, `-funding_rate`) in
+any of its formats; data/choice.py has the rules by which a file is chosen. Rows that repeat or stand out of order are
+mended with a warning, for nothing is lost by that; rows that contradict each other, or that no market can produce, are
+refused with the file, the row and the way out.
 """
 
 import logging
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from liqsignals import records, venues
 from liqsignals.clock import (
+    DAY,
     HOUR,
     Int64Array,
     dates_ns,
@@ -26,19 +28,20 @@ from liqsignals.clock import (
     iso,
     open_time,
 )
-from liqsignals.data import labels
+from liqsignals.data import choice, labels
+from liqsignals.data.choice import TIMEFRAMES, data_file, load_file
 from liqsignals.data.plausible import Refused
 from liqsignals.errors import InputError
-from liqsignals.files import SUFFIXES, data_name, parse_name, read_stable
+from liqsignals.files import parse_name, read_stable, stem
 from liqsignals.records import Records, later
 from liqsignals.venues import VENUES
+
+__all__ = ["data_file", "load_file"]
 
 logger = logging.getLogger(__name__)
 
 #: Columns of a candle, after `date`.
 CANDLES = ("open", "high", "low", "close", "volume")
-#: Timeframes of candles that the map folds and of open interest that it reads, the finest first.
-_TIMEFRAMES = ("5m", "15m", "30m", "1h")
 
 
 def check_datadir(datadir: Path) -> None:
@@ -79,33 +82,10 @@ def download_command(exchange: str, pair: str, timeframe: str = "5m") -> str:
     )
 
 
-def data_file(datadir: Path, pair: str, timeframe: str, candle_type: str) -> Path | None:
-    """Path of freqtrade's file for a pair, or None where there is none."""
-    for suffix in SUFFIXES:
-        path = datadir / "futures" / data_name(pair, timeframe, candle_type, suffix)
-        if path.exists():
-            return path
-    return None
-
-
-def finest(datadir: Path, pair: str, candle_type: str, choices: tuple[str, ...]) -> tuple[str, Path] | None:
-    """Finest timeframe of `choices` (ordered) that a file exists for, and the file."""
-    for timeframe in choices:
-        path = data_file(datadir, pair, timeframe, candle_type)
-        if path is not None:
-            return timeframe, path
-    return None
-
-
 def pairs_in(datadir: Path) -> list[str]:
     """Pairs that have candles in a data directory, as freqtrade writes them."""
     found = (parse_name(path.name) for path in (datadir / "futures").glob("*-futures.*"))
     return sorted({file.pair for file in found if file})
-
-
-def load_file(path: Path) -> pd.DataFrame:
-    """One reading of a file, torn where another process writes it: see `read_stable`."""
-    return pd.read_feather(path) if path.suffix == ".feather" else pd.read_parquet(path)
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -175,7 +155,9 @@ def bars(frame: pd.DataFrame, timeframe: str, what: str, left_out: list[Refused]
     lowest = np.minimum(values["open"], values["close"])
     refuse((values["high"] < highest) | (values["low"] > lowest), "has an open or close outside low..high")
     period = duration_ns(timeframe)
-    refuse(opened % period != 0, f"does not open on a multiple of {timeframe}")
+    # Venues begin weeks on different days: longer candles need only be whole periods apart.
+    begin = opened[:1].sum() if period > DAY else 0
+    refuse((opened - begin) % period != 0, f"does not open on a multiple of {timeframe}")
     closed = decision_time(opened[good], period)
     return records.records(records.BAR, closed, closed, **{n: v[good] for n, v in values.items()})
 
@@ -278,21 +260,94 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=hours[taken])
 
 
-def funding_file(datadir: Path, pair: str) -> Path | None:
-    """The funding file of a pair, whichever timeframe freqtrade gave it in its name."""
-    found = finest(datadir, pair, "funding_rate", ("1h", "8h", "4h"))
-    return found[1] if found else None
+def funding_files(datadir: Path, pair: str, dataformat: str | None = None) -> list[Path]:
+    """The funding files of a pair, one for each timeframe that freqtrade's versions put into the name.
+
+    In the order of their newest rows: what a later one holds replaces what an earlier one holds.
+    """
+    named = (parse_name(path.name) for path in (datadir / "futures").glob(f"{stem(pair)}-*-funding_rate.*"))
+    timeframes = sorted({file.timeframe for file in named if file and file.stem == stem(pair)}, key=duration_ns)
+    found = [x.path for x in choice.sources(datadir, pair, "funding_rate", timeframes[::-1], dataformat)]
+    return sorted(found, key=lambda path: held.last if (held := choice.span(path)) else -1) if len(found) > 1 else found
 
 
-def candle_file(datadir: Path, pair: str, finest_timeframe: str) -> tuple[str, Path] | None:
-    """The candles that the map folds: the finest on disk, not finer than `finest_timeframe`."""
-    choices = ("1m", "3m", *_TIMEFRAMES) if finest_timeframe == "1m" else _TIMEFRAMES
-    return finest(datadir, pair, "futures", choices)
+def read_funding(datadir: Path, pair: str, dataformat: str | None = None) -> Records | None:
+    """FUNDING records of all of a pair's funding files, each settlement once; None without a file."""
+    paths = funding_files(datadir, pair, dataformat)
+    if not paths:
+        return None
+    frames = [read_table(path, ("funding_rate",))[["date", "funding_rate"]] for path in paths]
+    if len(paths) == 1:
+        return funding(frames[0], str(paths[0]))
+    frames = [sorted_rows(f, ("funding_rate",), str(path))[0] for f, path in zip(frames, paths, strict=True)]
+    both = pd.concat([f.assign(date=f["date"].dt.as_unit("ns")) for f in frames if len(f)] or frames[:1])
+    # Settlements are stamped some ms late, and not the same way by each version of freqtrade.
+    once = both[~both["date"].dt.round("min").duplicated(keep="last")].sort_values("date", ignore_index=True)
+    return funding(once, " and ".join(map(str, paths)))
 
 
-def open_interest_file(datadir: Path, pair: str) -> tuple[str, Path] | None:
-    """The open-interest file of a pair: the finest one, not longer than 1 h."""
-    return finest(datadir, pair, "open_interest", _TIMEFRAMES)
+def candle_file(
+    datadir: Path, pair: str, finest_timeframe: str, dataformat: str | None = None
+) -> tuple[str, Path] | None:
+    """Timeframe that the map folds, and the file of candles that it is read from (choice.candle_source)."""
+    found = choice.candle_source(datadir, pair, finest_timeframe, dataformat)
+    return None if found is None else (found.timeframe, found.path)
+
+
+def open_interest_files(datadir: Path, pair: str, dataformat: str | None = None) -> list[choice.Source]:
+    """The open-interest files of a pair of at most 1 h, the finest first."""
+    return choice.sources(datadir, pair, "open_interest", TIMEFRAMES, dataformat)
+
+
+def open_interest_file(datadir: Path, pair: str, dataformat: str | None = None) -> tuple[str, Path] | None:
+    """The open-interest file that live rows continue: the finest one that is not out of date (choice.finest)."""
+    found = choice.finest(open_interest_files(datadir, pair, dataformat), long=False)
+    return None if found is None else (found.timeframe, found.path)
+
+
+def read_open_interest(
+    datadir: Path, pair: str, bar_records: Records, bar_ns: int, exchange: str, dataformat: str | None = None
+) -> tuple[Records, int, int | None] | None:
+    """OI_VALUE records of all of a pair's files; the period (ns) and label convention that live rows continue with.
+
+    Where files of several periods overlap, the finer counts; coarser rows fill what it lacks (`newest_first_known`).
+    None without a file.
+    """
+    files = open_interest_files(datadir, pair, dataformat)
+    live = choice.finest(files, long=False)
+    if live is None:
+        return None
+    quote, _, settled = pair.partition("/")[2].partition(":")
+    if settled.partition("-")[0] != quote:
+        raise InputError(
+            f"{live.path}: {pair} settles in {settled}, not in {quote}; its open interest counts contracts, not coins",
+            "trade the contract that settles in its quote, such as BTC/USDT:USDT",
+        )
+    parts, convention = [], None
+    for source in files:
+        if len(files) > 1 and choice.span(source.path) is None:
+            logger.warning("%s holds no rows that can be read; the pair's other files are", source.path)
+            continue
+        frame = read_table(source.path, ("open_interest_amount",))
+        rows, last = open_interest(frame, source.stored, bar_records, bar_ns, exchange, str(source.path))
+        parts.append(rows)
+        convention = last if source == live else convention
+    return newest_first_known(parts), duration_ns(live.timeframe), convention
+
+
+def newest_first_known(parts: Sequence[Records]) -> Records:
+    """Records of one kind from several series, in tape order, without those that were outdated when they became known.
+
+    A row counts iff no row of a later event was known before it. So a finer series, which is known earlier, replaces a
+    coarser one where both are there, and cutting the result anywhere is the same as cutting the series.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate(parts)
+    rows = rows[np.lexsort((rows["event_time"], rows["known_at"]))]
+    event = rows["event_time"]
+    newest = np.maximum.accumulate(np.concatenate(([np.iinfo(np.int64).min], event)))[:-1] if len(event) else event
+    return np.asarray(rows[event > newest])
 
 
 def decisions(frame: pd.DataFrame, timeframe: str, what: str) -> tuple[Int64Array, Any]:
@@ -305,21 +360,65 @@ def read_bars(path: Path, timeframe: str) -> Records:
     return bars(read_table(path, CANDLES), timeframe, str(path))
 
 
-def candles(datadir: Path, pair: str, timeframe: str) -> Records | None:
+def candles(datadir: Path, pair: str, timeframe: str, dataformat: str | None = None) -> Records | None:
     """BAR records of a pair's candles of one timeframe; None without a file."""
-    path = data_file(datadir, pair, timeframe, "futures")
+    path = data_file(datadir, pair, timeframe, "futures", dataformat)
     return None if path is None else read_bars(path, timeframe)
 
 
-def folded_candles(datadir: Path, pair: str, finest_timeframe: str) -> tuple[str, Records] | None:
-    """Timeframe and BAR records of the candles that the map folds (`candle_file`); None without a file."""
-    found = candle_file(datadir, pair, finest_timeframe)
-    return None if found is None else (found[0], read_bars(found[1], found[0]))
+def folded_candles(
+    datadir: Path, pair: str, finest_timeframe: str, dataformat: str | None = None
+) -> tuple[str, Records] | None:
+    """Timeframe and BAR records of the candles that the map folds (choice.candle_source); None without a file."""
+    found = choice.candle_source(datadir, pair, finest_timeframe, dataformat)
+    if found is None:
+        return None
+    bars = read_bars(found.path, found.stored)
+    return found.timeframe, joined(bars, duration_ns(found.stored), duration_ns(found.timeframe))
+
+
+def joined(bars: Records, bar_ns: int, into_ns: int) -> Records:
+    """Bars of `into_ns`, a multiple of `bar_ns`, from shorter ones; incomplete ones are left out."""
+    count = into_ns // bar_ns
+    if count == 1:
+        return bars
+    group = (bars["event_time"] - 1) // into_ns
+    start = np.flatnonzero(np.diff(group, prepend=group[:1] - 1))
+    stop = np.append(start[1:], len(bars))[: len(start)]
+    out = bars[stop - 1].copy()
+    out["open"] = bars["open"][start]
+    if len(start):
+        out["low"], out["high"] = np.minimum.reduceat(bars["low"], start), np.maximum.reduceat(bars["high"], start)
+        out["volume"] = np.add.reduceat(bars["volume"], start)
+    return np.asarray(out[stop - start == count])
+
+
+def log_unread(datadir: Path, pair: str, finest_timeframe: str, dataformat: str | None = None) -> None:
+    """Log which of a pair's files are not read although they hold other rows."""
+    found = choice.candle_source(datadir, pair, finest_timeframe, dataformat)
+    if found is not None:
+        choice.log_unread(datadir, pair, "futures", found)
+    kinds = [(x.stored, x.path, "open_interest") for x in open_interest_files(datadir, pair, dataformat)]
+    for path in funding_files(datadir, pair, dataformat):
+        file = parse_name(path.name)
+        assert file is not None
+        kinds.append((file.timeframe, path, "funding_rate"))
+    for timeframe, path, candle_type in kinds:
+        choice.log_other_formats(datadir, pair, timeframe, candle_type, path)
+
+
+def timeframes_there(datadir: Path, pair: str, candle_type: str) -> str:
+    """Timeframes of a pair's files of one kind, for messages: `1m, 4h`, or `none`."""
+    named = (parse_name(path.name) for path in (datadir / "futures").glob(f"{stem(pair)}-*"))
+    found = {x.timeframe for x in named if x and x.stem == stem(pair) and x.candle_type == candle_type}
+    return ", ".join(sorted(found, key=duration_ns)) or "none"
 
 
 def absent(what: str, datadir: Path, pair: str, exchange: str | None, timeframe: str = "5m") -> InputError:
     """The error that names what a data directory has not of a pair, what it has, and the command that fetches it."""
+    kind = "open_interest" if what == "open interest" else "futures"
     return InputError(
-        f"no {what} of {pair} in {datadir / 'futures'} (pairs there: {', '.join(pairs_in(datadir)) or 'none'})",
+        f"no {what} of {pair} in {datadir / 'futures'} (of this pair there: {timeframes_there(datadir, pair, kind)}; pairs "
+        f"there: {', '.join(pairs_in(datadir)) or 'none'})",
         download_command(exchange or venues.exchange_of(datadir), pair, timeframe),
     )

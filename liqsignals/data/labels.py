@@ -31,20 +31,20 @@ BLOCK_ROWS = 144
 
 
 def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks minus their mean; ties keep their order, which is negligible among hundreds of rows."""
-    ranks = np.empty(len(values))
-    ranks[np.argsort(values, kind="stable")] = np.arange(len(values)) - (len(values) - 1) / 2
+    """Ranks along the last axis less their mean; ties keep their order, which is noise among hundreds of rows."""
+    ranks = np.empty(values.shape)
+    n = values.shape[-1]
+    np.put_along_axis(ranks, np.argsort(values, kind="stable"), np.arange(n) - (n - 1) / 2, -1)
     return ranks
 
 
-def _window_volume(
-    starts: Int64Array, period_ns: int, bar_open: Int64Array, bar_ns: int, volume: NDArray[np.float64]
+def _volumes_around(
+    label: Int64Array, period_ns: int, bar_open: Int64Array, bar_ns: int, volume: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Traded volume in [start, start + period): NaN where a bar of it is missing."""
+    """Traded volume in the period before, at and after each label (3, n): NaN where a bar of it is missing."""
     total = np.concatenate(([0.0], np.cumsum(volume)))
-    left = np.searchsorted(bar_open, starts)
-    right = np.searchsorted(bar_open, starts + period_ns)
-    return np.where((right - left) * bar_ns == period_ns, total[right] - total[left], np.nan)
+    edge = np.stack([np.searchsorted(bar_open, label + k * period_ns) for k in (-1, 0, 1, 2)])
+    return np.where(np.diff(edge, axis=0) * bar_ns == period_ns, np.diff(total[edge], axis=0), np.nan)
 
 
 def conventions(
@@ -58,37 +58,40 @@ def conventions(
     twins: Int64Array | None = None,
     before: int | None = None,
 ) -> tuple[Int64Array, NDArray[np.int8], int | None]:
-    """First UTC day of each block of labels, each block's convention (LABEL_END or LABEL_START), and what holds after the last.
+    """First UTC day and convention (LABEL_END or LABEL_START) of each block, and the convention after the last block.
 
     Shapes: `label`, `amount` (n,), sorted; `bar_open`, `volume` (m,). A block is a UTC day, or as many days as
     hold BLOCK_ROWS rows. For each, |change| is rank-correlated with the volume of the period before, at and after the
-    label; it tells when the peak is high (PEAK), leads (LEAD) and is not after the label. A block is read by the last
-    block before it that tells, so that no row depends on later ones; the first blocks by the first one that tells,
-    else by `before` (what an earlier file told), else as documented. `twins` are labels that stand twice with two
-    values: only a change from end to start does that, so a block that begins with one is LABEL_START at once.
+    label; it is decided when the peak is high (PEAK), leads (LEAD) and is not after the label. A block takes the
+    convention of the last decided block before it, so that no row depends on later ones; the first blocks take that of
+    the first decided one, else `before` (the convention of an earlier file), else the documented one. `twins` are
+    labels that occur twice with different values: only a change from end to start causes that, so a block that begins
+    with one is LABEL_START at once.
     """
     block_ns = DAY * int(np.ceil(BLOCK_ROWS * period_ns / DAY))
     block = label // block_ns
-    blocks = np.unique(block)
+    # Labels are sorted: a block begins where the number changes.
+    begins = np.flatnonzero(np.diff(block, prepend=block[:1] - 1))
+    blocks = block[begins]
     decided = np.full(len(blocks), -1, np.int8)
     if bar_ns <= period_ns and len(label) > 1:
         change = np.abs(np.diff(amount, prepend=np.nan))
         change[np.diff(label, prepend=label[0]) != period_ns] = np.nan
-        around = np.stack(
-            [_window_volume(label + k * period_ns, period_ns, bar_open, bar_ns, volume) for k in (-1, 0, 1)]
-        )
-        usable = np.isfinite(change) & np.isfinite(around).all(axis=0)
-        edges = np.append(np.searchsorted(block, blocks), len(label))
-        for i in range(len(blocks)):
-            rows = np.flatnonzero(usable[edges[i] : edges[i + 1]]) + edges[i]
-            if len(rows) < 0.8 * BLOCK_ROWS:
-                continue
-            moved = _centred_ranks(change[rows])
-            scores = [float(moved @ _centred_ranks(traded[rows]) / (moved @ moved)) for traded in around]
-            best = int(np.argmax(scores))
-            lead = scores[best] - max(score for k, score in enumerate(scores) if k != best)
-            if best != 2 and scores[best] >= PEAK and lead >= LEAD:
-                decided[i] = best
+        around = _volumes_around(label, period_ns, bar_open, bar_ns, volume)
+        rows = np.flatnonzero(np.isfinite(change) & np.isfinite(around).all(axis=0))
+        edges = np.searchsorted(rows, np.append(begins, len(label)))
+        counts = np.diff(edges)
+        # Blocks of as many rows are ranked at once: a year of days in four sorts.
+        for n in np.unique(counts[counts >= 0.8 * BLOCK_ROWS]):
+            which = np.flatnonzero(counts == n)
+            of = rows[edges[which, None] + np.arange(n)]
+            moved = _centred_ranks(change[of])
+            # Ranks are halves of whole numbers: their sums are exact.
+            scores = (moved * _centred_ranks(around[:, of])).sum(axis=-1) / (moved * moved).sum(axis=-1)
+            best = np.argmax(scores, axis=0)
+            second, first = np.sort(scores, axis=0)[1:]
+            tells = (best != 2) & (first >= PEAK) & (first - second >= LEAD)
+            decided[which[tells]] = best[tells]
     starts = blocks * block_ns
     known = decided[decided >= 0]
     state = int(known[0]) if known.size else before
@@ -113,8 +116,8 @@ def snapshot_times(
     what: str,
     before: int | None = None,
 ) -> tuple[Int64Array, Int64Array, int | None]:
-    """Times at which open interest was measured, ascending and unique, the row of each, and the convention after the
-    last row.
+    """Times (ns, ascending, unique) at which open interest was measured, the row of each, and the convention after the
+    last.
 
     `label` is sorted and may hold one label twice where the convention changes from end to start: the last row of the
     old days and the first of the new ones. Raises InputError where two rows of one label differ elsewhere; `what` names
@@ -134,9 +137,10 @@ def snapshot_times(
             _NAMES[kinds[at + 1]],
             iso(days[at + 1])[:10],
         )
-    kind = kinds[np.searchsorted(days, label, side="right") - 1].copy()
+    day = np.searchsorted(days, label, side="right") - 1
+    kind = kinds[day].copy()
     # The last row of an end-labelled day has the next day's first label.
-    first = np.flatnonzero(np.isin(label, days[1:]))
+    first = np.flatnonzero((days[day] == label) & (day > 0))
     previous = kinds[np.searchsorted(days, label[first]) - 1]
     boundary = (previous == LABEL_END) & (kind[first] == LABEL_START)
     kind[first[boundary & ~seen_twice[first]]] = LABEL_END

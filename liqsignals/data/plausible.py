@@ -136,13 +136,16 @@ def interest(
 
 
 def interest_to_the_end(
-    rows: Records, bar_rows: Records, busiest: Float64Array, bar_ns: int
+    rows: Records, bar_rows: Records, busiest: Float64Array, bar_ns: int, period_ns: int
 ) -> tuple[Verdict, Memory, Records]:
-    """`interest` of all that a disk holds, the memory before rows that became known after its last bar, and those rows.
+    """`interest` of all that a disk holds, the memory before its late rows, and the late rows.
 
-    A bot judges the late rows again, as a longer file would, when their bars are there.
+    Late are rows that became known after the last bar, or not before live rows of `period_ns` that follow may be known
+    (a longer period's rows at the end). A bot judges them again with what follows, as a longer file would.
     """
     end = bar_rows["known_at"][-1] if len(bar_rows) else 0
+    if len(rows):
+        end = min(end, rows["event_time"][-1] + records.open_interest_lag(period_ns))
     split = int(np.searchsorted(rows["known_at"], end, side="right"))
     first = interest(rows[:split], bar_rows, busiest, bar_ns)
     late = interest(rows[split:], bar_rows, busiest, bar_ns, first.memory)

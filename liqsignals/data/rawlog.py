@@ -87,7 +87,7 @@ class RawLog:
         try:
             if self._path is None:
                 self._path = self._new_path()
-            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 written = os.write(handle, member)
             finally:

@@ -9,7 +9,7 @@ alone, not on the order or number of `append` calls.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from liqsignals.clock import iso
 from liqsignals.errors import InputError
-from liqsignals.files import replaced, stem
+from liqsignals.files import access, lock, replaced, stem
 from liqsignals.records import Records
 
 
@@ -43,35 +43,28 @@ def series_dir(extras: Path, kind: str, source: str, pair: str, period: str) -> 
 
 
 @contextmanager
-def writer(extras: Path, who: str) -> Iterator[None]:
-    """Hold the exclusive lock of `who` ("download", "record") on these extras. Raises InputError if another process has
-    it.
+def writer(folder: Path, who: str) -> Iterator[None]:
+    """Hold the exclusive lock of `who` ("download", "record") on a folder: the extras, or a data directory.
 
-    The lock ends with the process, also when it is killed.
+    Raises InputError if another process has it, and where the folder cannot be written. The lock ends with the process,
+    also when it is killed.
     """
-    extras.mkdir(parents=True, exist_ok=True)
-    path = extras / f".{who}.lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    path = folder / f".{who}.lock"
+    with ExitStack() as stack:
+        with access(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("a+"))
+            free = lock(file.fileno())
+        if not free:
             file.seek(0)
             raise InputError(
-                f"another liqsignals {who} (process {file.read().strip() or '?'}) writes into {extras}",
+                f"another liqsignals {who} (process {file.read().strip() or '?'}) writes into {folder}",
                 "wait for it, or stop it",
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def sweep_temporary(folder: Path) -> None:
-    """Remove temporary files left by a killed writer. The caller must hold the lock."""
-    for path in folder.rglob(".*.tmp"):
-        # Parts belong to a recorder, which has its own lock.
-        if path.parent.name != "parts":
-            path.unlink(missing_ok=True)
 
 
 def append(folder: Path, rows: Records) -> int:
@@ -81,10 +74,11 @@ def append(folder: Path, rows: Records) -> int:
     the earliest `known_at`. NaN never overwrites a number.
     """
     added = 0
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
+    with access(folder), ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
         # Recorder and download may append to the same month: the lock serialises them.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        queue = stack.enter_context((folder / ".lock").open("a"))
+        fcntl.flock(queue, fcntl.LOCK_EX)
         for month, part in _months(rows):
             path = folder / f"{month}.parquet"
             old = _read(path, rows.dtype) if path.exists() else rows[:0]
@@ -105,7 +99,7 @@ def write(path: Path, rows: Records) -> None:
 def unique(rows: Records) -> Records:
     """Rows in time order, each event once: of duplicates the last one in `rows` is kept, with the earliest `known_at`.
 
-    A NaN takes nothing away: a number that an earlier one told stays.
+    A NaN never replaces a number of an earlier row.
 
     >>> from liqsignals.records import OPEN_INTEREST, records
     >>> rows = records(OPEN_INTEREST, np.array([2, 1, 2]), np.array([7, 5, 9]), base=np.array([30.0, 10.0, 31.0]))

@@ -195,15 +195,17 @@ def read_tape(
     extras: Path | None = None,
     finest: str = "5m",
     exchange: str | None = None,
+    dataformat: str | None = None,
     on_error: Callable[[InputError], None] | None = None,
 ) -> Tape:
     """Everything that the disk holds of a market.
 
     `extras` is `<datadir>/liqsignals` unless given; `finest` is the finest candle that the map may fold ("5m", or
-    "1m" where configured). Raises InputError for a folder, exchange or file that cannot be read. Missing files are
-    no error: their kinds are None. Rows that are what no market does are left out and listed in `refused`; a file of
-    open interest whose worth is never a price of the market raises InputError. Kinds that only the extras hold are read
-    when they are asked for (`Tape.kind`); `on_error` as in Extras.
+    "1m" where configured); `dataformat` is freqtrade's `dataformat_ohlcv`, where configured (data/choice.py). Raises
+    InputError for a folder, exchange or file that cannot be read. Missing files are no error: their kinds are None. Rows
+    that are what no market does are left out and listed in `refused`; open interest whose worth is never a price of the
+    market raises InputError. Kinds that only the extras hold are read when they are asked for (`Tape.kind`); `on_error`
+    as in Extras.
     """
     freqtrade.check_datadir(datadir)
     exchange = exchange or venues.exchange_of(datadir)
@@ -212,20 +214,17 @@ def read_tape(
     bars = interest = convention = None
     refused: list[Refused] = []
     bar_ns = period_ns = duration_ns("5m")
-    bar_file = freqtrade.candle_file(datadir, pair, finest)
-    folded = freqtrade.folded_candles(datadir, pair, finest)
+    folded = freqtrade.folded_candles(datadir, pair, finest, dataformat)
     if folded:
         timeframe, bars = folded
         if finest != "5m" and timeframe != finest:
             logger.warning("%s: no %s candles in %s/futures; the map folds %s", pair, finest, datadir, timeframe)
         bar_ns = duration_ns(timeframe)
-    interest_file = freqtrade.open_interest_file(datadir, pair)
-    if interest_file:
-        timeframe, path = interest_file
-        period_ns = duration_ns(timeframe)
-        frame = freqtrade.read_table(path, ("open_interest_amount",))
-        known = bars if bars is not None else _empty(records.BAR)
-        interest, convention = freqtrade.open_interest(frame, timeframe, known, bar_ns, exchange, str(path))
+    freqtrade.log_unread(datadir, pair, finest, dataformat)
+    known = bars if bars is not None else _empty(records.BAR)
+    found = freqtrade.read_open_interest(datadir, pair, known, bar_ns, exchange, dataformat)
+    if found is not None:
+        interest, period_ns, convention = found
     # What a recorder has kept since (`liqsignals record`) follows where the files end.
     since = _recorded(extras, "bar", exchange, pair, "5m", records.BAR)
     if since is not None and bar_ns == duration_ns("5m"):
@@ -235,35 +234,42 @@ def read_tape(
         interest = append(interest, since)
     judged_bars = plausible.bars(bars if bars is not None else _empty(records.BAR))
     if bars is not None:
-        path_or_none = bar_file[1] if bar_file else None
-        refused += _named(judged_bars, path_or_none, f"{pair} recorded candles", (bar_ns,))
         bars = judged_bars.taken
+    if len(judged_bars.refused):
+        candles = freqtrade.candle_file(datadir, pair, finest, dataformat)
+        paths = [(candles[1], (bar_ns,))] if candles else []
+        refused += _named(judged_bars, paths, f"{pair} recorded candles")
     past = plausible.Past(judged_bars.memory)
     if interest is not None:
-        verdict, memory, late = plausible.interest_to_the_end(interest, judged_bars.taken, judged_bars.busiest, bar_ns)
-        path_or_none = interest_file[1] if interest_file else None
-        other = verdict.other_market(interest)
-        if other:
-            raise InputError(
-                f"{path_or_none}: open_interest_value / open_interest_amount is {other[0]:g} where {pair} traded at "
-                f"{other[1]:g}, and wrong in every row; this is another market's open interest, or another unit",
-                "compare it with the exchange's page; move the file away and download it again",
-            )
-        unit = venues.VENUES[exchange].base_per_unit
-        refused += _named(verdict, path_or_none, f"{pair} recorded open interest", (0, period_ns), unit)
+        verdict, memory, late = plausible.interest_to_the_end(
+            interest, judged_bars.taken, judged_bars.busiest, bar_ns, period_ns
+        )
+        if len(verdict.refused):
+            sources = freqtrade.open_interest_files(datadir, pair, dataformat)
+            other = verdict.other_market(interest)
+            if other:
+                raise InputError(
+                    f"{' and '.join(str(x.path) for x in sources) or f'{pair} recorded open interest'}: "
+                    f"open_interest_value / open_interest_amount is {other[0]:g} where {pair} traded at {other[1]:g}, and "
+                    "wrong in every row; this is another market's open interest, or another unit",
+                    "compare it with the exchange's page; move the file away and download it again",
+                )
+            files = [(x.path, (0, duration_ns(x.stored))) for x in sources]
+            unit = venues.VENUES[exchange].base_per_unit
+            refused += _named(verdict, files, f"{pair} recorded open interest", unit)
         interest, past = verdict.taken, replace(past, interest=memory, late=late)
     funding = {}
     for venue, folder in {**store.venue_dirs(extras), exchange: datadir}.items():
-        path_or_none = freqtrade.funding_file(folder, pair)
-        settled = None
-        if path_or_none:
-            settled = freqtrade.funding(freqtrade.read_table(path_or_none, ("funding_rate",)), str(path_or_none))
+        form = dataformat if venue == exchange else None
+        settled = freqtrade.read_funding(folder, pair, form)
         if venue == exchange:
             settled = append(settled, _recorded(extras, "funding", exchange, pair, "events", records.FUNDING))
         if settled is None:
             continue
         rates = plausible.funding(settled)
-        refused += _named(rates, path_or_none, f"{pair} recorded funding")
+        if len(rates.refused):
+            settlements = [(path, (0,)) for path in freqtrade.funding_files(folder, pair, form)]
+            refused += _named(rates, settlements, f"{pair} recorded funding")
         funding[venue] = rates.taken
         if venue == exchange:
             past = replace(past, funding=rates.memory)
@@ -281,28 +287,30 @@ def read_tape(
 
 def _named(
     verdict: plausible.Verdict,
-    path: Path | None,
+    files: Sequence[tuple[Path, Sequence[int]]],
     recorded: str,
-    offsets: Sequence[int] = (0,),
     unit: float | None = None,
 ) -> list[Refused]:
-    """The refused rows by their place in the file, those that it does not hold as rows of `recorded`.
+    """The refused rows by their place in the files, those that none holds as rows of `recorded`.
 
-    A row of the file is dated one of `offsets` (ns) before its event; with a `unit`, it is the one whose open interest
-    in that unit is the record's.
+    A row of a file is dated one of the file's offsets (ns) before its event; with a `unit`, it is the one whose open
+    interest in that unit is the record's. Of several files, the first one that holds the row is named.
     """
     out = verdict.named(recorded)
-    if path is None or not out:
-        return out
-    frame = freqtrade.read_table(path, ())
-    rows_at: dict[int, list[int]] = {}
-    for row, at in enumerate(dates_ns(frame["date"], str(path)).tolist()):
-        rows_at.setdefault(at, []).append(row)
-    for i, refused in enumerate(out):
-        for at in (refused.at - offset for offset in offsets):
-            for row in rows_at.get(at, ()):
-                if unit is None or frame["open_interest_amount"].iloc[row] * unit == verdict.refused["base"][i]:
-                    out[i] = replace(refused, what=str(path), at=at, row=row)
+    found: set[int] = set()
+    for path, offsets in files:
+        frame = freqtrade.read_table(path, ())
+        rows_at: dict[int, list[int]] = {}
+        for row, at in enumerate(dates_ns(frame["date"], str(path)).tolist()):
+            rows_at.setdefault(at, []).append(row)
+        for i, refused in enumerate(verdict.named(str(path))):
+            if i in found:
+                continue
+            for at in (refused.at - offset for offset in offsets):
+                for row in rows_at.get(at, ()):
+                    if unit is None or frame["open_interest_amount"].iloc[row] * unit == verdict.refused["base"][i]:
+                        out[i] = replace(refused, at=at, row=row)
+                        found.add(i)
     return out
 
 

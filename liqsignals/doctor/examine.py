@@ -5,14 +5,15 @@ every hole, what is too old, which instant the rows of open interest name on eac
 disk, the configuration. `problems` repeats, in words, what needs a hand; it is empty where all is well.
 
 A hole is half-open: `from` is the first time that is missing, `to` the next one that is there. For candles both are
-opens, for open interest the instants of the snapshots, for funding settlements, for flows days. What a recorder has kept
-(collect/recorder.py) counts as what the files hold does; for its streams a hole is a time in which nobody can say what happened.
+opens, for open interest the instants of the snapshots, for funding settlements, for flows days. A recorder's rows
+(collect/recorder.py) count like those of the files; for its streams a hole is a time without data.
 """
 
 import itertools
 import json
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +25,12 @@ from numpy.typing import NDArray
 
 from liqsignals import records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, iso, parse_time
-from liqsignals.data import coverage, flows, freqtrade, labels, rawlog, store
+from liqsignals.data import choice, coverage, flows, freqtrade, labels, rawlog, store
 from liqsignals.data.tape import read_tape
 from liqsignals.errors import InputError
-from liqsignals.files import parse_name, stem
+from liqsignals.files import FORMATS, DataFile, parse_name, stem
 from liqsignals.liqmap import calibration
+from liqsignals.strategy.orders import stop_problems
 from liqsignals.strategy.signals import Signals
 
 #: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
@@ -49,7 +51,7 @@ STREAM_DAYS = 30
 BLINK = MINUTE
 #: A recorder that is this long without a sign of life has stopped.
 RECORDER_AGE = 10 * MINUTE
-#: Hours that fall by so much must liquidate more longs than shorts (research: sides are mistaken by every second library).
+#: Hours that fall by so much must liquidate more longs than shorts.
 FALL = 0.03
 
 
@@ -67,6 +69,8 @@ class Series:
     newest: int
     #: Age beyond which a feature is stale, None for what no feature reads.
     max_age: int | None
+    #: Whether its holes matter; a file that another one replaces is listed only.
+    read: bool = True
 
 
 def holes(series: Series) -> list[dict[str, Any]]:
@@ -92,10 +96,12 @@ def examine(
     extras: Path | None = None,
     config: Path | None = None,
     since: int = 0,
+    pairs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The report on a data directory at `now` (int64 ns). Raises InputError where there is no data directory.
 
-    Every hole is listed; those that ended before `since` are no problem any more (nobody keeps the rows).
+    Everything is listed; what ended before `since` (holes, jumps of open interest, hours with mistaken sides) is no
+    problem any more, for nothing can mend it. `pairs`: only these are judged; all that have candles unless given.
     """
     freqtrade.check_datadir(datadir)
     store.check_extras(extras)
@@ -108,7 +114,7 @@ def examine(
         "holes": [], "refused": [], "series": [], "streams": [], "labels": [], "units": [],
     }  # fmt: skip
 
-    def told(check: Callable[..., Any], *arguments: Any) -> Any:
+    def checked(check: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return check(*arguments)
         except InputError as error:
@@ -116,25 +122,32 @@ def examine(
                 problems.append(str(error))
             return None
 
-    pairs = freqtrade.pairs_in(datadir)
-    if not pairs:
+    dataformat = _dataformat(config)
+    there = freqtrade.pairs_in(datadir)
+    for pair in pairs or ():
+        freqtrade.check_pair(datadir, pair)
+        if pair not in there:
+            problems.append(str(freqtrade.absent("candles", datadir, pair, exchange)))
+    if not there:
         problems.append(
             f"{datadir / 'futures'} holds no candles. Way out: {freqtrade.download_command(exchange, 'BTC/USDT:USDT')}"
         )
     for path in sorted((datadir / "futures").iterdir()):
-        series = told(_file_series, path)
+        file = parse_name(path.name)
+        if file is None or (pairs is not None and file.pair not in pairs):
+            continue
+        series = checked(_file_series, path, file, datadir, dataformat)
         if series is not None:
-            pair = next((p for p in pairs if path.name.startswith(f"{stem(p)}-")), None)
-            if pair is not None and series.max_age is not None:
-                series = told(_with_recorded, series, datadir, pair, exchange, extras) or series
+            if file.pair in there and series.max_age is not None:
+                series = checked(_with_recorded, series, datadir, file, exchange, extras, dataformat) or series
             _add(report, series, now, since)
-    for pair in pairs:
-        told(_refused, report, datadir, pair, exchange, extras, since)
-        told(_pair_checks, report, datadir, pair, exchange, extras)
-        told(_sides, report, datadir, pair, extras)
+    for pair in there if pairs is None else [pair for pair in pairs if pair in there]:
+        checked(_refused, report, datadir, pair, exchange, extras, dataformat, since)
+        checked(_pair_checks, report, datadir, pair, exchange, dataformat, since)
+        checked(_sides, report, datadir, pair, extras, dataformat, since)
     _streams(report, extras, now, max(since, now - STREAM_DAYS * DAY))
     for path in sorted((extras / "flows").glob("*.csv")):
-        series = told(_flow_series, path)
+        series = checked(_flow_series, path)
         if series is not None:
             _add(report, series, now, since)
     report["disk"] = _disk(datadir, problems)
@@ -146,15 +159,15 @@ def examine(
 
 def calibration_in_use(chosen: calibration.Calibration) -> str:
     """Which calibration the bot's map uses, on what it was fitted and how it scored, in one line."""
-    told = []
+    parts = []
     for pair, fitted in {**chosen.markets, "other pairs": chosen.pooled}.items():
         p, span = fitted.parameters, fitted.provenance.get("span")
         score = "not scored" if p.score is None else f"score {p.score:.3f}"
-        told.append(
+        parts.append(
             f"{pair}: {score}, report factor {p.report_factor:.3f}"
             + (f", fitted on {span[0]} .. {span[1]}" if span else "")
         )
-    return f"{chosen.origin} ({'; '.join(told)})"
+    return f"{chosen.origin} ({'; '.join(parts)})"
 
 
 def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
@@ -170,7 +183,7 @@ def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
         "age_h": round(age / HOUR, 2), "max_age_h": None if series.max_age is None else round(series.max_age / HOUR, 2),
         "stale": stale,
     })  # fmt: skip
-    if recent:
+    if recent and series.read:
         rows = sum(h["missing"] for h in recent)
         report["problems"].append(
             f"{series.name}: {rows} rows missing in {len(recent)} holes, the first {recent[0]['from']}"
@@ -189,11 +202,8 @@ def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
         )
 
 
-def _file_series(path: Path) -> Series | None:
-    """What one of freqtrade's files covers, None for a file that is not one of them or is empty."""
-    file = parse_name(path.name)
-    if file is None:
-        return None
+def _file_series(path: Path, file: DataFile, datadir: Path, dataformat: str | None) -> Series | None:
+    """What one of freqtrade's files covers. Raises InputError for one without rows, or that cannot be read."""
     timeframe, kind = file.timeframe, file.candle_type
     column = {"funding_rate": "funding_rate", "open_interest": "open_interest_amount"}.get(kind, "close")
     frame = freqtrade.read_table(path, (column,))
@@ -204,7 +214,17 @@ def _file_series(path: Path) -> Series | None:
         frame = frame[pd.to_numeric(frame[column], errors="coerce") > 0]
     times = np.unique(dates_ns(frame["date"], str(path)))
     if len(times) == 0:
-        return None
+        raise InputError(
+            f"{path} holds no rows",
+            "delete it, then download it again; an exchange that answers with no rows makes freqtrade store such a file",
+        )
+    used = freqtrade.data_file(datadir, file.pair, timeframe, kind, dataformat)
+    replaced = used is not None and used != path
+    if used is not None and choice.span(path) != choice.span(used):
+        raise InputError(
+            f"{path} is not read ({choice.span(path)}), {used} is ({choice.span(used) or choice.NOTHING})",
+            'keep one format (freqtrade convert-data --erase), or set "dataformat_ohlcv" in the config',
+        )
     step: int | Int64Array = duration_ns(timeframe)
     if kind == "funding_rate":
         step = _settlements_due(times)
@@ -213,18 +233,35 @@ def _file_series(path: Path) -> Series | None:
         max_age, newest = records.open_interest_max_age(duration_ns(timeframe)), int(times[-1])
     else:
         max_age, newest = LATE_BARS * duration_ns(timeframe), int(times[-1]) + duration_ns(timeframe)
-    used = kind in ("funding_rate", "open_interest") or (kind == "futures" and _is_folded(path, file.pair))
-    return Series(path.stem, path, times, step, newest, max_age if used else None)
+    current = not replaced and path == _current(datadir, file, dataformat)
+    return Series(path.stem, path, times, step, newest, max_age if current else None, not replaced)
 
 
-def _with_recorded(series: Series, datadir: Path, pair: str, exchange: str, extras: Path) -> Series:
+def _current(datadir: Path, file: DataFile, dataformat: str | None) -> Path | None:
+    """The file that must be up to date for a feature that reads this pair's files of this kind."""
+    if file.candle_type == "funding_rate":
+        return next(reversed(freqtrade.funding_files(datadir, file.pair, dataformat)), None)
+    if file.candle_type == "open_interest":
+        found = freqtrade.open_interest_file(datadir, file.pair, dataformat)
+    elif file.candle_type == "futures":
+        found = freqtrade.candle_file(datadir, file.pair, "5m", dataformat)
+    else:
+        return None
+    return None if found is None else found[1]
+
+
+def _with_recorded(
+    series: Series, datadir: Path, file: DataFile, exchange: str, extras: Path, dataformat: str | None
+) -> Series:
     """A series with what a recorder has kept; open interest by its snapshots instead of its labels."""
-    tape = read_tape(datadir, pair, extras=extras, exchange=exchange)
-    kind = series.path.stem.rsplit("-", 1)[-1]
+    tape = read_tape(datadir, file.pair, extras=extras, exchange=exchange, dataformat=dataformat)
+    kind = file.candle_type
     if kind == "open_interest" and tape.open_interest is not None and tape.period_ns == series.step:
         times = tape.open_interest["event_time"]
+        # Rows before them are of a file of another period.
+        times = times[times >= series.times[0]]
         return replace(series, times=times, newest=int(times[-1])) if len(times) else series
-    if kind == "futures" and tape.bars is not None:
+    if kind == "futures" and tape.bars is not None and tape.bar_ns == series.step:
         times = np.union1d(tape.bars["event_time"] - series.step, series.times)
         return replace(series, times=times, newest=int(times[-1]) + int(series.step))
     if kind == "funding_rate" and exchange in tape.funding:
@@ -232,12 +269,6 @@ def _with_recorded(series: Series, datadir: Path, pair: str, exchange: str, extr
         times = np.union1d(tape.funding[exchange]["event_time"], series.times)
         return replace(series, times=times, step=_settlements_due(times), newest=int(times[-1]))
     return series
-
-
-def _is_folded(path: Path, pair: str) -> bool:
-    """Whether a file of a pair's candles is the one that the map folds."""
-    found = freqtrade.candle_file(path.parent.parent, pair, "5m")
-    return found is not None and path == found[1]
 
 
 def _settlements_due(times: Int64Array) -> Int64Array:
@@ -257,9 +288,11 @@ def _settlements_due(times: Int64Array) -> Int64Array:
     return due
 
 
-def _refused(report: dict[str, Any], datadir: Path, pair: str, exchange: str, extras: Path, since: int) -> None:
+def _refused(
+    report: dict[str, Any], datadir: Path, pair: str, exchange: str, extras: Path, dataformat: str | None, since: int
+) -> None:
     """Rows that the readers take for holes (docs/laws.md 10), and steps that they took for real."""
-    tape = read_tape(datadir, pair, extras=extras, exchange=exchange)
+    tape = read_tape(datadir, pair, extras=extras, exchange=exchange, dataformat=dataformat)
     report["refused"] += [{"file": r.what, "row": r.row, "at": iso(r.at), "problem": r.why} for r in tape.refused]
     for what, rows in itertools.groupby((r for r in tape.refused if r.at >= since), key=lambda r: r.what):
         recent = list(rows)
@@ -291,33 +324,43 @@ def _flow_series(path: Path) -> Series | None:
     return Series(f"flows/{path.stem}", path, ends - DAY, DAY, int(ends[-1]), records.FLOW_MAX_AGE)
 
 
-def _pair_checks(report: dict[str, Any], datadir: Path, pair: str, exchange: str, extras: Path) -> None:
+def _pair_checks(
+    report: dict[str, Any], datadir: Path, pair: str, exchange: str, dataformat: str | None, since: int
+) -> None:
     """Label convention by day and jumps of open interest; what the readers refuse becomes a problem."""
-    timeframe, bars = freqtrade.folded_candles(datadir, pair, "5m") or ("5m", np.empty(0, records.BAR))
-    bar_ns = duration_ns(timeframe)
-    funding = freqtrade.funding_file(datadir, pair)
-    if funding is not None:
-        freqtrade.funding(freqtrade.read_table(funding, ("funding_rate",)), str(funding))
-    interest = freqtrade.open_interest_file(datadir, pair)
-    if interest is None:
+    folded = freqtrade.folded_candles(datadir, pair, "5m", dataformat)
+    if folded is None:
         report["problems"].append(
-            f"{pair}: no open interest; its liq_* columns are NaN. Way out: {freqtrade.download_command(exchange, pair)}"
+            f"{pair}: no candles of 1h or finer (there: {freqtrade.timeframes_there(datadir, pair, 'futures')}); its liq_* "
+            f"columns are NaN. Way out: {freqtrade.download_command(exchange, pair)}"
         )
-        return
-    timeframe, path = interest
-    period = duration_ns(timeframe)
-    frame = freqtrade.read_table(path, ("open_interest_amount",))
-    read, _ = freqtrade.open_interest(frame, timeframe, bars, bar_ns, exchange, str(path))
-    report["labels"] += _labels(path.stem, frame, period, bars, bar_ns, exchange, str(path))
-    for row in jumps(read["base"]):
-        at = iso(read["event_time"][row])
-        ratio = read["base"][row] / read["base"][row - 1]
-        message = (
-            f"{path.stem}: open interest goes by x{ratio:.2f} from one snapshot to the next at {at}; one side may have "
-            "become both, or coins contracts. Way out: compare with the exchange's page before you trade on it"
+    timeframe, bars = folded or ("5m", np.empty(0, records.BAR))
+    bar_ns = duration_ns(timeframe)
+    freqtrade.read_funding(datadir, pair, dataformat)
+    files = freqtrade.open_interest_files(datadir, pair, dataformat)
+    if not files:
+        report["problems"].append(
+            f"{pair}: no open interest of 1h or finer (there: "
+            f"{freqtrade.timeframes_there(datadir, pair, 'open_interest')}); its liq_* columns are NaN. Way out: "
+            f"{freqtrade.download_command(exchange, pair)}"
         )
-        report["units"].append({"series": path.stem, "at": at, "ratio": round(float(ratio), 4), "problem": message})
-        report["problems"].append(message)
+    for file in files:
+        path = file.path
+        frame = freqtrade.read_table(path, ("open_interest_amount",))
+        read, _ = freqtrade.open_interest(frame, file.stored, bars, bar_ns, exchange, str(path))
+        report["labels"] += _labels(path.stem, frame, duration_ns(file.stored), bars, bar_ns, exchange, str(path))
+        for row in jumps(read["base"]):
+            at = int(read["event_time"][row])
+            ratio = read["base"][row] / read["base"][row - 1]
+            message = (
+                f"{path.stem}: open interest goes by x{ratio:.2f} from one snapshot to the next at {iso(at)}; one side may "
+                "have become both, or coins contracts. Way out: compare with the exchange's page before you trade on it; "
+                "with --days, what is older is listed and no problem"
+            )
+            unit = {"series": path.stem, "at": iso(at), "ratio": round(float(ratio), 4)}
+            report["units"].append({**unit, "problem" if at >= since else "found": message})
+            if at >= since:
+                report["problems"].append(message)
 
 
 def jumps(base: NDArray[np.float64]) -> Int64Array:
@@ -338,7 +381,7 @@ def _labels(
     label, amount = label[order], amount[order]
     twins = label[1:][np.diff(label) == 0]
     opened = bars["event_time"] - bar_ns
-    days, kinds, told = labels.conventions(label, amount, period, opened, bar_ns, bars["volume"], exchange, twins)
+    days, kinds, measured = labels.conventions(label, amount, period, opened, bar_ns, bars["volume"], exchange, twins)
     edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1), len(days)]
     last = label[-1] if len(label) else 0
     return [
@@ -348,7 +391,7 @@ def _labels(
             "to": iso(days[b] - 1 if b < len(days) else last)[:10],
             "convention": "start of period" if kinds[a] == venues.LABEL_START else "end of period",
             "evidence": "open interest moves with the volume of the bars"
-            if told is not None
+            if measured is not None
             else "vendor's documentation",
         }
         for a, b in itertools.pairwise(edges)
@@ -371,15 +414,17 @@ def side_check(bars: records.Records, bar_ns: int, hour: Int64Array, long_usd: A
     return int(at.sum()), int((np.asarray(long_usd)[at] < np.asarray(short_usd)[at]).sum())
 
 
-def _sides(report: dict[str, Any], datadir: Path, pair: str, extras: Path) -> None:
-    """Each venue's liquidations against the price: falls liquidate longs."""
-    folded = freqtrade.folded_candles(datadir, pair, "5m")
+def _sides(report: dict[str, Any], datadir: Path, pair: str, extras: Path, dataformat: str | None, since: int) -> None:
+    """Each venue's liquidations since an instant against the price: falls liquidate longs."""
+    folded = freqtrade.folded_candles(datadir, pair, "5m", dataformat)
     if folded is None:
         return
     timeframe, bars = folded
     for kind in ("liquidation", "liquidated"):
         for folder in sorted(extras.glob(f"{kind}/*/{stem(pair)}-*")):
-            rows = store.read(folder, records.STORED[kind])
+            if not re.fullmatch(r"events|\d+[mhdw]", folder.name.removeprefix(f"{stem(pair)}-")):
+                continue  # a dated contract's
+            rows = store.read(folder, records.STORED[kind], since)
             # Sums are stamped with the end of their interval, prints with their time.
             hour = (rows["event_time"] - (1 if kind == "liquidated" else 0)) // HOUR * HOUR
             hours, where = np.unique(hour, return_inverse=True)
@@ -434,6 +479,15 @@ def _streams(report: dict[str, Any], extras: Path, now: int, since: int) -> None
                 )
 
 
+def _dataformat(config: Path | None) -> str | None:
+    """`dataformat_ohlcv` of a configuration that can be read; what is wrong with it otherwise is said by `_config`."""
+    try:
+        found = json.loads(config.read_text()).get("dataformat_ohlcv") if config is not None else None
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if found in FORMATS else None
+
+
 def _disk(datadir: Path, problems: list[str]) -> dict[str, Any]:
     usage = shutil.disk_usage(datadir)
     if usage.free < DISK_FREE:
@@ -459,6 +513,7 @@ def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str
     except (ValueError, UnicodeDecodeError) as error:
         problems.append(f"{config}: this is not JSON that can be read ({error}). Way out: mend it")
         return {"file": str(config)}
+    problems += [f"{config}: {problem}" for problem in stop_problems(read)]
     try:
         signals = Signals.from_config({"datadir": str(datadir), **read})
     except InputError as error:

@@ -1,15 +1,18 @@
 """Live checks of `liqsignals doctor --live`: queries the exchanges for facts that their documentation leaves open.
 
 Each check tests one open question and reports its finding and the consequence for the data. A check that fails (no
-connection, another format) is reported as a problem and does not stop the others. Sources: research/sources.md (entries
+connection, another format, an answer that is too long or takes too long) is reported as a problem and does not stop the
+others. Sources: research/sources.md (entries
 marked [?], and the last paragraph); binance-public-data issue 491; Bybit v5 docs market/open-interest.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -19,6 +22,7 @@ from websockets.exceptions import WebSocketException
 
 from liqsignals.clock import DAY, HOUR, MINUTE, SECOND, iso
 from liqsignals.collect import feeds
+from liqsignals.collect.fetch import Body, TooLong, redact
 from liqsignals.errors import InputError
 from liqsignals.sources import decode
 from liqsignals.sources.spec import ParseError
@@ -35,6 +39,10 @@ SKEW = 2 * SECOND
 PERIOD = 5 * MINUTE
 #: Seconds to wait for a websocket to confirm its subscription.
 LISTEN = 20.0
+#: Bounds of one request (bytes once decoded, seconds), and of all checks together (seconds).
+LARGEST = 2 << 20
+REQUEST_TIME = 20.0
+TOTAL_TIME = 300.0
 
 
 @dataclass(frozen=True)
@@ -50,22 +58,52 @@ class Found:
 class Ask:
     """HTTP access of the checks."""
 
-    client: httpx.Client
     urls: Mapping[str, str]
     #: Seconds to wait for a websocket message.
     listen: float = LISTEN
+    #: Instant (time.monotonic, s) at which the time for all checks is up.
+    until: float = field(default_factory=lambda: time.monotonic() + TOTAL_TIME)
 
     def get(self, name: str, path: str, **params: Any) -> Any:
-        """The JSON answer of a GET. Raises ParseError or httpx.HTTPError."""
-        answer = self.client.get(self.urls[name].rstrip("/") + path, params=params)
-        answer.raise_for_status()
-        return decode.answer(answer.content, path)
+        """The JSON answer of a GET. Raises ParseError, httpx.HTTPError or TimeoutError."""
+        return decode.answer(self.body("GET", name, path, params=params), path)
 
     def post(self, name: str, path: str, body: Any) -> Any:
-        """The JSON answer of a POST."""
-        answer = self.client.post(self.urls[name].rstrip("/") + path, json=body)
-        answer.raise_for_status()
-        return decode.answer(answer.content, path)
+        """The JSON answer of a POST. Raises as `get`."""
+        return decode.answer(self.body("POST", name, path, json=body), path)
+
+    def body(self, method: str, name: str, path: str, **more: Any) -> bytes:
+        """The body of an answer with status 200, within LARGEST bytes and REQUEST_TIME. Raises as `get`."""
+        return asyncio.run(self._body(method, self.urls[name].rstrip("/") + path, path, more))
+
+    async def _body(self, method: str, url: str, what: str, more: Mapping[str, Any]) -> bytes:
+        headers = {"User-Agent": "liqsignals doctor", "Accept-Encoding": "gzip"}
+        async with (
+            self.within(REQUEST_TIME),
+            httpx.AsyncClient(timeout=REQUEST_TIME, headers=headers) as client,
+            client.stream(method, url, **more) as response,
+        ):
+            response.raise_for_status()
+            try:
+                body = Body(response, LARGEST)
+                async for chunk in response.aiter_raw():
+                    body.add(chunk)
+                return body.whole()
+            except zlib.error as error:
+                raise ParseError(f"{what}: the answer is damaged ({error})") from error
+            except TooLong:
+                raise ParseError(f"{what}: the answer is longer than {LARGEST >> 10} KiB; not taken") from None
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """At most so many seconds, and no more than all checks may take. Raises TimeoutError."""
+        left = self.until - time.monotonic()
+        try:
+            async with asyncio.timeout(min(seconds, left)):
+                yield
+        except TimeoutError:
+            why = f"none within {seconds:g} s" if left > seconds else f"{TOTAL_TIME:g} s for all checks are over"
+            raise TimeoutError(why) from None
 
     def number(self, value: Any) -> float:
         """A number or text of one."""
@@ -121,11 +159,13 @@ def binance_archive_label(ask: Ask) -> Found:
     for back in (1, 2, 3):
         day = iso(time.time_ns() - back * DAY)[:10]
         path = f"/data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-{day}.zip"
-        answer = ask.client.get(ask.urls["binance-archive"].rstrip("/") + path)
-        if answer.status_code == 404:
-            continue
-        answer.raise_for_status()
-        table = decode.csv_table(decode.unzip(answer.content, path, 8 << 20), path, binance.METRICS)
+        try:
+            raw = ask.body("GET", "binance-archive", path)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 404:
+                continue
+            raise
+        table = decode.csv_table(decode.unzip(raw, path, 8 << 20), path, binance.METRICS)
         first = min(row[0] for row in table)
         start = first.endswith("00:00:00")
         return Found(
@@ -294,7 +334,10 @@ def _stream(name: str) -> Callable[[Ask], Found]:
 
         async def listen() -> Found:
             seen, prints = 0, 0
-            async with connect(stream.url, open_timeout=ask.listen, close_timeout=1, ping_interval=None) as socket:
+            async with (
+                ask.within(3 * ask.listen),
+                connect(stream.url, open_timeout=ask.listen, close_timeout=1, ping_interval=None) as socket,
+            ):
                 for hello in stream.hello:
                     await socket.send(hello)
                 try:
@@ -360,31 +403,30 @@ CHECKS: dict[str, Callable[[Ask], Found]] = {
 def run(urls: Mapping[str, str] = URLS, *, listen: float = LISTEN) -> list[dict[str, Any]]:
     """Results of all checks: `check`, `ok`, `found`, `means`."""
     out = []
-    with httpx.Client(timeout=15.0, headers={"User-Agent": "liqsignals doctor"}) as client:
-        ask = Ask(client, urls, listen)
-        for name, check in CHECKS.items():
-            try:
-                found = check(ask)
-            except (httpx.HTTPError, OSError, WebSocketException, TimeoutError) as error:
-                why = str(error).splitlines()[0] if str(error) else type(error).__name__
-                found = Found(
-                    False,
-                    f"no answer ({why})",
-                    "unknown; try again, or from another network (451: blocked in this country)",
-                )
-            except (
-                InputError,
-                KeyError,
-                IndexError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                ZeroDivisionError,
-            ) as error:
-                found = Found(
-                    False, f"the answer is not as documented ({error})", "unknown; the vendor has changed its format"
-                )
-            out.append({"check": name, "ok": found.ok, "found": found.found, "means": found.means})
+    ask = Ask(urls, listen)
+    for name, check in CHECKS.items():
+        try:
+            found = check(ask)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, WebSocketException, TimeoutError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            found = Found(
+                False,
+                f"no answer ({why})",
+                "unknown; try again, or from another network (451: blocked in this country)",
+            )
+        except (
+            InputError,
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ZeroDivisionError,
+        ) as error:
+            found = Found(
+                False, f"the answer is not as documented ({error})", "unknown; the vendor has changed its format"
+            )
+        out.append({"check": name, "ok": found.ok, "found": redact(found.found), "means": redact(found.means)})
     return out
 
 

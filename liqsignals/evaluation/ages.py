@@ -1,4 +1,4 @@
-"""The map by age: what was swept, and what stands, split by how long ago it was opened."""
+"""The map by age: swept and standing mass, split by the time since entry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from liqsignals.clock import HOUR
 from liqsignals.data.tape import MapTape
 from liqsignals.records import Float64Array
 
-#: Ages (h) at which swept mass is split, and the length of a cohort: an age is right within one cohort.
+#: Ages (h) at which swept mass is split, and the length of a cohort: ages are accurate to one cohort.
 AGES = (3, 12, 72)
 AGE_NAMES = ("< 3 h", "3 .. 12 h", "12 .. 72 h", "> 72 h")
 COHORT = 3 * HOUR
@@ -21,7 +21,7 @@ COHORT = 3 * HOUR
 
 @dataclass(frozen=True)
 class Aged:
-    """A fold whose mass is kept apart by age (AGE_NAMES)."""
+    """A fold whose mass is split by age (AGE_NAMES)."""
 
     tape: MapTape
     #: Swept USD, (bars, 2, ages).
@@ -33,13 +33,13 @@ class Aged:
 def fold_by_age(tape: MapTape, parameters: liqmap.Parameters, at: Sequence[int] = ()) -> Aged:
     """The map's fold with every class split into cohorts of COHORT by the time of entry; their sum is the map.
 
-    `at`: instants (ns, multiples of COHORT) at which to keep the book. Ages are taken by the cohort's start:
-    mass of the running cohort is "< 3 h", and so on.
+    `at`: instants (ns, multiples of COHORT) at which to keep the book. Ages count from the cohort's start:
+    mass of the current cohort is "< 3 h", and so on.
     """
     p = liqmap.plan(tape)
     distances = liqmap.distances_of(parameters, tape.pair)
     kinds, slots = len(parameters.classes), AGES[-1] * HOUR // COHORT
-    copies = slots + 1  # the last holds all that is older
+    copies = slots + 1  # the last one holds all older mass
 
     def tiled(a: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(np.tile(a, (1, copies) + (1,) * (a.ndim - 2)))
@@ -65,7 +65,7 @@ def fold_by_age(tape: MapTape, parameters: liqmap.Parameters, at: Sequence[int] 
         age[slots] = len(AGES)
         entering = np.zeros(kinds * copies)
         entering[slot * kinds : (slot + 1) * kinds] = mix[:-1]
-        # What enters is the running cohort's; hazards and the remainder are everybody's.
+        # New mass goes to the current cohort; hazards and the remainder apply to all cohorts.
         fold.enter(entering, float(mix[-1]))
         fold.by_class, fold.by_class_from = np.zeros((stop - start, 2, kinds * copies)), start
         fold.to(stop)
@@ -81,7 +81,7 @@ def fold_by_age(tape: MapTape, parameters: liqmap.Parameters, at: Sequence[int] 
 
 
 def _retire(book: liqmap.Book, old: int, pool: int, kinds: int) -> None:
-    """Move the cohort whose slot comes round again into the pool of the oldest."""
+    """Move the cohort whose slot is about to be reused into the pool of the oldest."""
     for side in range(2):
         for k in range(kinds):
             a, z = old + k, pool + k

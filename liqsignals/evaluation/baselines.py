@@ -1,4 +1,4 @@
-"""What else could predict an hour: trees of price, volume and open interest, the price range, peers, maps cut short."""
+"""Baselines: trees on price, volume and open interest, the price range, peers' rules, maps of short memory."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from liqsignals.records import Float64Array
 
 
 def features(tape: MapTape, hours: Int64Array) -> tuple[list[str], Float64Array]:
-    """What trees see of an hour, (n, 25): price, volume and open interest, all of the hour itself and before."""
+    """The trees' inputs (n, 25): price, volume and open interest of the hour itself and of the time before it."""
     first, _, whole = bars_of(tape, hours)
     n = HOUR // tape.bar_ns
     rows = np.minimum(first[:, None] + np.arange(n), len(tape.bars) - 1)
@@ -27,12 +27,18 @@ def features(tape: MapTape, hours: Int64Array) -> tuple[list[str], Float64Array]
     traded = volume[rows].sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         out = {
-            "range": np.log(highs / lows), "down": np.log(opened / lows), "up": np.log(highs / opened),
-            "return": np.log(closes / opened), "volume": np.log(traded), "widest_bar": span[rows].max(axis=1),
+            "range": np.log(highs / lows),
+            "down": np.log(opened / lows),
+            "up": np.log(highs / opened),
+            "return": np.log(closes / opened),
+            "volume": np.log(traded),
+            "widest_bar": span[rows].max(axis=1),
             "volatility": np.log(np.sqrt((steps[rows] ** 2).sum(axis=1)) + 1e-6),
-            "largest_volume": np.log(volume[rows].max(axis=1)), "ranges": span[rows].sum(axis=1),
-            "falls": np.maximum(-steps, 0.0)[rows].sum(axis=1), "rises": np.maximum(steps, 0.0)[rows].sum(axis=1),
-        }  # fmt: skip
+            "largest_volume": np.log(volume[rows].max(axis=1)),
+            "ranges": span[rows].sum(axis=1),
+            "falls": np.maximum(-steps, 0.0)[rows].sum(axis=1),
+            "rises": np.maximum(steps, 0.0)[rows].sum(axis=1),
+        }
         for h in (3, 12, 24, 72):
             out[f"below_{h}h"] = np.log(lows / over_before(low, tape, first, h, "min"))
             out[f"above_{h}h"] = np.log(highs / over_before(high, tape, first, h, "max"))
@@ -66,9 +72,14 @@ def trees(c: Case, table: Float64Array, seeds: int = 3) -> Float64Array:
             guesses = []
             for seed in range(seeds):
                 model = HistGradientBoostingRegressor(
-                    max_iter=300, learning_rate=0.04, max_leaf_nodes=12, min_samples_leaf=20, l2_regularization=5.0,
-                    max_features=0.5, random_state=seed,
-                )  # fmt: skip
+                    max_iter=300,
+                    learning_rate=0.04,
+                    max_leaf_nodes=12,
+                    min_samples_leaf=20,
+                    l2_regularization=5.0,
+                    max_features=0.5,
+                    random_state=seed,
+                )
                 model.fit(table[~c.test], target[~c.test])
                 guesses.append(model.predict(table[c.test]))
             out[side, c.test] = np.maximum(np.exp(np.mean(guesses, axis=0)) - scores.FLOOR, 0.0)
@@ -76,9 +87,9 @@ def trees(c: Case, table: Float64Array, seeds: int = 3) -> Float64Array:
 
 
 def _scaled(c: Case, predicted: Float64Array) -> Float64Array:
-    """One factor for both sides: real over predicted dollars of the hours before the test."""
-    told = np.isfinite(predicted) & ~c.test
-    factor = scores.dollar_ratio(predicted[told], c.real[told])
+    """Predictions scaled by one factor for both sides: real over predicted dollars of the hours before the test."""
+    known = np.isfinite(predicted) & ~c.test
+    factor = scores.dollar_ratio(predicted[known], c.real[known])
     return predicted * (factor if np.isfinite(factor) else 1.0)
 
 

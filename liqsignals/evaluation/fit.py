@@ -125,7 +125,7 @@ def _solve(swept: Float64Array, real: Float64Array, off: Float64Array, free: NDA
 
 
 def mixed(parameters: liqmap.Parameters, standing: Float64Array) -> liqmap.Parameters:
-    """Parameters whose classes stand at these shares of open interest; together at most nine tenths."""
+    """Parameters with these standing shares of open interest, scaled to a total of at most nine tenths."""
     standing = standing * min(1.0, 0.9 / standing.sum())
     classes = tuple(replace(c, standing=float(s)) for c, s in zip(parameters.classes, standing, strict=True))
     return replace(parameters, classes=classes, remainder=1.0 - float(standing.sum()))
@@ -158,16 +158,17 @@ def _stack(markets: Sequence[Market], parameters: liqmap.Parameters) -> _Stack:
 
 
 def _lacks(markets: Sequence[Market], parameters: liqmap.Parameters) -> InputError | None:
-    """What these markets lack to identify a mix; None where nothing."""
+    """The error that names what these markets lack to identify a mix; None where they suffice."""
     for m in markets:
         there = np.isfinite(sweeps(m.tape, parameters, m.hours)).all(axis=(1, 2))
         moved = (moves(m.tape, m.hours[there]) > scores.MOVED).sum(axis=1).tolist()
         some = [int((m.usd[side, there] > scores.FLOOR).sum()) for side in range(2)]
         if there.sum() < LEAST_HOURS or min(moved) < LEAST_MOVED or min(some) < LEAST_MOVED:
             return InputError(
-                f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map ({LEAST_HOURS} are "
-                f"needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, {some[0]} and {some[1]} with long "
-                f"and short liquidations above {scores.FLOOR:,.0f} USD ({LEAST_MOVED} of each)",
+                f"calibrate: too little data for {m.tape.pair}: {int(there.sum())} hours with a warm map "
+                f"({LEAST_HOURS} are needed), {moved[0]} that fell and {moved[1]} that rose more than 0.5 %, "
+                f"{some[0]} and {some[1]} with long and short liquidations above {scores.FLOOR:,.0f} USD "
+                f"({LEAST_MOVED} of each)",
                 "a longer table, or candles and open interest that reach back 14 days before it (liqsignals download)",
             )
     return None
@@ -196,9 +197,10 @@ def _identified(stack: _Stack) -> NDArray[np.bool_]:
 def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = None) -> Fitted:
     """Fit one mix to the markets' liquidations, with intervals and scores out of sample.
 
-    The mix is fitted on all hours; the scores are those of a mix fitted on the hours before `holdout_from` (ns, default the
-    newest HOLDOUT of them) over the others; there are none where too few hours come before it. Intervals are the 5 % and
-    95 % of DRAWS resamplings of whole days, on the map of the fitted mix, widened by LEVEL. Raises InputError where there is too little data, or no scipy.
+    The mix is fitted on all hours. The scores are those of a mix fitted on the hours before `holdout_from` (ns;
+    default: the newest HOLDOUT of them are held out) on the hours after it; there are none where too few hours come
+    before it. Intervals are the 5 % and 95 % of DRAWS resamplings of whole days, on the map of the fitted mix, widened
+    by LEVEL. Raises InputError where there is too little data, or no scipy.
     """
     try:
         import scipy.optimize  # noqa: F401
@@ -236,7 +238,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
         for c, sure, lo, hi in zip(parameters.classes, identified, *factors, strict=True)
     )
     mean = float(np.mean([np.mean(s.rank) for s in held_out.values()])) if held_out else np.nan
-    # No score without held-out hours, or where nothing varied in them.
+    # No score without held-out hours, or where they are all equal.
     score = mean if np.isfinite(mean) else None
     provenance = {
         "source": source,
@@ -254,7 +256,7 @@ def fit(markets: Sequence[Market], source: str = "", holdout_from: int | None = 
 
 
 def digest(markets: Sequence[Market]) -> str:
-    """SHA-256 of all that the fit saw."""
+    """SHA-256 of all input data of the fit."""
     seen = hashlib.sha256()
     for m in markets:
         for array in (m.tape.bars, m.tape.open_interest, m.hours, m.usd):

@@ -15,15 +15,17 @@ DRAWS = 300
 
 
 def statistics(c: Case, predicted: Float64Array, rows: Int64Array) -> Float64Array:
-    """STATISTICS (4, 2) over some rows."""
+    """STATISTICS of some rows, (4, 2)."""
     out = np.empty((len(STATISTICS), 2))
     for side in range(2):
         guess, real = predicted[side, rows], c.real[side, rows]
-        moved, anew = c.moved[side, rows] > scores.MOVED, c.anew[side, rows]
+        moved, new = c.moved[side, rows] > scores.MOVED, c.new_prices[side, rows]
         out[:, side] = (
-            scores.spearman(guess, real), scores.spearman(guess[moved], real[moved]),
-            scores.spearman(guess[anew], real[anew]), scores.log_r2(guess, real),
-        )  # fmt: skip
+            scores.spearman(guess, real),
+            scores.spearman(guess[moved], real[moved]),
+            scores.spearman(guess[new], real[new]),
+            scores.log_r2(guess, real),
+        )
     return out
 
 
@@ -34,8 +36,8 @@ def intervals(
     rows = np.flatnonzero(c.test).astype(np.int64)
 
     def all_of(at: Int64Array) -> Float64Array:
-        told = {name: statistics(c, p, at) for name, p in filled.items()}
-        return np.stack([*told.values(), *[told[a] - told[b] for a, b in pairs]]).ravel()
+        each = {name: statistics(c, p, at) for name, p in filled.items()}
+        return np.stack([*each.values(), *[each[a] - each[b] for a, b in pairs]]).ravel()
 
     shape = (len(filled) + len(pairs), len(STATISTICS), 2)
     value = all_of(rows).reshape(shape)
@@ -50,7 +52,7 @@ def intervals(
 def mean_intervals(
     at: Int64Array, table: Float64Array, kinds: Sequence[str], rankings: Sequence[str]
 ) -> dict[str, Any]:
-    """Means of (snapshots, kinds, rankings, sides) and of the first ranking less each other, with intervals."""
+    """Means of (snapshots, kinds, rankings, sides) and of the first ranking minus each other one, with intervals."""
     paired = np.concatenate([table, table[:, :, :1] - table[:, :, 1:]], axis=2)
     names = [*rankings, *[f"{rankings[0]} - {r}" for r in rankings[1:]]]
 

@@ -1,4 +1,4 @@
-"""Whether the levels that hold most are the levels that are liquidated."""
+"""Do the levels with the most mass have the most liquidations?"""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ _RANKINGS = ("map", "map, 12 h memory", "mass > 72 h", "nearest")
 
 
 def instants(c: Case) -> list[int]:
-    """One a UTC day, at 00:00, with all of the next 24 h scored."""
+    """00:00 of each UTC day whose next 24 h are all scored."""
     start, end = int(c.hours[c.test][0]), int(c.hours[-1]) + HOUR
     return list(range(-(-start // DAY) * DAY, end - DAY + 1, DAY))
 
 
 def lift(weight: Float64Array, ranking: Float64Array) -> float:
-    """Share of `weight` in the tenth of the levels that rank highest, over their share of the levels.
+    """Share of `weight` in the top tenth of the levels by `ranking`, divided by their share of the levels.
 
     >>> usd, rank = np.ones(20), np.arange(20.0)
     >>> usd[19] = 21.0  # more than half of the USD in the top tenth
@@ -37,11 +37,12 @@ def lift(weight: Float64Array, ranking: Float64Array) -> float:
 
 
 def level_lift(c: Case, aged: Aged) -> dict[str, Any]:
-    """Lift of the top tenth of the levels within 15 %, on what is swept and on what is liquidated in the next 24 h.
+    """Lift of the top tenth of the levels within 15 %, for sweeps and for liquidations in the next 24 h.
 
-    Rankings: the map's mass, its mass younger than 12 h, its mass older than 72 h, and nearness. `swept`: how much
-    more often price reaches such a level than any; `liquidated`: USD placed there over an even spread; `among_swept`:
-    the same among only the levels that price did reach (nearness, which tells whether price comes, is then of no use).
+    Rankings: the map's mass, its mass younger than 12 h, its mass older than 72 h, and nearness. `swept`: how
+    much more often price reaches such a level than any level; `liquidated`: USD placed on them, relative to an even
+    spread; `among_swept`: the same among the levels that price reached (there nearness, which predicts whether price
+    arrives, has no advantage).
     """
     ends = c.tape.bars["event_time"]
     at, rows = [], []
@@ -65,9 +66,11 @@ def level_lift(c: Case, aged: Aged) -> dict[str, Any]:
             levels, usd = price[near], held[side][:, near] * price[near]
             placed, reached = placed_on(c, side, inside, levels), _reached(c, side, i + 1, last, levels)
             ranking = {
-                "map": usd.sum(axis=0), "map, 12 h memory": usd[:2].sum(axis=0), "mass > 72 h": usd[3],
+                "map": usd.sum(axis=0),
+                "map, 12 h memory": usd[:2].sum(axis=0),
+                "mass > 72 h": usd[3],
                 "nearest": -np.abs(np.log(levels / close)),
-            }  # fmt: skip
+            }
             for r, name in enumerate(_RANKINGS):
                 row[0, r, side] = lift(reached.astype(np.float64), ranking[name])
                 row[1, r, side] = lift(placed, ranking[name])
@@ -91,18 +94,18 @@ def _reached(c: Case, side: int, first: int, last: int, levels: Float64Array) ->
 
 
 def placed_on(c: Case, side: int, inside: NDArray[np.intp], levels: Float64Array) -> Float64Array:
-    """The hours' real USD on the snapshot's levels: each hour's spread evenly over those that it is the first to reach.
+    """Real USD of the hours on the snapshot's levels: each hour's is spread evenly over the levels it reaches first.
 
-    An hour that reaches no level anew is not placed: what it liquidates was opened after the snapshot.
+    An hour that is the first to reach no level is not placed: its liquidations were opened after the snapshot.
     """
     first, last, whole = bars_of(c.tape, c.hours[inside])
-    out, stands = np.zeros(len(levels)), np.ones(len(levels), bool)
+    out, left = np.zeros(len(levels)), np.ones(len(levels), bool)
     for h, a, z, there in zip(inside, first, last, whole, strict=True):
         if not there:
             continue
         bars = c.tape.bars[a:z]
-        hit = stands & ((levels >= bars["low"].min()) if side == 0 else (levels <= bars["high"].max()))
+        hit = left & ((levels >= bars["low"].min()) if side == 0 else (levels <= bars["high"].max()))
         if hit.any():
             out[hit] += c.real[side, h] / hit.sum()
-            stands &= ~hit
+            left &= ~hit
     return out

@@ -51,6 +51,8 @@ _COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("long", "short", None),
 )
 _PRINTS = ("price", "base")
+#: Columns that tell two prints apart.
+_IDENTITY = ("event_time", "side", "liquidated_side", "price", "base", "usd", "pair", "symbol", "exchange", "venue")
 _SIDES = ("side", "liquidated_side")
 _TIMES = ("date", "time", "t", "event_time")
 _SUFFIXES = (".parquet", ".feather", ".csv", ".json", ".jsonl")
@@ -332,9 +334,13 @@ def _check_hours(hours: Int64Array, order: NDArray[np.intp], path: Path) -> None
 def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
     """Hourly sums of recorded prints. The partial first and last hour are left out, and so are hours without a print,
     which may be recorder downtime.
+
+    Equal prints count once, as they do in the recorder's files (docs/decisions/030): no feed numbers its prints, and some
+    archives have every row twice (binance-public-data issue 259).
     """
     if "event_time" not in frame.columns:
         raise InputError(f"{path}: prints need the column event_time (epoch ns, when it happened)")
+    repeated = frame.duplicated([name for name in _IDENTITY if name in frame.columns]).to_numpy()
     at, _ = _times(frame[["event_time"]], path)
     side = _sides(frame[next(n for n in _SIDES if n in frame.columns)], path)
     amounts = frame if "usd" in frame.columns else frame.assign(usd=frame["price"] * frame["base"])
@@ -345,6 +351,7 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
             f"{path}: row {bad[0]} has no usd",
             "usd = price x base, in coins; remove the row if unknown",
         )
+    at, side, usd = at[~repeated], side[~repeated], usd[~repeated]
     hour = at // HOUR
     first, last = int(hour.min()) + 1, int(hour.max())
     n = max(last - first, 0)
@@ -357,6 +364,11 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
         "hour "
         "is not visible here: check with liqsignals doctor"
     ]
+    if repeated.any():
+        notes.append(
+            f"{int(repeated.sum())} of {len(repeated)} rows repeat an earlier print (same time, side, price and size): "
+            "counted once"
+        )
     if len(seen) < n:
         notes.append(
             f"{n - len(seen)} hours without a print left out: quiet hours and recorder downtime cannot be distinguished"

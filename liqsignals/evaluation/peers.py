@@ -3,7 +3,7 @@
 
 A rule defines the USD that each candle adds per leverage and their decay; a level is removed when a candle's range
 contains it. Compiled with fastmath, which the rest of the library does not use. Parameters are not tuned, and the rules
-see open interest at once, while liqsignals waits two periods.
+use open interest at once, while liqsignals waits two periods.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ class Seeds(NamedTuple):
 
 
 def interest_at(tape: MapTape, at: I8) -> F8:
-    """Open interest (base) as it stood at instants, whenever it became known; NaN before the first."""
+    """Open interest (base) at instants by event time, regardless of when it became known; NaN before the first."""
     row = np.searchsorted(tape.open_interest["event_time"], at, side="right") - 1
     return np.where(row >= 0, tape.open_interest["base"][np.maximum(row, 0)], np.nan)
 
@@ -92,8 +92,11 @@ def liqmap_ts(tape: MapTape) -> Seeds:
 
 
 def fold(tape: MapTape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
-    """Run a rule over a tape: USD swept by each (bar, side); of (snapshot, side, bucket) after the bars that `at`
-    (ascending) names, and its first bucket; and, read at every bar, what stands within 5 % (bar, side)."""
+    """Run a rule over a tape.
+
+    Returns USD swept by (bar, side); USD by (snapshot, side, bucket) after the bars of `at` (ascending), and the first
+    bucket; and the USD within 5 % of the close at every bar, (bar, side).
+    """
     b = tape.bars
     low, high, close = (np.ascontiguousarray(b[n]) for n in ("low", "high", "close"))
     first = int((np.log(low.min()) + seeds.distance.min()) / STEP) - 4
@@ -109,7 +112,7 @@ def fold(tape: MapTape, seeds: Seeds, at: I8) -> tuple[F8, F8, int, F8]:
 
 @cached([Path(__file__)], fastmath=True)
 def _fold(low, high, close, seeds, origin, step, at, swept, near, levels):
-    """`seeds` in buckets from `origin`: `entries`, `distance`; its `half_life` is what a bar leaves of each tier."""
+    """`seeds`: `entries` and `distance` in buckets from `origin`, `half_life` the share of a tier left after a bar."""
     usd, entries, anchors, tiers, fade, distance, spread, _ = seeds
     mass = np.zeros((2, len(tiers), levels.shape[2]))
     scale = np.ones(len(tiers))

@@ -16,7 +16,7 @@ from liqsignals.records import Float64Array
 
 #: An hour counts as moved when its ln move from the open toward a side's levels exceeds this.
 MOVED = 0.005
-#: Added inside logs: smaller hours are single small accounts, which some feeds omit.
+#: Added inside logs: hours below it are single small accounts, which some feeds omit.
 FLOOR = 10_000.0
 
 
@@ -31,21 +31,21 @@ def ranks(x: Float64Array) -> Float64Array:
 
 
 def spearman(x: Float64Array, y: Float64Array) -> float:
-    """Rank correlation, ties at their mean rank; NaN for fewer than three pairs or where either does not vary."""
+    """Rank correlation, ties at their mean rank; NaN for fewer than three pairs or where one of them is constant."""
     if len(x) < 3 or x.min() == x.max() or y.min() == y.max():
         return float("nan")
     return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
 def log_r2(predicted: Float64Array, real: Float64Array) -> float:
-    """R2 of ln(USD + FLOOR); NaN for fewer than three hours or where the real values do not vary."""
+    """R2 of ln(USD + FLOOR); NaN for fewer than three hours or where the real values are all equal."""
     target, guess = np.log(real + FLOOR), np.log(predicted + FLOOR)
     spread = ((target - target.mean()) ** 2).sum() if len(target) > 2 else 0.0
     return float(1.0 - ((target - guess) ** 2).sum() / spread) if spread > 0.0 else float("nan")
 
 
 def dollar_ratio(predicted: Float64Array, real: Float64Array) -> float:
-    """Real over predicted dollars, in sum; NaN where nothing was predicted.
+    """Total real over total predicted dollars; NaN where nothing was predicted.
 
     >>> dollar_ratio(np.array([100.0, 300.0]), np.array([500.0, 300.0]))
     2.0

@@ -1,4 +1,4 @@
-"""The map beside true liquidation prices, those of Hyperliquid's accounts."""
+"""The map compared with the true liquidation prices of Hyperliquid's accounts."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from liqsignals.evaluation.ages import COHORT, Aged
 from liqsignals.evaluation.cases import Case
 from liqsignals.evaluation.intervals import mean_intervals
 
-#: Distances of levels that are compared with true ones, and the least hours on either side of `fit_until`.
+#: Range of distances in which levels are compared with true ones.
 FAR = (0.05, 0.15)
 #: The snapshots' own grid: 50 bins within 30 %.
 _BIN = 0.6 / 50
@@ -23,8 +23,10 @@ _FAR_RANKINGS = ("map", "uniform", "1 / distance", "map, 12 h memory", "mass > 7
 
 
 def true_levels(path: Path, coin: str) -> list[tuple[int, float, list[list[tuple[float, float]]]]]:
-    """Snapshots of true liquidation prices: (ns, price now, [longs, shorts] as (price, USD)). The format of
-    shared/data/hyperliquid: one JSON object a line, `lastUpdated` in UTC."""
+    """Snapshots of true liquidation prices: (ns, current price, [longs, shorts] as (price, USD)).
+
+    The file has one JSON object per line, `lastUpdated` in UTC. Raises InputError for a row that is no snapshot.
+    """
     out: list[tuple[int, float, list[list[tuple[float, float]]]]] = []
     try:
         lines = path.read_text().splitlines()
@@ -62,10 +64,10 @@ def true_levels(path: Path, coin: str) -> list[tuple[int, float, list[list[tuple
 def against_true(
     c: Case, aged: Aged, snapshots: Sequence[tuple[int, float, list[list[tuple[float, float]]]]]
 ) -> dict[str, Any]:
-    """The map's mass at 5 .. 15 % from the price beside true levels, in bins of 1.2 %, both sides together.
+    """The map's mass at 5 .. 15 % from the price compared with true levels, in bins of 1.2 %, both sides together.
 
-    `rank`: rank correlation over the bins (uniform: 0); `lift`: share of the true USD in the top fifth of the bins over
-    a fifth (a tenth of 16 bins would be one or two). Books are those at the last multiple of 3 h.
+    `rank`: rank correlation over the bins (uniform: 0); `lift`: share of the true USD in the top fifth of the bins
+    divided by a fifth (a tenth of 16 bins would be one or two). Books are those at the last multiple of 3 h.
     """
     at, rows = [], []
     for when, now, levels in snapshots:
@@ -78,9 +80,9 @@ def against_true(
         for side in range(2):
             sign = -1.0 if side == 0 else 1.0
             away = sign * (price / now - 1.0)
-            told = np.array([(sign * (p / now - 1.0), usd) for p, usd in levels[side]]).reshape(-1, 2)
+            real = np.array([(sign * (p / now - 1.0), usd) for p, usd in levels[side]]).reshape(-1, 2)
             for a, z in pairwise(edges):
-                true.append(told[(told[:, 0] >= a) & (told[:, 0] < z), 1].sum())
+                true.append(real[(real[:, 0] >= a) & (real[:, 0] < z), 1].sum())
                 cells = (away >= a) & (away < z)
                 mass.append((held[side][:, cells] * price[cells]).sum(axis=1))
                 distance.append(0.5 * (a + z))

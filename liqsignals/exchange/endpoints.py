@@ -25,8 +25,8 @@ Clock = Callable[[], int]
 
 Row = Mapping[str, Any]
 
-#: Additional prices to dwell at: symbol -> open of the finest bar, ms -> prices (path.py).
-Extra = Mapping[str, Mapping[int, Sequence[float]]]
+#: Bars with a walk of their own: symbol -> open of the finest bar, ms -> prices (path.py).
+Walks = Mapping[str, Mapping[int, Sequence[float]]]
 
 
 def _handler(answer: Callable[[Row], Any]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -97,13 +97,19 @@ class ApiError(Exception):
 
 
 class LoopbackExchange:
-    """The endpoints. `now_ms` is the only clock they read, once per request."""
+    """The endpoints. `now_ms` is the only clock they read, once per request.
 
-    def __init__(self, archive: Archive, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> None:
+    `spread`: of every book, in ticks; None for one that widens with the market (decision 040).
+    """
+
+    def __init__(
+        self, archive: Archive, now_ms: Clock = wall_clock_ms, walks: Walks | None = None, spread: int | None = None
+    ) -> None:
         self.archive = archive
         self.extras = Extras(archive.datadir, archive.markets)
         self.now_ms = seen(now_ms)
-        self._extra = extra or {}
+        self._walks = walks or {}
+        self._spread = spread
         self._paths: dict[str, paths.Path] = {}
 
     def app(self) -> web.Application:
@@ -316,7 +322,7 @@ class LoopbackExchange:
         if (spec := self.archive.spec(symbol)) is None:
             return None
         if symbol not in self._paths:
-            self._paths[symbol] = paths.Path(spec.price_decimals, self._extra.get(symbol, {}))
+            self._paths[symbol] = paths.Path(spec.price_decimals, self._walks.get(symbol, {}))
         return quotes.look(self.archive, self._paths[symbol], symbol, now)
 
     def _ticker(self, symbol: str, market: quotes.Market, now: int) -> dict[str, Any]:
@@ -359,7 +365,7 @@ class LoopbackExchange:
     ) -> tuple[list[list[str]], list[list[str]]]:
         """Bids and asks as price and amount, best first (quotes.book)."""
         spec = self._spec(symbol)
-        book = quotes.book(market, spec, quotes.quote(market, now))
+        book = quotes.book(market, spec, quotes.quote(market, now), self._spread)
         amount = f"{book.amount:.{spec.amount_decimals}f}"
 
         def side(best: int, step: int) -> list[list[str]]:

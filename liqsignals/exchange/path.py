@@ -12,14 +12,14 @@ Between dwells it moves linearly, rounded to the tick.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import NamedTuple
 
 #: Shares of the bar within the four dwells: polling at these sees open, both extremes and close.
-DWELLS = (0.02, 0.42, 0.67, 0.92)
+DWELLS = (0.2, 0.42, 0.67, 0.92)
 _HOLDS = ((0.0, 0.30), (0.35, 0.50), (0.60, 0.75), (0.85, 1.0))
-#: With more than four stops: share of its part of the bar after which a price is reached.
-_WAY = 0.25
+#: In a bar with a walk of its own the stops share the bar equally: the first _WAY of each part leads to its price, and
+#: _DWELL of it is a time within the dwell, early in it.
+_WAY, _DWELL = 0.25, 0.4
 
 
 class Bar(NamedTuple):
@@ -37,20 +37,19 @@ class Bar(NamedTuple):
 class Path:
     """The price path of one market inside its bars.
 
-    `decimals`: of the tick. `extra`: additional prices to dwell at, by the bar's open in ms; each is inserted where the
-    path first crosses it and ignored where it does not. Then all dwells, the four included, share the bar equally.
+    `decimals`: of the tick. `walks`: bars with a walk of their own, by their open in ms: the prices between open and
+    close to dwell at, in their order, both extremes among them. All dwells then share the bar equally.
     """
 
     decimals: int
-    extra: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    walks: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def stops(self, bar: Bar) -> list[tuple[float, float]]:
         """(share of the bar, price) of every dwell, in order; the share lies within the dwell."""
         prices = self._prices(bar)
         if len(prices) == len(DWELLS):
             return list(zip(DWELLS, prices, strict=True))
-        shares = [(number + (1 + _WAY) / 2) / len(prices) for number in range(len(prices))]
-        return list(zip([DWELLS[0], *shares[1:]], prices, strict=True))
+        return [((number + _DWELL) / len(prices), price) for number, price in enumerate(prices)]
 
     def forming(self, bar: Bar, share: float) -> Bar:
         """The forming candle after `share` (0 .. 1) of the bar; its close is the price at that time.
@@ -74,16 +73,7 @@ class Path:
 
     def _prices(self, bar: Bar) -> list[float]:
         extremes = (bar.low, bar.high) if bar.close >= bar.open else (bar.high, bar.low)
-        four = [bar.open, *extremes, bar.close]
-        if not (waiting := set(self.extra.get(bar.date, ()))):
-            return four
-        prices = four[:1]
-        for begin, end in pairwise(four):
-            passed = {price for price in waiting if min(begin, end) < price < max(begin, end)}
-            waiting -= passed
-            prices += sorted(passed, reverse=end < begin)
-            prices.append(end)
-        return prices
+        return [bar.open, *self.walks.get(bar.date, extremes), bar.close]
 
     @staticmethod
     def _holds(stops: int) -> Sequence[tuple[float, float]]:

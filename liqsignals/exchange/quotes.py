@@ -145,17 +145,18 @@ class Book(NamedTuple):
     amount: float
 
 
-def book(market: Market, spec: Spec, stats: Quote) -> Book:
+def book(market: Market, spec: Spec, stats: Quote, spread: int | None = None) -> Book:
     """Spread and depth from the market's volatility (decision 040).
 
     Spread: 1 % of the mean relative range of the last twelve closed bars, in whole ticks, at least one, centred on the
-    price. Levels are half a spread apart, so that twenty reach ten spreads from the price. Each holds five seconds of
-    the day's mean volume, times the day's mean range over the mean range of those bars (limited to 1/4 .. 4).
+    price; or `spread` ticks. Levels are half a spread apart, so that twenty reach ten spreads from the price. Each holds
+    five seconds of the day's mean volume, times the day's mean range over the mean range of those bars (limited to
+    1/4 .. 4).
     """
     bars = len(market.closed.date)
     recent, usual = _mean_range(market.closed.slice(max(0, bars - _RECENT), bars)), _mean_range(market.day())
     ticks = stats.last * 10**spec.price_decimals
-    spread = max(1, math.ceil(round(_SPREAD * recent * ticks, 6)))
+    spread = spread or max(1, math.ceil(round(_SPREAD * recent * ticks, 6)))
     ratio = usual / recent if recent > 0 else 1.0
     amount = _SECONDS * stats.per_second * min(max(ratio, 1 / _MOST), _MOST)
     bid = round(ticks) - spread // 2

@@ -24,7 +24,7 @@ from typing import Any
 
 from liqsignals.errors import InputError
 from liqsignals.exchange.archive import Archive
-from liqsignals.exchange.endpoints import Clock, Extra, LoopbackExchange, wall_clock_ms
+from liqsignals.exchange.endpoints import Clock, LoopbackExchange, wall_clock_ms
 from liqsignals.exchange.serving import served
 from liqsignals.exchange.supervise import caught_signals, run, wait
 
@@ -94,9 +94,9 @@ def overlay_file(port: int) -> Iterator[Path]:
 
 
 @contextmanager
-def loopback(datadir: Path, now_ms: Clock = wall_clock_ms, extra: Extra | None = None) -> Iterator[Path]:
+def loopback(datadir: Path, now_ms: Clock = wall_clock_ms) -> Iterator[Path]:
     """Serve `datadir`; yields the overlay's path, for a second `--config` of any freqtrade command."""
-    with serve(LoopbackExchange(Archive(datadir), now_ms, extra)) as port, overlay_file(port) as overlay:
+    with serve(LoopbackExchange(Archive(datadir), now_ms)) as port, overlay_file(port) as overlay:
         yield overlay
 
 

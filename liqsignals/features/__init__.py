@@ -1,4 +1,4 @@
-"""The columns that a strategy sees, and the one function that makes them from a tape (docs/add-a-feature.md)."""
+"""The feature columns, and the one function that computes them from a tape (docs/add-a-feature.md)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,26 +14,39 @@ from liqsignals.features.context import Context, DiskMarkets, Map, Markets, othe
 from liqsignals.records import Float64Array
 
 __all__ = [
-    "COLUMNS", "FAMILIES", "NAMES", "Column", "Context", "DiskMarkets", "Family", "Map", "Markets",
-    "compute", "empty", "history", "other_venues", "pairs",
-]  # fmt: skip
+    "COLUMNS",
+    "FAMILIES",
+    "NAMES",
+    "Column",
+    "Context",
+    "DiskMarkets",
+    "Family",
+    "Map",
+    "Markets",
+    "blocked",
+    "compute",
+    "empty",
+    "history",
+    "other_venues",
+    "pairs",
+]
 
 
 class Family(Protocol):
     """A file of this folder: its columns, and the function that computes them.
 
-    It may declare two things more. HISTORY: how long (ns) before the first candle it reads bars and open interest, 0
-    unless given. PAIRS: other pairs that it reads (`context.market(pair)`), none unless given.
+    Two declarations are optional. HISTORY (default 0): how long (ns) before the first candle it reads bars and open
+    interest. PAIRS (default none): other pairs that it reads (`context.market(pair)`).
     """
 
     @property
     def COLUMNS(self) -> tuple[Column, ...]: ...
 
     def compute(self, context: Context) -> dict[str, Float64Array]:
-        """Columns by name, each (n,); NaN throughout for those that are left out."""
+        """Columns by name, each (n,); a column that is left out is NaN throughout."""
 
 
-#: The families in the order of their columns. A family sees the columns of those before it.
+#: The families in the order of their columns. A family can read the columns of those before it.
 FAMILIES: tuple[Family, ...] = (
     liquidation_map,
     funding,
@@ -47,18 +60,27 @@ NAMES = tuple(c.name for c in COLUMNS)
 
 
 def history(families: Sequence[Family] = FAMILIES) -> int:
-    """How long (ns) before the first candle bars and open interest must reach, beside what the map's state needs."""
+    """History (ns) of bars and open interest needed before the first candle, besides that of the map's state."""
     return max((int(getattr(family, "HISTORY", 0)) for family in families), default=0)
 
 
 def pairs(families: Sequence[Family] = FAMILIES) -> tuple[str, ...]:
-    """Pairs that families read whatever the pair: a bot must have them refreshed."""
+    """Pairs that families read for every pair traded: freqtrade must refresh them (informative pairs)."""
     return tuple(dict.fromkeys(pair for family in families for pair in getattr(family, "PAIRS", ())))
 
 
 def empty(n: int, families: Sequence[Family] = FAMILIES) -> dict[str, Float64Array]:
-    """All columns, NaN throughout: what an unknown pair gets."""
+    """All columns, NaN throughout: the result for an unknown pair."""
     return {column.name: np.full(n, np.nan) for family in families for column in family.COLUMNS}
+
+
+def blocked(n: int, families: Sequence[Family] = FAMILIES) -> dict[str, Float64Array]:
+    """All columns, NaN but for the flags, which are 0: what a failure leaves, so that no filter is off."""
+    return {
+        column.name: np.full(n, 0.0 if column.unit == "flag" else np.nan)
+        for family in families
+        for column in family.COLUMNS
+    }
 
 
 def compute(
@@ -75,11 +97,11 @@ def compute(
     """All columns at a strategy's candles, from the tape as it was known at the last of them.
 
     `at` (n,) ascending decision times, `closes` (n,) the candles' closes, `timeframe_ns` their length. The tape is cut
-    here, at `at[-1]`, so that whatever shortens the dataframe shortens the data (docs/laws.md 3). `parameters` are
-    those of the calibration in use, the prior unless given. `state` carries map state between calls. `markets` is asked
-    for other pairs and venues, which are cut alike; without it they have no files. Returns COLUMNS of `families` in
-    order, each (n,) float64; NaN rules are in COLUMNS. Raises RuntimeError for a family that gives what it does not
-    declare.
+    here, at `at[-1]`, so that a shorter dataframe means shorter data (docs/laws.md 3). `parameters` are those
+    of the calibration in use (default: the prior). `state` carries map state between calls. `markets` provides other
+    pairs and venues, which are cut in the same way; without it they have no files. Returns COLUMNS of `families` in
+    order, each (n,) float64; NaN rules are in COLUMNS. Raises RuntimeError where a family returns a column that it does
+    not declare.
     """
     out = empty(len(at), families)
     if len(at) == 0:
@@ -91,7 +113,7 @@ def compute(
         for name, values in found.items():
             if name not in names or values.shape != at.shape or values.dtype != np.float64:
                 raise RuntimeError(
-                    f"a family gives {name} {values.dtype}{values.shape} for {at.shape} candles; it declares {names}"
+                    f"a family returned {name} {values.dtype}{values.shape} for {at.shape} candles; it declares {names}"
                 )
         out.update(found)
         context.done({name: out[name] for name in names})

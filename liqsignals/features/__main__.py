@@ -1,4 +1,4 @@
-"""`python -m liqsignals.features README.md`: the table of columns between the README's two marks, from COLUMNS."""
+"""`python -m liqsignals.features README.md`: writes the table of COLUMNS between the README's two markers."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a column is."""
+"""The declaration of a column."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
-"""What a family of columns is given: markets already cut, the map, the columns before its own.
+"""The input of a feature family: markets already cut, the map, the columns of earlier families.
 
-A family reads records by `asof` (data/tape.py) at `at`, and has no other way to line them up with candles (docs/laws.md
+A family reads records by `asof` (data/tape.py) at `at`, and has no other way to align them with candles (docs/laws.md
 2).
 """
 
@@ -23,13 +23,13 @@ from liqsignals.sources import macro
 
 
 class Markets:
-    """Where other markets come from. This one knows none: what a family asks of it is a market without files."""
+    """Source of other markets. This base class has none: every market that it returns is without files."""
 
-    #: Other exchanges that data are there of.
+    #: Other exchanges that have data.
     venues: tuple[str, ...] = ()
 
     def tape(self, pair: str, venue: str | None) -> Tape:
-        """A market's tape, uncut; `venue` None is the exchange traded on. Without files all its kinds are None."""
+        """A market's tape, uncut; `venue` None is the exchange traded on. A kind without a file is None."""
         return Tape(pair, 5 * MINUTE, 5 * MINUTE, venue=venue or "")
 
     def parameters(self, pair: str) -> liqmap.Parameters:
@@ -37,12 +37,12 @@ class Markets:
         return liqmap.Parameters()
 
     def state(self, pair: str, venue: str) -> liqmap.FoldState | None:
-        """State of a market's map between calls, None where none is kept."""
+        """The map state of a market that is kept between calls, None where none is kept."""
         return None
 
 
 class DiskMarkets(Markets):
-    """The markets of a data directory and of the other venues in its extras, read when they are asked for."""
+    """The markets of a data directory and of the other venues in its extras, read on demand."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class DiskMarkets(Markets):
 
 
 def other_venues(extras: Path, exchange: str) -> tuple[str, ...]:
-    """Exchanges in the extras whose units of open interest are known, but for the one traded on."""
+    """Exchanges in the extras whose open-interest units are known, except the one traded on."""
     return tuple(name for name in store.venue_dirs(extras) if name in venues.VENUES and name != exchange)
 
 
@@ -83,7 +83,7 @@ class Map:
     fold: liqmap.Fold
 
     def usable(self, at: Int64Array) -> NDArray[np.bool_]:
-        """(n,) Where the reading may be used: the map runs, and its candles and open interest are not stale."""
+        """Where the reading is usable (n,): the map has started, and its candles and open interest are not stale."""
         p, closes = self.fold.plan, self.reading.closes
         usable = self.reading.started >= 0
         if len(p.closes_at):
@@ -96,7 +96,7 @@ class Map:
 
 @dataclass
 class _Run:
-    """What the families of one call share."""
+    """State shared by the families of one call."""
 
     markets: Markets
     parameters: liqmap.Parameters
@@ -108,7 +108,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class Context:
-    """One call of a family's `compute`: a market's candles, and all that was known at the last of them."""
+    """Arguments of a family's `compute`: a market's candles, and all data known at the last of them."""
 
     pair: str
     venue: str
@@ -117,7 +117,7 @@ class Context:
     closes: Float64Array
     timeframe_ns: int
     _run: _Run = field(repr=False)
-    #: What the family declares (features.Family): records that it reads of before the first candle, and other pairs.
+    #: What the family declares (features.Family): history (ns) before the first candle, and other pairs.
     history: int = 0
     pairs: tuple[str, ...] = ()
 
@@ -132,17 +132,17 @@ class Context:
         state: liqmap.FoldState | None,
         markets: Markets,
     ) -> "Context":
-        """The context of a tape, which is cut here, at `at[-1]`; n must be at least 1."""
+        """A context from an uncut tape, cut here at `at[-1]`; n must be at least 1."""
         context = cls(tape.pair, tape.venue, at, closes, timeframe_ns, _Run(markets, parameters, state))
         context._run.tapes[tape.pair, tape.venue] = context._cut(tape)
         return context
 
     def declared(self, history: int, pairs: tuple[str, ...]) -> "Context":
-        """The same call, for a family that declares this."""
+        """The same context for a family with these declarations."""
         return replace(self, history=history, pairs=pairs)
 
     def done(self, columns: Mapping[str, Float64Array]) -> None:
-        """Let later families read these columns."""
+        """Make these columns readable by later families."""
         self._run.columns.update(columns)
 
     @property
@@ -152,7 +152,7 @@ class Context:
 
     @property
     def venues(self) -> tuple[str, ...]:
-        """Other exchanges that data are there of."""
+        """Other exchanges that have data."""
         return self._run.markets.venues
 
     def parameters(self, pair: str | None = None) -> liqmap.Parameters:
@@ -162,9 +162,9 @@ class Context:
     def market(self, pair: str | None = None, venue: str | None = None) -> Tape:
         """The tape of this or another market as it was known at the last candle.
 
-        Its bars and open interest begin the family's HISTORY before the first candle's open, in a backtest as in a bot
-        that keeps no more; every other kind is whole. Kinds without a file are None, and so is all of a market without
-        files. Raises RuntimeError for a pair that the family does not declare: a bot would not ask the exchange for it.
+        Its bars and open interest begin HISTORY before the first candle's open, in a backtest too, because a bot keeps
+        no more; every other kind is complete. A kind without a file is None. Raises RuntimeError for a pair that the
+        family does not declare: a bot would not request it from the exchange.
         """
         first = int(open_time(self.at[:1], self.timeframe_ns)[0])
         return self._tape(pair, venue).later(first - self.history)
@@ -172,8 +172,8 @@ class Context:
     def map(self, pair: str | None = None, venue: str | None = None) -> Map | None:
         """The map of this or another market, None where it has no candle or open-interest file.
 
-        Folded once a call, whichever families ask, over the whole tape. Distances are measured from the candles' closes
-        in this market, and from the newest close known in another one.
+        Folded once per call over the whole tape, however many families read it. Distances are measured from the
+        candles' closes in this market, and from the newest known close in another market.
         """
         tape = self._tape(pair, venue)
         key = tape.pair, tape.venue
@@ -194,7 +194,7 @@ class Context:
         return self._run.tapes[key]
 
     def _cut(self, tape: Tape) -> Tape:
-        """The one cut, with the packaged calendar where the tape has no other."""
+        """Cut the tape at the last candle; without a calendar of its own it gets the packaged one."""
         if not tape.sources("event"):
             tape = replace(tape, others={**tape.others, ("event", "macro"): _calendar()})
         return tape.cut(int(self.at[-1]))
@@ -210,7 +210,7 @@ class Context:
             closes = np.where(row >= 0, close, np.nan)
         folded, first = tape, int(open_time(self.at[:1], self.timeframe_ns)[0])
         if tape.since and state is not None and state.serves(first, state.needs):
-            # Rows before those that the state needs are here for families that read bars themselves.
+            # Rows older than the state needs are kept for families that read bars themselves.
             folded = tape.later(state.needs)
         return Map(tape, parameters, *liqmap.read(folded, parameters, self.at, closes, state, self.timeframe_ns))
 

@@ -1,8 +1,8 @@
-"""Exchange inflow: what moves onto exchanges, against its own past.
+"""Exchange inflow compared with its own past.
 
-Daily, known at D+1 04:00 UTC. Levels are revised as addresses are labelled with hindsight (two vintages of Coin
-Metrics differ by a median of 4.5 %), so the columns are free of the level: a z-score of the logarithm and a share of
-supply, within one vintage.
+Daily, known at D+1 04:00 UTC. Levels are revised when addresses are labelled later (two vintages of Coin Metrics differ
+by a median of 4.5 %), so the columns do not depend on the level: a z-score of the logarithm and a share of supply,
+within one vintage.
 """
 
 import numpy as np
@@ -14,23 +14,34 @@ from liqsignals.features.context import Context
 from liqsignals.features.past import against_past
 from liqsignals.records import FLOW_MAX_AGE, Float64Array
 
-#: The past that a day is compared with, and how many of its days must be known.
+#: The window that a day is compared with, and the minimum number of known days in it.
 WINDOW = 90 * DAY
 MIN_RECORDS = 30
-
 
 _STALE = "no or stale flows"
 
 COLUMNS = (
-    Column("flow_inflow_z", "z-score", "real", f"{_STALE}; fewer than 30 days in 90", "log exchange inflow of the newest known day against its last 90"),
-    Column("flow_netflow_pct", "share of supply (0.01 = 1 %)", "-1 .. 1", _STALE, "(inflow - outflow) / coins on exchanges"),
+    Column(
+        "flow_inflow_z",
+        "z-score",
+        "real",
+        f"{_STALE}; fewer than 30 days in 90",
+        "log exchange inflow of the newest known day against its last 90",
+    ),
+    Column(
+        "flow_netflow_pct",
+        "share of supply (0.01 = 1 %)",
+        "-1 .. 1",
+        _STALE,
+        "(inflow - outflow) / coins on exchanges",
+    ),
     Column("flow_age_h", "hours", ">= 4", "no flows known yet", "age of the newest known day, from its end"),
     Column("flow_fresh", "flag", "0, 1", "no flows file", "1 where that age is at most 52 h"),
-)  # fmt: skip
+)
 
 
 def compute(context: Context) -> dict[str, Float64Array]:
-    """`flow_*` columns; all NaN without a file, age only once a day is known."""
+    """`flow_*` columns; all NaN without a file, `flow_age_h` NaN until a day is known."""
     at, flow = context.at, context.market().flow
     out = {column.name: np.full(len(at), np.nan) for column in COLUMNS}
     if flow is None:

@@ -1,7 +1,7 @@
-"""Funding skew: how one-sided the cost of holding a position is, against its own past and across venues.
+"""Funding skew: the funding rate compared with its own past and across venues.
 
-Pure functions of the cut tape's own rows, read at the candles by `asof`; each value depends on a fixed window of
-records, so every slice of a dataframe gives the same bits.
+Pure functions of the cut tape's rows, read at the candles by `asof`. Each value depends on a fixed window of records,
+so every slice of a dataframe gives the same bits.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from liqsignals.features.context import Context
 from liqsignals.features.past import against_past
 from liqsignals.records import FUNDING_LAG, Float64Array, Records
 
-#: The past that a settled rate is compared with, and how many settlements of it must be known.
+#: The window that a settled rate is compared with, and the minimum number of known settlements in it.
 WINDOW = 30 * DAY
 MIN_RECORDS = 30
 #: A settled rate is stale after this many of its intervals.
@@ -33,14 +33,14 @@ def rate_8h(settled: Records) -> Float64Array:
 
 
 def _due(settled: Records, row: Int64Array, at: Int64Array) -> NDArray[np.bool_]:
-    """Whether the newest settlement known is the newest that should be: the next one, an interval later, is not due yet."""
+    """Whether no newer settlement is due: the next one, an interval after the newest known, is not expected yet."""
     newest = settled[np.maximum(row, 0)]
-    # A minute more, for settlements are some ms late by turns.
+    # One minute more: settlement times jitter by some milliseconds.
     return np.asarray(at - newest["event_time"] < newest["interval_h"] * HOUR + FUNDING_LAG + MINUTE)
 
 
 def _usable(settled: Records, at: Int64Array) -> tuple[Int64Array, NDArray[np.bool_]]:
-    """Newest settlement known at each instant, and whether it is recent enough."""
+    """Row of the newest settlement known at each instant, and whether it is recent enough."""
     row = asof(settled, at)
     known = row >= 0
     newest = settled[np.maximum(row, 0)] if len(settled) else settled
@@ -52,17 +52,31 @@ def _usable(settled: Records, at: Int64Array) -> tuple[Int64Array, NDArray[np.bo
 
 _STALE = "no or stale funding"
 
+_FEW = f"{_STALE}; fewer than 30 settlements in 30 days"
+
 COLUMNS = (
     Column("fund_rate_8h", "fraction per 8 h", "real", _STALE, "newest settled funding rate; > 0: longs pay"),
-    Column("fund_skew_z", "z-score", "real", f"{_STALE}; fewer than 30 settlements in 30 days, or all of them equal and this one not", "its distance from the mean of its last 30 days"),
-    Column("fund_pct", "share", "0 .. 1", f"{_STALE}; fewer than 30 settlements in 30 days", "its rank among its last 30 days"),
-    Column("fund_dispersion", "fraction per 8 h", ">= 0", f"{_STALE}; fewer than two venues", "highest less lowest rate over venues"),
-    Column("fund_fresh", "flag", "0, 1", "no funding file", "1 where the newest settlement that should be known is"),
-)  # fmt: skip
+    Column(
+        "fund_skew_z",
+        "z-score",
+        "real",
+        f"{_FEW}, or all of them equal and this one not",
+        "its distance from the mean of its last 30 days",
+    ),
+    Column("fund_pct", "share", "0 .. 1", _FEW, "its rank among its last 30 days"),
+    Column(
+        "fund_dispersion",
+        "fraction per 8 h",
+        ">= 0",
+        f"{_STALE}; fewer than two venues",
+        "highest minus lowest rate over venues",
+    ),
+    Column("fund_fresh", "flag", "0, 1", "no funding file", "1 where the newest settlement due by now is known"),
+)
 
 
 def compute(context: Context) -> dict[str, Float64Array]:
-    """`fund_*` columns. The first venue is the one traded on; without any, all NaN."""
+    """`fund_*` columns. The first venue is the one traded on; without any venue all are NaN."""
     at, venues = context.at, context.market().funding
     out = {column.name: np.full(len(at), np.nan) for column in COLUMNS}
     if not venues:

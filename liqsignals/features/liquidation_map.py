@@ -1,4 +1,4 @@
-"""Columns of the liquidation map: clusters, cumulative USD, what was swept, and whether it is fresh and warm."""
+"""Columns of the liquidation map: clusters, cumulative USD, swept USD, and whether the map is fresh and warm."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from liqsignals.data.tape import asof
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
 from liqsignals.liqmap import kernels
-from liqsignals.records import Float64Array, Records, open_interest_lag
+from liqsignals.records import Float64Array, Records
 
 STALE_MAP = "no or stale open interest or candles"
 
@@ -18,12 +18,15 @@ NO_CLUSTER = f"no such cluster; {STALE_MAP}"
 def _band_columns() -> list[Column]:
     return [
         Column(
-            f"liq_{side}_usd_{band}pct", "position USD", ">= 0", STALE_MAP,
+            f"liq_{side}_usd_{band}pct",
+            "position USD",
+            ">= 0",
+            STALE_MAP,
             f"{side} positions that a move of {band} % {way} from the close would liquidate, cumulative",
         )
         for side, way in (("short", "up"), ("long", "down"))
         for band in (1, 2, 5, 10)
-    ]  # fmt: skip
+    ]
 
 
 def _cluster_columns() -> list[Column]:
@@ -32,32 +35,83 @@ def _cluster_columns() -> list[Column]:
         for where, side in (("above", "short"), ("below", "long"))
         for column in (
             Column(f"liq_{where}_price", "quote", "> 0", NO_CLUSTER, f"nearest major {side} cluster {where} the close"),
-            Column(f"liq_{where}_distance", "fraction of the close", "0 .. 0.15", NO_CLUSTER, "its distance, positive on both sides"),
+            Column(
+                f"liq_{where}_distance",
+                "fraction of the close",
+                "0 .. 0.15",
+                NO_CLUSTER,
+                "its distance, positive on both sides",
+            ),
             Column(f"liq_{where}_usd", "position USD", "> 0", NO_CLUSTER, "its mass within +- 0.25 %"),
-            Column(f"liq_{where}_usd_low", "position USD", ">= 0", NO_CLUSTER, "the same, with every class of leverage at the low end of its doubt (docs/decisions/012)"),
-            Column(f"liq_{where}_usd_high", "position USD", ">= 0", NO_CLUSTER, "the same, with every class at the high end of its doubt"),
+            Column(
+                f"liq_{where}_usd_low",
+                "position USD",
+                ">= 0",
+                NO_CLUSTER,
+                "the same, with every class of leverage at the low end of its interval (docs/decisions/012)",
+            ),
+            Column(
+                f"liq_{where}_usd_high",
+                "position USD",
+                ">= 0",
+                NO_CLUSTER,
+                "the same, with every class at the high end of its interval",
+            ),
         )
-    ]  # fmt: skip
+    ]
 
+
+_NO_FILE = "no open-interest or candle file"
 
 #: Every column of the family, in order.
 COLUMNS = (
-    Column("liq_swept_long_usd", "feed USD", ">= 0", STALE_MAP, "long levels that this candle's path swept: a nowcast given the path"),
+    Column(
+        "liq_swept_long_usd",
+        "feed USD",
+        ">= 0",
+        STALE_MAP,
+        "long levels that this candle's path swept: a nowcast given the path",
+    ),
     Column("liq_swept_short_usd", "feed USD", ">= 0", STALE_MAP, "short levels that this candle's path swept"),
     *_cluster_columns(),
     *_band_columns(),
-    Column("liq_imbalance", "log ratio", "real", STALE_MAP, "ln((short + e) / (long + e)) within 5 %, e = 0.1 % of open interest; > 0: more fuel above"),
-    Column("liq_oi_change_1h", "fraction", "> -1", f"{STALE_MAP}; no snapshot an hour before, or a step in between that no market makes", "change of the newest known open interest (base units) over the hour before it"),
+    Column(
+        "liq_imbalance",
+        "log ratio",
+        "real",
+        STALE_MAP,
+        "ln((short + e) / (long + e)) within 5 %, e = 0.1 % of open interest; > 0: more to liquidate above",
+    ),
+    Column(
+        "liq_oi_change_1h",
+        "fraction",
+        "> -1",
+        f"{STALE_MAP}; no snapshot an hour before, or a step in between that no market makes",
+        "change of the newest known open interest (base units) over the hour before it",
+    ),
     Column("liq_remainder_long", "share", "0 .. 1", STALE_MAP, "long open interest without a level on the map"),
     Column("liq_remainder_short", "share", "0 .. 1", STALE_MAP, "short open interest without a level on the map"),
-    Column("liq_model_score", "rank correlation", "-1 .. 1", "uncalibrated; before the end of what the calibration was fitted on; no open-interest or candle file", "how well the calibration in use ranked hours of real liquidations that it was not fitted on (of the pairs that it was fitted on)"),
-    Column("liq_fresh", "flag", "0, 1", "no open-interest or candle file", "1 where every candle is there, and the newest open interest that should be known is"),
-    Column("liq_warm", "flag", "0, 1", "no open-interest or candle file", "1 where the map has run for 14 days without a hole in the candles"),
-)  # fmt: skip
+    Column(
+        "liq_model_score",
+        "rank correlation",
+        "-1 .. 1",
+        f"uncalibrated; before the end of the calibration's data; {_NO_FILE}",
+        "out-of-sample rank correlation of the calibration in use with hourly real liquidations, for the pairs that it "
+        "was fitted on",
+    ),
+    Column(
+        "liq_fresh",
+        "flag",
+        "0, 1",
+        _NO_FILE,
+        "1 where no candle is missing and the newest open interest due by now is known",
+    ),
+    Column("liq_warm", "flag", "0, 1", _NO_FILE, "1 where the map has run for 14 days without a hole in the candles"),
+)
 
 
 def compute(context: Context) -> dict[str, Float64Array]:
-    """`liq_*` columns; none without a candle and an open-interest file."""
+    """`liq_*` columns; none without a candle file and an open-interest file."""
     found = context.map()
     if found is None:
         return {}
@@ -66,9 +120,12 @@ def compute(context: Context) -> dict[str, Float64Array]:
     running, fresh = reading.started >= 0, found.usable(at)
     complete = fresh.copy()
     if len(p.closes_at):
-        # The newest snapshot that the rule of records.py makes known by now is the newest one here.
+        # The newest snapshot that should be known by now (the rule of records.py) is here.
+        # Each has its own period (a file of 15m may end in rows of 5m): a row is known two periods late.
+        row = np.maximum(asof(tape.open_interest, p.closes_at[np.maximum(reading.bar, 0)]), 0)
         measured = p.measured_at[np.maximum(reading.bar, 0)]
-        complete &= at - measured < open_interest_lag(tape.period_ns) + tape.period_ns
+        lag = (tape.open_interest["known_at"] - tape.open_interest["event_time"])[row] if len(tape.open_interest) else 0
+        complete &= at - measured < lag + lag // 2
     if tape.unsure:
         complete &= at < tape.unsure
     out = {
@@ -101,8 +158,8 @@ def compute(context: Context) -> dict[str, Float64Array]:
 
 
 def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
-    """Change of snapshots `rows` against those an hour before them, as a fraction; NaN where one is missing, or where
-    the map started anew in between."""
+    """Relative change of snapshots `rows` from those an hour before; NaN where one is missing, or where the map started
+    anew in between."""
     event, steps = interest["event_time"], np.cumsum(interest["start"])
     before = np.searchsorted(event, event[rows] - HOUR)
     there = (event[before] == event[rows] - HOUR) & (steps[before] == steps[rows])
@@ -110,8 +167,10 @@ def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
 
 
 def _per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, timeframe_ns: int) -> Float64Array:
-    """Sum over the bars that closed within each candle: (at - timeframe, at]; each candle summed on its own, so that
-    no slice changes a bit."""
+    """Sum over the bars that closed within each candle, (at - timeframe, at].
+
+    Each candle is summed on its own, so that every slice gives the same bits.
+    """
     first = np.searchsorted(closes_at, open_time(at, timeframe_ns), side="right")
     last = np.searchsorted(closes_at, at, side="right")
     out = np.zeros(len(at))

@@ -1,4 +1,4 @@
-"""A value against its own past."""
+"""A value compared with its own past."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def against_past(
     """z-score and percentile of each of `rows` against the records of the `window` (ns) before it, itself excluded.
 
     z = (x - mean) / std (population); percentile = (share below + half the share equal), 0..1. NaN where fewer than
-    `least` records are known. A past that does not vary has no scale: z is 0 for its own value and NaN for another.
+    `least` records are known. Where all past values are equal, z is 0 for that value and NaN for another.
     """
     event = np.ascontiguousarray(event)
     z = np.full(len(rows), np.nan)

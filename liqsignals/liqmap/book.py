@@ -57,14 +57,11 @@ def _distances(classes: tuple[LeverageClass, ...], tier_share: float, table: tup
             where = np.concatenate(cells)
             nearest[side, k] = where.min()
             shares[side].append(np.bincount(where - where.min(), np.concatenate(parts)).astype(np.float64))
-    count = np.array([[len(h) for h in side_shares] for side_shares in shares], np.int64)
-    share = np.zeros((2, n, count.max()))
-    cumulative = np.zeros((2, n, count.max() + 1))
-    for side in range(2):
-        for k, held in enumerate(shares[side]):
-            share[side, k, : len(held)] = held[::-1] if side == kernels.LONG else held
-            cumulative[side, k, 1 : len(held) + 1] = np.cumsum(held)
-    return Distances(share, cumulative, nearest, count)
+    return Distances.of(shares, nearest)
+
+
+def _no_edge(classes: int, size: int) -> Int64Array:
+    return np.repeat(np.array([[-1], [size]], np.int64), classes, axis=1)
 
 
 @dataclass
@@ -91,7 +88,7 @@ class Book:
         stock[:, 1] = interest
         return cls(
             np.zeros((2, classes, 0)), np.ones((2, classes)), np.zeros((2, classes)), stock,
-            np.array([-1, 0], np.int64), np.zeros(2), np.zeros(2), np.zeros(0), 0, bars, started,
+            _no_edge(classes, 0), np.zeros(2), np.zeros(2), np.zeros(0), 0, bars, started,
         )  # fmt: skip
 
     @property
@@ -127,9 +124,11 @@ class Book:
         mass = np.zeros((*self.mass.shape[:2], size_new))
         shift = self.origin - first if size else 0
         mass[:, :, shift : shift + size] = self.mass
-        self.edge = self.edge + shift if size else np.array([-1, size_new], np.int64)
-        if size and self.edge[1] == shift + size:
-            self.edge[1] = size_new
+        edge = self.edge + shift
+        # A class that is empty is so to the grid's end.
+        edge[1, self.edge[1] >= size] = size_new
+        edge[0, self.edge[0] < 0] = -1
+        self.edge = edge
         self.mass, self.origin = mass, first
         self.price = np.exp((np.arange(first, first + size_new) + 0.5) * STEP)
 

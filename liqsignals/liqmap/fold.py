@@ -31,8 +31,8 @@ from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.data.tape import MapTape, asof
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
-from liqsignals.liqmap.book import Book, distances_of
-from liqsignals.liqmap.clusters import BANDS, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
+from liqsignals.liqmap.book import STEP, Book, distances_of
+from liqsignals.liqmap.clusters import BANDS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
 from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import Parameters
 from liqsignals.records import Float64Array, Records, later
@@ -196,12 +196,16 @@ class Fold:
             mix[:-1].copy(), float(mix[-1]), np.array([c.hazard for c in parameters.classes]),
             np.array([parameters.remainder_hazard, 1.0]), float(parameters.turnover),
         )  # fmt: skip
+        logs = np.empty((4, len(p.low)))
+        for prices, out in zip((p.opening, p.low, p.high, p.close), logs, strict=True):
+            kernels.in_buckets(prices, STEP, out)
         self._bars = kernels.Bars(
-            p.opening, p.low, p.high, p.close, p.volume, p.interest, p.change, p.known, p.event_from, p.event_to,
-            p.closes_at % HOUR == 0,
+            p.opening, p.low, p.high, p.close, logs[0], logs[1], logs[2], logs[3], p.volume, p.interest, p.change,
+            p.known, p.event_from, p.event_to, p.closes_at % HOUR == 0,
         )  # fmt: skip
         doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
-        self._rule = kernels.Rule(SPAN, CLUSTER_CELLS, CLUSTER_FLOOR, CLUSTER_TIMES, doubt, BANDS)
+        steps = np.log1p(np.stack([-BANDS, BANDS])) / STEP
+        self._rule = kernels.Rule(SPAN, CLUSTER_FLOOR, CLUSTER_TIMES, doubt, BANDS, steps)
         #: Named flows per bar, zero before the map started and before the book given.
         self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
         #: Swept USD by bar (from bar `by_class_from` on), side and class: kept only where the caller gives it rows.

@@ -1,7 +1,7 @@
 """A real dry-run bot on the loopback exchange: unmodified `freqtrade trade`, driven candle by candle.
 
 The market clock stands while the bot works (clock.py): at each candle's close the driver waits until the bot has
-analysed it and has finished that loop, then shows it the extremes of the next candle, each for two loops, and steps on.
+analysed it and has finished that loop, then shows it the prices at which the next candle dwells, each for a whole loop, and steps on.
 So a bot on a busy machine misses nothing, and two runs are the same run. What it costs: a bot here is never late. For
 one that may be, run it beside `liqsignals replay --speed`.
 """
@@ -29,22 +29,24 @@ import pandas as pd
 from liqsignals.clock import duration_ns
 from liqsignals.collect.freqtrade_command import command
 from liqsignals.errors import InputError
+from liqsignals.files import replaced
 from liqsignals.replay.clock import MarketClock
+from liqsignals.sources import binance
 
 #: A bot that has done nothing for so long (seconds of this machine's) hangs.
-_HANGS = 120.0
+_HANGS = 200.0
 #: A loop that takes longer (seconds of this machine's) may be waiting by its own clock, as freqtrade does after a 429: a
 #: market second passes for each. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.5
 #: The same for the first loop, before which the program starts.
-_STARTS = 40.0
+_STARTS = 100.0
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
 #: Seconds between looks at the bot's log.
 _POLL = 0.004
 _HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat.*state='(\w+)'", re.MULTILINE)
 #: Times that a loop's end is waited for: the first may have begun before the clock was set.
-_CLOSE, _DWELL = 2, 3
+_LOOPS = 2
 
 
 class BotDied(InputError):
@@ -65,6 +67,8 @@ class Settings:
     timeframe: str
     #: Folder of the run: configuration, log, database.
     folder: Path
+    #: Configuration that goes before the user's.
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> Path:
@@ -89,7 +93,8 @@ class Bot:
         self._environment = {**os.environ, **clock.environment()}
         settings.folder.mkdir(parents=True, exist_ok=True)
         own = settings.folder / "bot.json"
-        own.write_text(json.dumps(self._config(), indent=1))
+        with replaced(own, private=True) as staged:  # it holds the password
+            staged.write_text(json.dumps(self._config(), indent=1))
         self._command = command(
             "trade", (settings.config, overlay, own), settings.userdir, settings.datadir, "--strategy", settings.strategy,
             "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),
@@ -103,6 +108,7 @@ class Bot:
 
     def _config(self) -> dict[str, Any]:
         return {
+            **self.settings.more,
             "dry_run": True,
             "db_url": f"sqlite:///{self.settings.database.resolve()}",
             "timeframe": self.settings.timeframe,
@@ -240,7 +246,7 @@ class Session:
 def drive(
     bot: Bot,
     until_ms: int,
-    dwells: Callable[[int, int], Sequence[int]],
+    dwells: Callable[[int, int, Collection[str] | None], Sequence[int]],
     *,
     session: Session | None = None,
     waiting: Collection[int] = (),
@@ -249,8 +255,8 @@ def drive(
 ) -> Session:
     """Lead a started bot through every candle that closes after now, up to `until_ms`.
 
-    `dwells` tells the instants between two (ms) at which the price stands somewhere worth showing (Replay.dwells).
-    Inside a candle the price is shown only to a bot with an open trade, unless `careful`: an entry is decided at the close.
+    `dwells` tells the instants between two (ms) at which the price of markets, by symbol, stands somewhere worth showing
+    (Replay.dwells). Inside a candle only the prices of open trades are shown, unless `careful`: an entry is decided at the close.
     `each` is called at each close before the bot sees it (the soak kills and mends there).
     """
     session = session or Session()
@@ -259,20 +265,27 @@ def drive(
     while close <= until_ms:
         bot.clock.set(max(bot.clock.now_ms(), close + _SETTLED))
         each(close)
-        for _ in range(_CLOSE):
+        for _ in range(_LOOPS):
             bot.loop(waiting)
         if not _look(bot, session, close, step):
             bot.loop(waiting)
             _look(bot, session, close, step)
-        if careful or any(trade.closed is None for trade in trades(bot.settings.database)):
-            for at in dwells(close, close + step):
-                if at > bot.clock.now_ms():
-                    bot.clock.set(at)
-                    for _ in range(_DWELL):
-                        bot.loop(waiting)
-                    _look(bot, session, close, step)
+        shown = None if careful else _held(bot)
+        for at in dwells(close, close + step, shown):
+            if not careful and not _held(bot):
+                break
+            if at > bot.clock.now_ms():
+                bot.clock.set(at)
+                for _ in range(_LOOPS):
+                    bot.loop(waiting)
+                _look(bot, session, close, step)
         close = (max(bot.clock.now_ms(), close) // step + 1) * step
     return session
+
+
+def _held(bot: Bot) -> set[str]:
+    """Symbols of the bot's open trades."""
+    return {binance.symbol(trade.pair) for trade in trades(bot.settings.database) if trade.closed is None}
 
 
 def _look(bot: Bot, session: Session, close: int, step: int) -> bool:

@@ -21,14 +21,14 @@ from pathlib import Path
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
 
-#: Where Debian, Ubuntu, Fedora and hand-made installations put the multi-threaded library.
+#: Where Debian, Ubuntu, Fedora and manual installations put the multi-threaded library.
 LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
 _NAME = "libfaketimeMT.so.1"
 _REFRESH = 0.05
 
 
 def faketime_library() -> Path:
-    """The library that gives programs another time. Raises InputError, with the way out, where it is not installed."""
+    """Path of libfaketime's multi-threaded library. Raises InputError where it is not installed."""
     for pattern in LIBRARIES:
         for folder in sorted(Path("/").glob(pattern.lstrip("/"))):
             if (folder / _NAME).is_file():
@@ -105,6 +105,6 @@ class MarketClock:
 
     def _write(self) -> None:
         now = datetime.fromtimestamp(self._now() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        # Not durable: it is written hundreds of times a second, and means nothing after a crash.
+        # Not durable: it is written many times a second, and is useless after a crash.
         with replaced(self.file, durable=False) as staged:
             staged.write_text(f"@{now} x{self._speed:g}\n" if self._speed else f"{now}\n")

@@ -4,8 +4,9 @@ The backtest reads the whole data directory. The bot starts with the directory a
 rest from the loopback exchange, as it would from Binance. Both are unmodified freqtrade.
 
 Features must be the same bits at every candle, signals the same at every candle, and trades the same in pair, side, tag,
-candle of entry, candle of exit and reason; entry, exit and stop prices within the exchange's spread and a tick. What is
-not the same is named: a class that explains it (`CLASSES`), or a difference.
+candle of entry, candle of exit and reason; entry, exit and stop prices within the exchange's spread, which is one tick, and a
+tick. What is not the same is named: a class that explains it (`CLASSES`), or a difference. What cannot be compared is named
+before the bot starts (`limits`).
 """
 
 import json
@@ -13,8 +14,8 @@ import logging
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,16 @@ from liqsignals import features
 from liqsignals.clock import duration_ns, iso
 from liqsignals.collect import freqtrade_command
 from liqsignals.errors import InputError
+from liqsignals.exchange import quotes
+from liqsignals.exchange.archive import INTERVALS, Archive
+from liqsignals.exchange.path import Bar
 from liqsignals.files import stem
 from liqsignals.replay import bot as driver
+from liqsignals.replay import observer
 from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock, faketime_library
 from liqsignals.replay.session import as_of, replayed
+from liqsignals.replay.walks import Exit, walk
 from liqsignals.sources import binance
 from liqsignals.strategy.guard import REFUSED
 
@@ -38,29 +44,42 @@ logger = logging.getLogger(__name__)
 SIGNALS = ("enter_long", "exit_long", "enter_short", "exit_short", "enter_tag")
 #: What may differ without being a difference, in the order in which it is looked for.
 CLASSES = {
+    "start": "it begins before the bot's first whole candle",
     "refused": "the bot's guard refused the entry (spread, drift or stale input), as its log says",
     "open": "the span ends with the trade open, which a backtest closes by force",
+    "turned": "the backtest turns round at the open of a bar in which it sells the trade before only later, which no bot can",
     "occupied": "the pair or the last free slot was taken in one of them by a trade explained above",
-    "edge": "the stop lies within the spread of the candle's extreme: one side of it is touched, the other is not",
+    "edge": "the price of the exit lies within the spread of the candle's extreme: one of them is touched, the other is not",
+    "gap": "the bar opens beyond the stop: the backtest sells at the stop all the same, the bot at what it sees",
+    "worst": "a stop that moved in the bar of entry: the backtest fills it at a worst case of its own, which a bot need not meet",
 }
 
-#: Runs beside the user's strategy in the backtest only: it is the same class, and leaves its frames behind.
-_KEEPER = """\
+#: Runs beside the user's strategy in the backtest only: it is the same class, and leaves files behind (observer.py).
+_OBSERVED = """\
 import importlib.util
+from pathlib import Path
 
-from liqsignals.files import stem
+from liqsignals.replay.observer import observed
 
 _spec = importlib.util.spec_from_file_location("liqsignals_parity", {file!r})
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 
 
-class {name}(_module.{name}):
-    def populate_exit_trend(self, dataframe, metadata):
-        dataframe = super().populate_exit_trend(dataframe, metadata)
-        dataframe.to_pickle({folder!r} + "/" + stem(metadata["pair"]) + ".pkl")
-        return dataframe
+class {name}(observed(_module.{name}, Path({folder!r}))):
+    pass
 """
+
+#: Ticks of the spread that the bot meets. Binance's own is nearly always one, and a wider one would only blur the comparison.
+_SPREAD = 1
+
+#: With --timeframe-detail, a backtest whose trade opens and closes inside one bar enters again in the next one of the same candle; a
+#: bot's pair is locked until the next candle. So neither enters later (seconds) than this after a candle's close.
+_PROMPT = {"ignore_buying_expired_candle_after": 30}
+
+
+#: Reasons of exits at a price inside a bar.
+_INSIDE = re.compile("stop|roi|liquidation")
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,20 @@ class Span:
     def step(self) -> int:
         """Length of a candle, ms."""
         return duration_ns(self.timeframe) // 1_000_000
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest left behind."""
+
+    #: Frames as the strategy left them, by pair, indexed by candle open.
+    frames: dict[str, pd.DataFrame]
+    #: Trades in the order of opening.
+    trades: list[Trade]
+    #: What the strategy is (observer.py).
+    traits: dict[str, Any]
+    #: Exits as they were looked at, by pair and open of the bar (ms).
+    exits: dict[tuple[str, int], dict[str, Any]]
 
 
 @dataclass
@@ -134,21 +167,24 @@ def strategy_file(folder: Path, name: str) -> Path:
     )
 
 
-def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.DataFrame], list[Trade]]:
-    """Frames as the strategy left them (by pair, indexed by candle open) and trades of freqtrade's own backtest."""
+def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None) -> Backtest:
+    """freqtrade's own backtest of a span; `detail` is its --timeframe-detail. `folder` must be new."""
     file = strategy_file(span.userdir / "strategies", span.strategy).resolve()
     keeper, frames, results = (folder / name for name in ("strategy", "frames", "results"))
     for made in (keeper, frames, results):
         made.mkdir(parents=True)
     (keeper / f"{span.strategy}.py").write_text(
-        _KEEPER.format(file=str(file), name=span.strategy, folder=str(frames.resolve()))
+        _OBSERVED.format(file=str(file), name=span.strategy, folder=str(frames.resolve()))
     )
+    own = folder / "backtest.json"
+    own.write_text(json.dumps(_PROMPT if detail else {}))
     log = folder / "backtest.log"
     done = freqtrade_command.run(
         freqtrade_command.backtesting(
-            (span.config, overlay), span.userdir, span.datadir, keeper, [span.strategy], span.timeframe, span.pairs,
+            (span.config, overlay, own), span.userdir, span.datadir, keeper, [span.strategy], span.timeframe, span.pairs,
             "--timerange", f"{span.start // 10**9}-{span.stop // 10**9}",
             "--export", "trades", "--backtest-directory", str(results),
+            *(["--timeframe-detail", detail] if detail else []),
         ),
         log,
     )  # fmt: skip
@@ -167,37 +203,187 @@ def backtest(span: Span, folder: Path, overlay: Path) -> tuple[dict[str, pd.Data
                 "choose another --timerange",
             )
         kept[pair] = pd.read_pickle(path).set_index("date")
-    return kept, sorted(map(driver.from_backtest, told), key=lambda t: t.opened)
+    looked = frames / observer.EXITS
+    exits = [json.loads(line) for line in looked.read_text().splitlines()] if looked.exists() else []
+    return Backtest(
+        kept,
+        sorted(map(driver.from_backtest, told), key=lambda t: t.opened),
+        json.loads((frames / observer.TRAITS).read_text()),
+        {(one["pair"], one["at"]): one for one in exits},
+    )
 
 
-def stops_on_the_way(span: Span, traded: Sequence[Trade]) -> dict[str, dict[int, list[float]]]:
-    """Prices at which the path inside a candle must linger: by symbol and bar open (ms).
+def limits(traits: Mapping[str, Any], span: Span, columns: Collection[str]) -> list[str]:
+    """What of a strategy a backtest and a bot do differently by their nature, or parity does not compare; one sentence each.
 
-    A backtest sells at its stop, ROI or liquidation price, wherever that lies in the candle; a bot sells at what it sees.
+    `traits` as observer.py tells them, `columns` of the strategy's frames.
     """
-    stops: dict[str, dict[int, list[float]]] = {}
-    for trade in traded:
-        if trade.closed is not None and trade.close_rate and re.search("stop|roi|liquidation", trade.reason):
-            at = int(trade.closed.timestamp() * 1000) // span.step * span.step
-            bars = stops.setdefault(binance.symbol(trade.pair), {})
-            # In whichever of the candle's bars, of the files' finest timeframe, the price comes by.
-            for bar in range(at, at + span.step, 60_000):
-                bars.setdefault(bar, []).append(trade.close_rate)
-    return stops
+    callbacks, told = traits["callbacks"], []
+    if traits["own_timeframe"] not in (None, span.timeframe):
+        told.append(
+            f"the strategy's own timeframe is {traits['own_timeframe']}, and it is run at {span.timeframe} (-t)"
+        )
+    if not set(columns) & set(features.NAMES):
+        told.append("the strategy attaches no liqsignals column: features are compared at no candle")
+    minutes = span.step // 60_000
+    odd = sorted(int(after) for after in traits["minimal_roi"] if int(after) % minutes)
+    if odd:
+        told.append(
+            f"minimal_roi begins anew after {', '.join(map(str, odd))} minutes, inside a candle of {span.timeframe}: the backtest sells at "
+            "the best or the worst price of a bar then, the bot at the price of the minute"
+        )
+    if traits["use_custom_stoploss"]:
+        told.append(
+            "custom_stoploss is asked once a bar, at its best price, by the backtest, and in every loop by the bot: a stop that goes by "
+            "the minute, or is tighter at a worse price, differs"
+        )
+    if traits["use_custom_stoploss"] or traits["trailing_only_offset_is_reached"] or traits["trailing_stop_positive"]:
+        told.append(
+            "a stop that moves in the bar of entry: the backtest fills it at a worst case of its own, without fees; where a bot is not "
+            "sold there, the trade is counted as 'worst' and not compared"
+        )
+    if read := sorted({"current_rate", "current_profit"} & set(callbacks.get("custom_exit", ()))):
+        told.append(
+            f"custom_exit reads {' and '.join(read)}: the backtest asks it once a bar, at its open, the bot in every loop, and what the price "
+            "does inside the bar may make it exit earlier"
+        )
+    if traits["exit_profit_only"]:
+        told.append("exit_profit_only: the backtest looks at the profit at a bar's open only, the bot in every loop")
+    if traits["use_custom_roi"]:
+        told.append(
+            "custom_roi is asked once a bar by the backtest, and in every loop by the bot: one that goes by the minute differs"
+        )
+    if traits["position_adjustment_enable"]:
+        told.append(
+            "adjust_trade_position: the backtest asks it once a bar, the bot in every loop; of a trade's orders only their mean price is compared"
+        )
+    if traits["can_short"]:
+        told.append(
+            "a signal for the other side in the candle in which a stop or target ends a trade: the backtest turns round at the candle's open, "
+            "before that exit; counted as 'turned' and not compared"
+        )
+    for name in callbacks:
+        if name.endswith("_price"):
+            told.append(
+                f"{name}: the backtest fills an order at a price of its own wherever the bar has it, the bot when the price comes by"
+            )
+    if 0 < traits["max_open_trades"] < len(span.pairs):
+        told.append(
+            f"max_open_trades is {traits['max_open_trades']:g} for {len(span.pairs)} pairs: a slot that a trade leaves inside a candle is taken at once by "
+            "the bot, and at a candle's open by the backtest"
+        )
+    return told
+
+
+def finest(archive: Archive, pairs: Sequence[str]) -> str:
+    """The finest timeframe of candles on disk, which must be the same for every pair."""
+    found = {
+        pair: archive.finest(symbol, "futures") if (symbol := binance.symbol(pair)) in archive.markets else None
+        for pair in pairs
+    }
+    if len(set(found.values())) != 1 or None in found.values():
+        told = ", ".join(f"{pair} {minutes or 'no'} minutes" for pair, minutes in found.items())
+        raise InputError(
+            f"parity: the finest candles of the pairs differ ({told})",
+            "download the same timeframes for all of them, or compare pair by pair",
+        )
+    minutes = next(iter(found.values()))
+    return next(name for name, length in INTERVALS.items() if length == minutes)
+
+
+def comparable(tested: Backtest) -> list[Trade]:
+    """Its trades; the stop is NaN where a bot cannot have it: the best price of the exit's bar raised it, and the exit came before."""
+    found = []
+    for trade in tested.trades:
+        at = _ms(trade.closed) if trade.closed is not None else 0
+        raised = tested.exits.get((trade.pair, at), {"raised": False})["raised"]
+        by_it = "stop" in trade.reason and _ms(trade.opened) != at
+        found.append(replace(trade, stop=np.nan) if raised and not by_it else trade)
+    return found
+
+
+def exits_inside(tested: Backtest) -> dict[tuple[str, int], Exit]:
+    """Exits of a backtest at a price inside a bar, by pair and open of the bar (ms): at its stop, ROI or liquidation price."""
+    found = {}
+    for trade in tested.trades:
+        if trade.closed is not None and trade.close_rate and _INSIDE.search(trade.reason):
+            at = _ms(trade.closed)
+            looked = tested.exits.get((trade.pair, at), {"raised": False, "stop": trade.stop, "distance": 0.0})
+            found[trade.pair, at] = Exit(
+                trade.close_rate,
+                trade.is_short,
+                roi=trade.reason == "roi",
+                raised=looked["raised"] and trade.reason != "roi",
+                entered=_ms(trade.opened) == at,
+                stop=looked["stop"],
+                distance=looked["distance"],
+            )
+    return found
+
+
+def walks_of(archive: Archive, exits: Mapping[tuple[str, int], Exit]) -> dict[str, dict[int, list[float]]]:
+    """The way of the price in the bars of these exits, by symbol and bar open (ms)."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for (pair, at), exit_ in exits.items():
+        symbol = binance.symbol(pair)
+        spec = archive.spec(symbol)
+        assert spec is not None
+        if (bar := _bar(archive, symbol, at)) is not None:
+            found.setdefault(symbol, {})[at] = walk(bar, exit_, spec.price_decimals)
+    return found
+
+
+def _bar(archive: Archive, symbol: str, at: int) -> Bar | None:
+    """The finest bar that opens at `at` (ms)."""
+    minutes = archive.finest(symbol, "futures")
+    frame = archive.frame(symbol, "futures", minutes) if minutes else None
+    if frame is None:
+        return None
+    row = int(np.searchsorted(frame.date, at))
+    return quotes.row(frame, row) if row < len(frame.date) and frame.date[row] == at else None
+
+
+def _ms(at: pd.Timestamp) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def alike(one: Sequence[Trade], other: Sequence[Trade], step: int) -> int:
+    """How many trades of two backtests are the same in pair, side, open, candle of exit (of `step` ms), reason and prices."""
+
+    def key(trade: Trade) -> tuple[Any, ...]:
+        closed = None if trade.closed is None else _ms(trade.closed) // step
+        return trade.pair, trade.is_short, trade.opened, closed, trade.reason, trade.open_rate, trade.close_rate
+
+    return len(set(map(key, one)) & set(map(key, other)))
 
 
 def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> Report:
-    """Backtest, drive a bot over the same span, compare. `folder` keeps configurations, logs, frames and the database."""
+    """Backtest, drive a bot over the same span, compare. `folder` keeps configurations, logs, frames and the database.
+
+    Where the disk has finer candles than the strategy's, the backtest goes by them (--timeframe-detail): the bot meets their prices.
+    """
     faketime_library()  # told before the backtest, not after it
+    archive = Archive(span.datadir)
+    bar = finest(archive, span.pairs)
+    step = duration_ns(bar) // 1_000_000
     # A backtest trades from its second candle on: a signal needs the candle before.
     begin = span.start // 10**6 + span.step
     clock = MarketClock(folder / "clock", begin)
     with replayed(span.datadir, clock) as market:
-        frames, traded = backtest(span, folder, market.overlay)
-    told(f"{span.strategy}: the backtest has {len(traded)} trades; now the bot")
-    stops = stops_on_the_way(span, traded)
+        tested = backtest(span, folder, market.overlay, None if bar == span.timeframe else bar)
+        if bar != span.timeframe:
+            coarse = backtest(span, folder / "coarse", market.overlay).trades
+            told(
+                f"{span.strategy}: candles of {bar} tell the way of the price inside those of {span.timeframe}: compared is the backtest with "
+                f"--timeframe-detail {bar}. Without it there are {len(coarse)} trades, {alike(coarse, tested.trades, span.step)} of them the same; neither backtest nor bot enters later than 30 s after a close"
+            )
+    frames, traded = tested.frames, comparable(tested)
+    for limit in limits(tested.traits, span, {str(name) for frame in frames.values() for name in frame}):
+        told(f"{span.strategy}: cannot be compared in full: {limit}")
+    exits = exits_inside(tested)
+    told(f"{span.strategy}: the backtest has {len(traded)} trades, {len(exits)} of which end inside a bar; now the bot")
     datadir = as_of(span.datadir, begin * 10**6, folder / "data")
-    with replayed(span.datadir, clock, stops=stops) as market:
+    with replayed(span.datadir, clock, walks=walks_of(archive, exits), spread=_SPREAD) as market:
         settings = Settings(
             span.config,
             span.userdir,
@@ -207,10 +393,11 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             span.pairs,
             span.timeframe,
             folder,
+            {} if bar == span.timeframe else _PROMPT,
         )
         bot = Bot(settings, market.overlay, clock)
-        bot.start()
         try:
+            bot.start()
             session = driver.drive(bot, span.stop // 10**6, market.dwells, each=_every_day(told, span))
         finally:
             bot.stop()
@@ -219,9 +406,21 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             spread, tick = market.spread(binance.symbol(pair), at_ms)
             return (spread + tick) * (1 + 1e-9)
 
+        def unlike(theirs: Trade, ours: Trade) -> str | None:
+            at = _ms(theirs.closed) if theirs.closed else 0
+            if (exit_ := exits.get((theirs.pair, at))) is None or exit_.roi:
+                return None
+            same_bar = ours.closed is not None and _ms(ours.closed) // step * step == at and "stop" in ours.reason
+            if exit_.entered and same_bar and (exit_.raised or tested.traits["use_custom_stoploss"]):
+                return "worst"
+            opened = _bar(archive, binance.symbol(theirs.pair), at)
+            beyond = opened is not None and (opened.open - exit_.price) * (-1 if exit_.is_short else 1) < 0
+            return "gap" if beyond and not exit_.entered else None
+
         # What the bot opens at the last close is beyond the span.
         mine = [t for t in driver.trades(settings.database) if t.opened.timestamp() < span.stop / 10**9]
-        return compare(span, frames, traded, session, mine, refusals(settings.log, span.step), slack)
+        refused = refusals(settings.log, span.step)
+        return compare(span, frames, traded, session, mine, refused, slack, unlike)
 
 
 _REFUSED = re.compile(rf"^(\S+ \S+?),\d+ .* (\S+/\S+): {re.escape(REFUSED)} \(")
@@ -253,18 +452,20 @@ def compare(
     mine: Sequence[Trade],
     refused: set[tuple[str, int]],
     slack: Callable[[str, int], float],
+    unlike: Callable[[Trade, Trade], str | None] = lambda theirs, ours: None,
 ) -> Report:
     """Report of a backtest (`frames`, `traded`) against a bot (`session`, `mine`).
 
     `refused`: (pair, candle open in ms) of entries that the bot's guard refused. `slack(pair, ms)`: what a price may differ
-    by, spread and a tick, in quote currency.
+    by, spread and a tick, in quote currency. `unlike(theirs, ours)`: the class, if any, that explains an exit of the backtest
+    which no bot can have.
     """
     report = Report()
     first = span.start // 10**6 + 2 * span.step
     for pair in span.pairs:
         _compare_rows(report, span, pair, frames[pair], session, range(first, span.stop // 10**6 + 1, span.step))
     report.backtest, report.bot = len(traded), len(mine)
-    _compare_trades(report, span, frames, traded, mine, refused, slack)
+    _compare_trades(report, span, frames, traded, mine, refused, slack, unlike)
     return report
 
 
@@ -282,7 +483,7 @@ def _compare_rows(
         row, late = session.rows[pair, close]
         report.lag_s.append(late / 1000)
         expected = frame.loc[opened]
-        wrong = [name for name in features.NAMES if not same(expected[name], row[name])]
+        wrong = [name for name in features.NAMES if name in expected and not same(expected[name], row[name])]
         report.features += not wrong
         off = [name for name in SIGNALS if _signal(expected.get(name)) != _signal(row.get(name))]
         report.signals += not off
@@ -312,6 +513,7 @@ def _compare_trades(
     mine: Sequence[Trade],
     refused: set[tuple[str, int]],
     slack: Callable[[str, int], float],
+    unlike: Callable[[Trade, Trade], str | None],
 ) -> None:
     def candle(at: pd.Timestamp) -> int:
         return int(at.timestamp() * 1000) // span.step * span.step
@@ -333,10 +535,18 @@ def _compare_trades(
     def occupied(at: int) -> bool:
         return any(begin <= at <= end for begin, end in busy)
 
+    first = span.start // 10**6 + 2 * span.step
+    sold_inside = {(t.pair, not t.is_short, t.closed) for t in traded if _INSIDE.search(t.reason)}
     for theirs in traded:
         at = candle(theirs.opened)
         name = f"{theirs.pair} {theirs.opened.isoformat()} {theirs.tag}"
         ours = bots.pop((theirs.pair, at), None)
+        if at < first:
+            explained("start", theirs, ours)
+            continue
+        if (theirs.pair, theirs.is_short, theirs.opened) in sold_inside:
+            explained("turned", theirs, ours)
+            continue
         if ours is None:
             if (theirs.pair, at) in refused:
                 explained("refused", theirs, None)
@@ -354,13 +564,25 @@ def _compare_trades(
             explained("open", theirs, ours)
         elif _edge(span, frames[theirs.pair], theirs, ours, slack, candle):
             explained("edge", theirs, ours)
+        elif reason := unlike(theirs, ours):
+            explained(reason, theirs, ours)
         else:
             differs(f"{name}: {'; '.join(wrong)}")
     for (pair, at), ours in sorted(bots.items(), key=lambda item: item[0][1]):
-        if occupied(at):
+        if at < first:
+            explained("start", None, ours)
+        elif occupied(at):
             explained("occupied", None, ours)
         else:
             differs(f"{pair} {ours.opened.isoformat()} {ours.tag}: only the bot's")
+
+
+def same_reason(one: str, other: str) -> bool:
+    """Whether two exit reasons are one: a bot's stop fills at the exchange, a backtest's is the stop itself."""
+    at_exchange = "stoploss_on_exchange"
+    return one == other or (
+        at_exchange in (one, other) and {one, other} <= {at_exchange, "stop_loss", "trailing_stop_loss"}
+    )
 
 
 def _differences(
@@ -372,10 +594,11 @@ def _differences(
         ("tag", theirs.tag, ours.tag),
         ("leverage", theirs.leverage, ours.leverage),
         ("exit candle", theirs.closed and candle(theirs.closed), ours.closed and candle(ours.closed)),
-        ("exit reason", theirs.reason, ours.reason),
     ):
         if a != b:
             wrong.append(f"{what} {a} and {b}")
+    if not same_reason(theirs.reason, ours.reason):
+        wrong.append(f"exit reason {theirs.reason} and {ours.reason}")
     at = candle(theirs.opened)
     for what, x, y, when in (
         ("entry", theirs.open_rate, ours.open_rate, at),
@@ -395,13 +618,18 @@ def _edge(
     slack: Callable[[str, int], float],
     candle: Callable[[pd.Timestamp], int],
 ) -> bool:
-    """Whether a stop was touched by one of them only, in a candle whose extreme lies within the spread of it."""
+    """Whether a stop or target was touched by one of them only, in a candle whose extreme lies within the spread of it."""
     for trade in sorted((t for t in (theirs, ours) if t.closed is not None), key=lambda t: t.closed or t.opened)[:1]:
         at = candle(trade.closed or trade.opened)
         opened = pd.Timestamp(at, unit="ms", tz="UTC")
-        if "stop" in trade.reason and opened in frame.index:
+        if opened not in frame.index:
+            continue
+        if "stop" in trade.reason:
             extreme = float(frame["high" if trade.is_short else "low"].loc[opened])
             return bool(abs(extreme - trade.stop) <= 2 * slack(trade.pair, at))
+        if trade.reason == "roi" and trade.close_rate:
+            extreme = float(frame["low" if trade.is_short else "high"].loc[opened])
+            return bool(abs(extreme - trade.close_rate) <= 2 * slack(trade.pair, at))
     return False
 
 

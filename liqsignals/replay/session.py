@@ -1,11 +1,11 @@
-"""A stretch of history as a market that is still going on: what the disk held at its start, and the exchange from there."""
+"""A stretch of history as a running market: the disk as it was at its start, and a loopback exchange from there."""
 
 import os
 import shlex
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,23 +21,23 @@ from liqsignals.errors import InputError
 from liqsignals.exchange import path as inside
 from liqsignals.exchange import quotes, supervise
 from liqsignals.exchange.archive import INTERVALS, MINUTE, Archive
-from liqsignals.exchange.endpoints import LoopbackExchange
+from liqsignals.exchange.endpoints import LoopbackExchange, Walks
 from liqsignals.exchange.faults import Fault, faulty, read_faults
 from liqsignals.exchange.server import overlay_file
 from liqsignals.exchange.serving import served
 from liqsignals.files import parse_name, replaced
 from liqsignals.replay.clock import MarketClock
 
-#: Extras that no running bot fetches for itself, and that a recorder beside it does not write.
-_WHOLE = ("flows", "venues")
+#: Extras that neither a running bot nor a recorder updates: copied whole.
+_COPIED_WHOLE = ("flows", "venues")
 
 
 def as_of(datadir: Path, at: int, out: Path) -> Path:
-    """Write the data directory as it stood at `at` (ns) to `out`/<name of its exchange>; returns that folder.
+    """Write the data directory as it was at `at` (ns) to `out`/<name of its exchange>; returns that folder.
 
-    Candles that had closed, open interest and funding that had been published. Extras that no running bot fetches for
-    itself (flows, other venues' funding) are copied whole: a tape hides what is not known yet, and a cut file would only
-    grow old. Raises InputError where candles begin after `at` or a file cannot be read.
+    It has the candles that had closed, and the open interest and funding that had been published. Extras that a running
+    bot does not update (flows, other venues' funding) are copied whole: a tape hides what is not known yet, and a cut
+    file would go stale. Raises InputError where candles begin after `at` or a file cannot be read.
     """
     freqtrade.check_datadir(datadir)
     copy = out / venues.exchange_of(datadir)
@@ -57,7 +57,7 @@ def as_of(datadir: Path, at: int, out: Path) -> Path:
         with replaced(copy / "futures" / path.name) as staged:
             kept.reset_index(drop=True).to_feather(staged)
     for path in (datadir / "liqsignals").glob("*"):
-        if path.name in _WHOLE:
+        if path.name in _COPIED_WHOLE:
             shutil.copytree(path, copy / "liqsignals" / path.name, dirs_exist_ok=True)
     if (datadir / "SIMULATED").exists():
         shutil.copy2(datadir / "SIMULATED", copy / "SIMULATED")
@@ -66,24 +66,25 @@ def as_of(datadir: Path, at: int, out: Path) -> Path:
 
 @dataclass
 class Replay:
-    """An exchange that serves, and what its driver asks of it."""
+    """A running replay exchange, with what its driver needs."""
 
     port: int
-    #: Configuration that sends freqtrade here, for a second `--config`.
+    #: Configuration that points freqtrade here, for a second `--config`.
     overlay: Path
     archive: Archive
-    #: Instants (ms) until which delayed answers wait, and how often each kind of fault was put in.
+    #: Instants (ms) until which delayed answers wait, and how often each kind of fault was injected.
     waiting: list[int]
     faults: Counter[str]
-    _stops: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
+    _walks: Walks = field(default_factory=dict)
+    _spread: int | None = None
 
-    def dwells(self, begin_ms: int, end_ms: int) -> list[int]:
-        """Instants (ms) in [begin, end) at which the price of some market stands at an extreme, or where `stops` asks for.
+    def dwells(self, begin_ms: int, end_ms: int, symbols: Collection[str] | None = None) -> list[int]:
+        """Times (ms) in [begin, end) at which the price of one of the markets (all, for None) dwells.
 
-        Not those at a bar's open, which whoever comes from the bar before has seen, nor at its close, the next one's open.
+        Excludes times at a bar's close, which is nearly the next one's open.
         """
         found: set[int] = set()
-        for symbol in self.archive.markets:
+        for symbol in self.archive.markets if symbols is None else symbols:
             minutes = self.archive.finest(symbol, "futures")
             frame = self.archive.frame(symbol, "futures", minutes) if minutes else None
             if frame is None or minutes is None:
@@ -91,7 +92,7 @@ class Replay:
             for row in range(*np.searchsorted(frame.date, (begin_ms, end_ms)).tolist()):
                 bar = quotes.row(frame, row)
                 shares = [share for share, _ in self._path(symbol).stops(bar)]
-                found |= {bar.date + int(share * minutes * MINUTE) for share in shares[1:-1]}
+                found |= {bar.date + int(share * minutes * MINUTE) for share in shares[:-1]}
         return sorted(found)
 
     def spread(self, symbol: str, at_ms: int) -> tuple[float, float]:
@@ -100,14 +101,14 @@ class Replay:
         market = quotes.look(self.archive, path, symbol, at_ms)
         assert spec is not None
         assert market is not None
-        book = quotes.book(market, spec, quotes.quote(market, at_ms))
+        book = quotes.book(market, spec, quotes.quote(market, at_ms), self._spread)
         tick = 10.0**-spec.price_decimals
         return (book.ask - book.bid) * tick, tick
 
     def _path(self, symbol: str) -> inside.Path:
         spec = self.archive.spec(symbol)
         assert spec is not None
-        return inside.Path(spec.price_decimals, self._stops.get(symbol, {}))
+        return inside.Path(spec.price_decimals, self._walks.get(symbol, {}))
 
 
 @contextmanager
@@ -115,17 +116,19 @@ def replayed(
     datadir: Path,
     clock: MarketClock,
     *,
-    stops: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
+    walks: Walks | None = None,
+    spread: int | None = None,
     faults: Sequence[Fault] = (),
     slow_down: Callable[[str], None] | None = None,
 ) -> Iterator[Replay]:
     """Serve a data directory by a market clock, with faults.
 
-    `stops`: more prices to linger at inside bars, by symbol and bar open (ms). `slow_down`: where given, a program that asks
-    for its candles too late halves the clock's speed, and this is told why.
+    `walks`: bars with a walk of their own, by symbol and bar open (ms). `spread`: of every book, in ticks (None: as
+    decision 040). `slow_down`: where given, a program that requests its candles too late halves the clock's speed, and
+    `slow_down` is called with the reason.
     """
     archive = Archive(datadir)
-    exchange = LoopbackExchange(archive, clock.now_ms, stops)
+    exchange = LoopbackExchange(archive, clock.now_ms, walks, spread)
     waiting: list[int] = []
     counts: Counter[str] = Counter()
     app = exchange.app()
@@ -134,11 +137,11 @@ def replayed(
     if slow_down is not None:
         app.middlewares.insert(0, _watched(clock, slow_down))
     with served(app, "replay", 1.0) as port, overlay_file(port) as overlay, clock.running():
-        yield Replay(port, overlay, archive, waiting, counts, stops or {})
+        yield Replay(port, overlay, archive, waiting, counts, walks or {}, spread)
 
 
-def _watched(clock: MarketClock, tell: Callable[[str], None]) -> Middleware:
-    """Halve the clock's speed when candles are asked for later than half a candle after their close, or not at all."""
+def _watched(clock: MarketClock, log: Callable[[str], None]) -> Middleware:
+    """Halve the clock's speed when candles are requested later than half a candle after their close, or not at all."""
     asked: dict[tuple[str, str], int] = {}
     lock = threading.Lock()
     slowed = 0
@@ -153,15 +156,16 @@ def _watched(clock: MarketClock, tell: Callable[[str], None]) -> Middleware:
             with lock:
                 candle, last = now // step, asked.get(key)
                 asked[key] = candle
-                # Longer away than an hour of candles, it was not slow but stopped.
+                # After more than 12 candles without a request the program was stopped, not slow.
                 away = last is None or candle - last > 12
                 late = not away and last != candle and (candle - (last or 0) > 1 or now % step > step / 2)
                 if late and now - slowed > 2 * step:
                     slowed = now
                     clock.run(max(1.0, clock.speed / 2))
-                    tell(
+                    log(
                         f"{key[0]} {interval}: asked {now % step / 1000:.0f} s after the close, "
-                        f"{max(candle - (last or 0) - 1, 0)} candles missed: the bot cannot keep up; on with x{clock.speed:g}"
+                        f"{max(candle - (last or 0) - 1, 0)} candles missed: the bot cannot keep up; "
+                        f"continuing with x{clock.speed:g}"
                     )
         return await handler(request)
 
@@ -175,12 +179,12 @@ def serve(
     faults: Path | None,
     folder: Path,
     command: Sequence[str],
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> int:
-    """Serve a data directory as it went on from `at` (ns) at a speed, and run a command in that time; its exit code.
+    """Serve a data directory from `at` (ns) on at a speed, and run a command in that time; returns its exit code.
 
-    `{overlay}`, `{datadir}`, `{stream}` and `{rest}` in the command are replaced. Without a command: until a signal, and a
-    script is named that runs any command in the market's time.
+    `{overlay}`, `{datadir}`, `{stream}` and `{rest}` in the command are replaced. Without a command it runs until a
+    signal, and `log` names a script that runs any command in the market's time.
     """
     own = as_of(datadir, at, folder / "data")
     clock = MarketClock(folder / "clock", at // 10**6, speed)
@@ -188,7 +192,7 @@ def serve(
     parent = os.getppid()
     with (
         supervise.caught_signals() as caught,
-        replayed(datadir, clock, faults=read_faults(faults) if faults else (), slow_down=tell) as market,
+        replayed(datadir, clock, faults=read_faults(faults) if faults else (), slow_down=log) as market,
     ):
         names = {
             "overlay": str(market.overlay),
@@ -203,12 +207,13 @@ def serve(
         script.write_text(
             "#!/bin/sh\nexec env " + " ".join(shlex.quote(f"{k}={v}") for k, v in environment.items()) + ' "$@"\n'
         )
-        script.chmod(0o755)
-        tell(f"market time {iso(at)}, x{speed:g}; until Ctrl-C")
+        script.chmod(script.stat().st_mode | 0o100)
+        log(f"market time {iso(at)}, x{speed:g}; until Ctrl-C")
         for name, value in names.items():
-            tell(f"  {name:8} {value}")
-        tell(
-            f"  run a bot in its time: {script} freqtrade trade --config config.json --config {names['overlay']} --datadir {own} ..."
+            log(f"  {name:8} {value}")
+        log(
+            f"  run a bot in its time: {script} freqtrade trade --config config.json --config {names['overlay']} "
+            f"--datadir {own} ..."
         )
         supervise.wait(caught, parent)
     return 0

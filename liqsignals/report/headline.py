@@ -1,5 +1,6 @@
 """The headline at one instant: price, nearest clusters, funding, inflow; as plain data and as text."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,25 @@ from liqsignals import features, liqmap
 from liqsignals.clock import iso
 from liqsignals.data.tape import MapTape, asof
 from liqsignals.liqmap import kernels
+from liqsignals.liqmap import state as saved
 from liqsignals.liqmap.clusters import clusters
 from liqsignals.report.console import console, price_text, usd_text
 
 
-def headline(tape: MapTape, at: int, close: float, parameters: liqmap.Parameters) -> dict[str, Any]:
-    """The story of one moment as plain data: price, clusters, funding, inflow. Unknown values are None."""
+def headline(
+    tape: MapTape, at: int, close: float, parameters: liqmap.Parameters, extras: Path | None = None
+) -> dict[str, Any]:
+    """The headline at one instant as plain data: price, clusters, funding, inflow. Unknown values are None.
+
+    With `extras` the fold resumes from a state saved there, and saves its own.
+    """
     instant = np.array([at], np.int64)
-    state = liqmap.FoldState()
+    kept = saved.folder_of(extras) if extras is not None else None
+    state = (saved.load(kept, tape, at - tape.bar_ns, parameters) if kept else None) or liqmap.FoldState()
+    loaded = state.upto
     columns = features.compute(tape, instant, np.array([close]), tape.bar_ns, parameters, state)
+    if kept is not None:
+        saved.save(kept, tape, state, parameters, loaded)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
     book = liqmap.read(tape.cut(at), parameters, instant, np.array([close]), state)[1].book

@@ -17,7 +17,7 @@ from liqsignals.records import open_interest_max_age
 
 @dataclass(frozen=True)
 class Levels:
-    """What a file of levels holds."""
+    """Contents of a written file of levels."""
 
     rows: int
     #: Instants (ns) of its maps (n,), and how many were left out because open interest was stale.
@@ -36,8 +36,8 @@ def write_levels(
 ) -> Levels:
     """Write the map's levels at each multiple of `every` (ns) in [start, stop) to a .parquet file, in one step.
 
-    One row a level that holds something: `date` (the instant, UTC), `price`, `long_base` and `short_base` (coins). Instants
-    without a candle that closed there, or with stale open interest, are left out. `progress` gets the share done. Raises
+    One row per level with mass: `date` (the instant, UTC), `price`, `long_base` and `short_base` (coins). Instants at
+    which no candle closed, or with stale open interest, are left out. `progress` is called with the share done. Raises
     InputError where there is no map at all or the file cannot be written.
     """
     ends = tape.bars["event_time"]

@@ -86,7 +86,7 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
     ranked = _COLUMNS[:3]
     out.append(
         (
-            "By age of what was swept: share of USD, in hours at new prices, rank correlation; long / short",
+            "By age of the swept mass: share of USD, in hours at new prices, rank correlation; long / short",
             ["", "share", "share at new prices", *[name for name, _ in ranked]],
             [
                 [
@@ -151,11 +151,11 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
 
 def facts(found: Mapping[str, Any]) -> list[str]:
     """Notes that accompany the tables."""
-    moved, anew = found["hours_moved"], found["hours_anew"]
+    moved, new = found["hours_moved"], found["hours_anew"]
     out = [
-        f"{found['hours']} hours scored, {moved[0]} fell and {moved[1]} rose more than 0.5 %, {anew[0]} and {anew[1]} "
+        f"{found['hours']} hours scored, {moved[0]} fell and {moved[1]} rose more than 0.5 %, {new[0]} and {new[1]} "
         f"reached prices not traded for 72 h; baselines fitted before {found['fitted_until']}",
-        f"coverage {found['coverage']:.1%}: an hour without a prediction scores as a prediction of zero",
+        f"coverage {found['coverage']:.1%}: a NaN prediction scores as 0",
     ]
     if found["in_sample"]:
         out.append(
@@ -199,10 +199,9 @@ def worst(v: Validation, count: int = 6) -> list[tuple[int, int, float]]:
 
 
 def write_html(v: Validation, out: Path, title: str) -> None:
-    """Write the HTML report: tables, reliability by decile, months, worst misses with candles. One file, no network
-    access.
+    """Write the HTML report: tables, reliability by decile, months, largest errors with candles.
 
-    Raises InputError without plotly.
+    One file that needs no network access. Raises InputError without plotly.
     """
     try:
         import plotly.graph_objects as go

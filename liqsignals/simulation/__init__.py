@@ -1,1 +1,1 @@
-"""The embedded market: seeded, SIMULATED, with known positions."""
+"""The built-in market: seeded, SIMULATED, with known positions."""

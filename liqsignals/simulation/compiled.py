@@ -1,4 +1,4 @@
-"""How the market's kernels are compiled: cached under a name that changes with any of their sources."""
+"""Compiles the market's kernels; the cache's name changes with any of their sources."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ from liqsignals.simulation.state import U8
 
 
 def generator(*key: int) -> U8:
-    """The state that a key starts from."""
+    """Initial state of a key."""
     return np.random.SeedSequence(key).generate_state(4, np.uint64).astype(np.uint64)
 
 

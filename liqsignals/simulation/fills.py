@@ -1,4 +1,4 @@
-"""What happens at a price: triggers, liquidations, and the makers and hedgers who take the other side."""
+"""Fills at a price: triggers, liquidations, and the makers and hedgers on the other side."""
 
 import math
 
@@ -14,7 +14,7 @@ from liqsignals.simulation.traders import close_or_halve, liquidation_price, red
 
 @kernel
 def act(m: Pair, i: int, adverse: bool, cause: float) -> None:
-    """The price has reached a trigger of position i."""
+    """Execute the trigger of position i that the price has reached."""
     b, f, n, k, out = m.book, m.f, m.n, m.k, m.out
     price = f[PRICE]
     side = b.side[i]
@@ -24,7 +24,7 @@ def act(m: Pair, i: int, adverse: bool, cause: float) -> None:
         impact(f, k, -side * float(lots - b.qty[i]), k.c_normal, k.t_normal, False)
         quote(f, k)
         if left:
-            # beyond the price by as much again as from the entry
+            # the same log distance from the price as the price has from the entry, and 0.4 %
             b.target[i] = f[PRICE] * math.exp(side * (0.004 + abs(math.log(price / b.entry[i]))))
             enlist(m, i)
     elif (side > 0 and b.liq[i] >= price) or (side < 0 and b.liq[i] <= price):
@@ -59,9 +59,9 @@ def act(m: Pair, i: int, adverse: bool, cause: float) -> None:
 
 @kernel
 def triggers(m: Pair, cause: float) -> None:
-    """Let every position act whose trigger is at or beyond the price, until none is left.
+    """Execute every trigger at or beyond the price, until none is left.
 
-    It ends: each turn closes (half of) a position or moves its trigger away, each a bounded number of times.
+    It terminates: each turn closes (half of) a position or moves its trigger away, each a bounded number of times.
     """
     b, f, down, up = m.book, m.f, m.down, m.up
     while True:
@@ -81,7 +81,7 @@ def triggers(m: Pair, cause: float) -> None:
 
 @kernel
 def others(m: Pair, churn: float) -> float:
-    """Makers and hedgers take the other side of the traders' net flow, and trade among themselves.
+    """Makers and hedgers take the other side of the traders' net flow; hedgers also trade with each other.
 
     Returns the lots that hedgers traded with each other.
     """

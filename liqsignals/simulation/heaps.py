@@ -1,4 +1,4 @@
-"""Triggers and ends of positions in heaps, nearest first; entries of an older version are stale."""
+"""Heaps of position triggers and end times, nearest first; entries of an older version are stale."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def _up_key(b: Any, i: int) -> float:
 
 @kernel
 def rebuild(m: Pair) -> None:
-    """Drop stale entries and take the positions' present triggers."""
+    """Rebuild the heaps from the positions' current triggers, without stale entries."""
     b, down, up, due = m.book, m.down, m.up, m.due
     n = 0
     for i in range(SLOTS):
@@ -90,7 +90,7 @@ def rebuild(m: Pair) -> None:
 
 @kernel
 def enlist(m: Pair, i: int) -> None:
-    """(Re-)enter position i's triggers; what was entered before becomes stale."""
+    """Enter position i's triggers; its earlier entries become stale."""
     b, n = m.book, m.n
     n[VERSION] += 1
     b.version[i] = n[VERSION]

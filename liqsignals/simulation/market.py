@@ -1,19 +1,20 @@
 """A SIMULATED market of leveraged perpetual futures whose true positions are known.
 
-It feeds the demo and the tests with data in freqtrade's own format, offline, and holds the truth against
-which a liquidation map that sees candles, open interest and funding only can be scored. It is a model of the
-market, not of any estimator: positions are single contracts with their own entry, size, margin and plan, no
-grid and no classes of leverage. Its parameters answer to the statistics of real markets, never to an
-estimator's score; once committed it is frozen.
+It provides the demo and the tests with data in freqtrade's own format, offline, and the truth against which a
+liquidation map from candles, open interest and funding alone can be scored. It is a model of the market, not
+of any estimator: positions are single contracts with their own entry, size, margin and plan, no grid and no
+classes of leverage. Its parameters are fitted to the statistics of real markets, never to an estimator's
+score; once committed it is frozen.
 
 Time runs in steps of ``STEP_SECONDS``; prices are whole ticks, quantities whole lots (integers, so that "long
 = short = open interest" holds exactly). Each step, per pair:
 
-1. *Weather*. Log price moves by ``s z + d``. ``z`` is partly common to all pairs, with fat tails. ``s`` =
-   base volatility x exp(sum of Ornstein-Uhlenbeck factors of three half-lives, one own) x time of day x (1 +
-   e), where the excitement ``e`` grows with every |return| and fades (volatility begets volatility). ``d``:
-   trends and ranges (a Markov chain), news (jumps spread over minutes, with a burst of volatility), a weak
-   pull to the anchor price, and selling pressure of the day after a shock of exchange inflow.
+1. *Market factors* (``weather`` in the code). Log price moves by ``s z + d``. ``z`` is partly common to all
+   pairs, with fat tails. ``s`` = base volatility x exp(sum of Ornstein-Uhlenbeck factors of three half-lives,
+   one own) x time of day x (1 + e), where the excitement ``e`` grows with every |return| and fades
+   (volatility begets volatility). ``d``: trends and ranges (a Markov chain), news (jumps spread over minutes,
+   with a burst of volatility), a weak pull to the anchor price, and selling pressure on the day after a shock
+   of exchange inflow.
 2. *Impact*. A net market order of ``q`` moves log price by ``c (q / daily volume) / depth``: ``c`` is
    ``impact_liquidation`` for liquidations, ``impact_stop`` for stops, ``impact_normal`` otherwise; a share of
    it is transient and reverts. Depth wanders, and falls when volatility rises; impact saturates as the
@@ -26,10 +27,10 @@ Time runs in steps of ``STEP_SECONDS``; prices are whole ticks, quantities whole
    margin M, quantity q, entry E, maintenance rate m and amount a of the notional's bracket (``BRACKETS``), a
    long is liquidated at ``(qE - M - a) / (q (1 - m))``, a short at ``(qE + M + a) / (q (1 + m))``.
 4. *Closes and opens*. Positions close (or halve) when their time is up: log-normal, median falling with
-   leverage from days to minutes, on a clock that runs with the market's activity. New ones arrive with the
-   activity of the moment at the traded price. Leverage: round tiers, some smeared, 1x to 125x (``LEVERAGE``),
-   capped by the bracket; about half hold extra margin (cross), so textbook distances are the minority
-   (docs/evidence.md 3). By notional most of what stands is low leverage, by count of openings most is high
+   leverage from days to minutes, on a clock that runs with the market's activity. New ones arrive at a rate
+   proportional to current activity, at the traded price. Leverage: round tiers, some smeared, 1x to 125x
+   (``LEVERAGE``), capped by the bracket; about half hold extra margin (cross), so textbook distances are the minority
+   (docs/evidence.md 3). Most standing notional is at low leverage, most openings by count at high leverage
    (docs/evidence.md 2: Hyperliquid 85 % of notional below 7x). Side: some chase the last hours' move, some fade it;
    all lean with a slow sentiment and against the crowd.
 5. *The other side*. What the traders buy net, market makers and hedgers sell: partly by closing longs, partly
@@ -48,7 +49,7 @@ Not modelled: an order book, fees, partial liquidation of large positions, insur
 auto-deleveraging, positions linked through one wallet (cross margin is a private buffer), averaging into
 losers, several venues (the second venue's funding is the first's premium with noise), outages and missing
 rows. The first pair leads: a share of its liquidations' impact spills over to the others, not back. Nothing
-here draws price towards levels: the literature knows acceleration after contact, not attraction before it
+here attracts price to levels: the literature reports acceleration after contact, not attraction before it
 (docs/evidence.md 9).
 
 The same arguments give the same bytes: xoshiro256++ with explicit state, no clock, no threads.
@@ -82,7 +83,7 @@ DEFAULT_PAIRS: Final = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 def _check(
     seed: int, days: int, pairs: Sequence[str], start: pd.Timestamp, truth_every: str
 ) -> tuple[pd.Timestamp, int]:
-    """Refuse bad arguments; the start in UTC and the steps between snapshots."""
+    """Raise InputError for bad arguments; returns the start in UTC and the steps between snapshots."""
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed must be a whole number >= 0, not {seed!r}")
     if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= 3650:
@@ -131,15 +132,15 @@ def simulate(
     p = parameters or Parameters()
     total = days + BURN_IN_DAYS
     runs = [Run(pair, seed, total, p) for pair in pairs]
-    sky = generator(seed, 0)
+    shared_rng = generator(seed, 0)
     factors, regime = np.zeros(4), np.zeros(1, np.int64)
     shared = np.zeros((DAY, 5))
-    calm = np.zeros(DAY)
+    no_spill = np.zeros(DAY)
     for day in range(total):
         weekend = (start + pd.Timedelta(days=day - BURN_IN_DAYS)).weekday() >= 5
-        weather(shared, factors, regime, sky, weather_parameters(p, weekend), day * DAY)
+        weather(shared, factors, regime, shared_rng, weather_parameters(p, weekend), day * DAY)
         for j, run in enumerate(runs):
-            spill = runs[0].state.out.spill if j else calm
+            spill = runs[0].state.out.spill if j else no_spill
             for t0 in range(0, DAY, every):
                 run.steps(t0, t0 + every, shared, spill, day)
                 if day >= BURN_IN_DAYS:
@@ -147,14 +148,14 @@ def simulate(
         if progress is not None:
             progress((day + 1) / total)
     results = {}
-    while runs:  # each run's memory goes before the next one's result is made
+    while runs:  # free each run's memory before the next result is built
         run = runs.pop(0)
         results[run.pair] = run.result(start, days)
     return Market(seed, days, start, results)
 
 
-def _ours(out: Path) -> bool:
-    """Whether ``out`` may be replaced: made by ``write_market``, and nothing else lies in it."""
+def _replaceable(out: Path) -> bool:
+    """Whether ``out`` was written by ``write_market`` and has no other files."""
     return (out / "binance" / MARKER).is_file() and {x.name for x in out.iterdir()} <= {"binance", "truth"}
 
 
@@ -173,7 +174,7 @@ def write_market(
     ``out`` appears complete or not at all. A folder there is replaced only if this function made it.
     """
     out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and (_ours(out) or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and (_replaceable(out) or not any(out.iterdir()))):
         raise InputError(f"{out} was not made by the simulator (no binance/{MARKER}, or other files in it): left alone")
     market = simulate(seed, days, pairs, start, truth_every=truth_every, progress=progress)
     with replaced_folder(out) as folder:

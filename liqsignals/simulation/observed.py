@@ -1,4 +1,4 @@
-"""What anybody can see of a simulated pair: candles, mark, funding, open interest and exchange flows, as frames."""
+"""Public data of a simulated pair as frames: candles, mark, funding, open interest and exchange flows."""
 
 import math
 from typing import Any
@@ -59,7 +59,7 @@ def funding(out: Out, origin: pd.Timestamp, p: Parameters, noise: F8) -> tuple[p
 
 
 def open_interest(out: Out, bars: pd.DataFrame, lots: float) -> pd.DataFrame:
-    """Snapshots AT the dates of the 5m candles `bars`: what stood when the bar before closed."""
+    """Snapshots AT the dates of the 5m candles `bars`: open interest when the previous bar closed."""
     oi = out.oi[BURN_IN_DAYS * 288 - 1 : -1] / lots
     value = oi * bars["open"].to_numpy()
     return pd.DataFrame({"date": bars["date"], "open_interest_amount": oi, "open_interest_value": value})
@@ -80,7 +80,7 @@ def flows(out: Out, origin: pd.Timestamp, spec: Spec, shocks: F8, noise: F8) -> 
         level = 0.75 * level + 0.16 * e[0]
         season = -0.40 if day.weekday() >= 5 else 0.10
         common = level + season + 0.16 * min(moves[d], 4.0) - 0.13
-        # the shock of day d presses on the price of day d + 1
+        # the shock of day d lowers the price of day d + 1
         flow_in = inflow * math.exp(common + 0.16 * shocks[d + 1])
         # the fuller the exchanges, the more leaves them: supply stays near its start
         flow_out = inflow * math.exp(common + 0.13 * e[1] + 2.0 * math.log(supply / spec.flows[1]))

@@ -1,4 +1,4 @@
-"""One pair while it runs, and what comes out of it."""
+"""The run of one pair, and its results."""
 
 import math
 import zlib
@@ -60,7 +60,7 @@ class PairMarket:
 
 @dataclass(frozen=True)
 class Market:
-    """What ``simulate`` returns. SIMULATED."""
+    """Result of ``simulate``. SIMULATED."""
 
     seed: int
     days: int
@@ -69,7 +69,7 @@ class Market:
 
 
 def new_pair(p: Parameters, spec: Spec, rng: U8, total_days: int) -> Pair:
-    """The state in which a pair starts: no positions but the hedgers'."""
+    """Initial state of a pair: only the hedgers have positions."""
     scale = scale_of(p, spec)
     book = np.zeros(SLOTS, BOOK)
     book["version"] = -1
@@ -94,13 +94,13 @@ def new_pair(p: Parameters, spec: Spec, rng: U8, total_days: int) -> Pair:
 
 
 class Run:
-    """One pair while it runs."""
+    """The run of one pair."""
 
     def __init__(self, pair: str, seed: int, total_days: int, p: Parameters) -> None:
         self.pair, self.p = pair, p
         self.spec = spec_of(pair.split("/")[0])
         key = zlib.crc32(pair.encode())
-        # of the burn-in days, too; pressure[d] acts on day d
+        # burn-in days included; shocks[d] acts on the price of day d
         self.shocks = np.empty(total_days + 1)
         normals(generator(seed, key, 2), self.shocks)
         self.noise = np.empty((total_days * 3, 4))

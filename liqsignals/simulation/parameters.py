@@ -1,4 +1,4 @@
-"""What the simulated market is tuned by: parameters, brackets, leverage, and the scale of each pair."""
+"""Parameters of the simulated market, brackets, leverage, and the scale of each pair."""
 
 import math
 import zlib
@@ -50,7 +50,7 @@ class Parameters:
     vol_fast_half_life_h: float = 0.25
     vol_own_sd: float = 0.20
     vol_own_half_life_h: float = 2.0
-    excitement_gain: float = 0.0016  # per |return| / what is normal in this weather
+    excitement_gain: float = 0.0016  # per |return| / its expected size under the current factors
     excitement_half_life_h: float = 0.30
     excitement_cap: float = 2.5
     fat_share: float = 0.02  # of steps
@@ -151,7 +151,7 @@ SPECS: Final = {
 def spec_of(base: str) -> Spec:
     if base in SPECS:
         return SPECS[base]
-    u = zlib.crc32(base.encode()) / 2**32  # any other coin: a smaller, wilder market, fixed by its name
+    u = zlib.crc32(base.encode()) / 2**32  # any other coin: a smaller, more volatile market, determined by its name
     price = float(round(10.0 ** (0.5 + 2.0 * u), 2))
     return Spec(price, 10_000, 10, round(6e8 / price, 1), 1.8, 0.75)
 

@@ -1,4 +1,4 @@
-"""The traded price: what all pairs share, what orders do to it."""
+"""The traded price: factors shared by all pairs, and the impact of orders."""
 
 import math
 from typing import Any
@@ -30,7 +30,7 @@ from liqsignals.simulation.state import (
 
 @kernel
 def weather(w: F8, f: F8, i: I8, s: U8, q: F8, first: int) -> None:
-    """A day of what all pairs share. ``q``: decay and shock of three factors, regime, trend, news."""
+    """A day of the factors that all pairs share. ``q``: decay and shock of three factors, regime, trend, news."""
     for t in range(w.shape[0]):
         for j in range(3):
             f[j] = q[2 * j] * f[j] + q[2 * j + 1] * normal(s)
@@ -62,7 +62,7 @@ def quote(f: F8, k: Any) -> None:
 
 @kernel
 def impact(f: F8, k: Any, lots: float, c: float, transient: float, liquidation: bool) -> float:
-    """Move the price by a market order of signed size; what stays and what reverts."""
+    """Move the price by a market order of signed size, in a permanent and a transient part; returns the move."""
     away = (f[TN] + f[TL]) / k.saturation
     x = c * abs(lots) / k.volume_day / f[DEP] / (1.0 + away * away)
     x = min(x, k.order_cap)

@@ -10,7 +10,7 @@ from liqsignals.simulation.state import DAY, HOUR, MINUTE, STEP_SECONDS
 
 
 class Scale(NamedTuple):
-    """What the kernels read (as a record): ``Parameters`` and one pair's scale in steps, lots and ticks."""
+    """The kernels' constants (passed as a record): ``Parameters`` and one pair's scale in steps, lots and ticks."""
 
     sigma: float
     beta: float
@@ -220,5 +220,5 @@ def weather_parameters(p: Parameters, weekend: bool) -> F8:
 
 
 def as_record(scale: Scale) -> Any:
-    """The scale as numba reads it fastest: a record."""
+    """The scale as a record, which numba reads fastest."""
     return np.array([tuple(scale)], [(name, np.float64) for name in Scale._fields])[0]

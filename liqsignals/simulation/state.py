@@ -1,4 +1,4 @@
-"""The state of one pair as the kernels hold it: positions, heaps, sums, and what they write out."""
+"""The state of one pair in the kernels: positions, heaps, sums and outputs."""
 
 from typing import Any, Final, NamedTuple
 
@@ -56,9 +56,8 @@ class Out(NamedTuple):
     spill: F8  # liquidation impact of each step of the day
 
 
-# indices of the float state
 class Pair(NamedTuple):
-    """All of one pair that its kernels read and change."""
+    """All state of one pair that its kernels read and change."""
 
     book: Any  # records of BOOK
     f: F8  # sums and factors, by the indices below

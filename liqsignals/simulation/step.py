@@ -61,7 +61,7 @@ from liqsignals.simulation.traders import close_or_halve, liquidation_price, ope
 
 @kernel
 def _slow_factors(m: Pair, step: int) -> None:
-    """The pair's own factors that wander: a burst of activity each step, the others once a minute."""
+    """Update the pair's own random factors: a burst of activity each step, the others once a minute."""
     f, s, k = m.f, m.rng, m.k
     f[BURST] = k.burst_decay * f[BURST] + k.burst_shock * normal(s)
     if step % MINUTE == 0:
@@ -74,7 +74,7 @@ def _slow_factors(m: Pair, step: int) -> None:
 
 @kernel
 def _move(m: Pair, w: F8, sigma: float, spill: float, pressure: float) -> float:
-    """Move the price by this step's weather ``w`` and the impact of the last step's net flow.
+    """Move the price by this step's factors ``w`` and the impact of the last step's net flow.
 
     Returns the log price before.
     """
@@ -96,8 +96,8 @@ def _move(m: Pair, w: F8, sigma: float, spill: float, pressure: float) -> float:
 
 
 @kernel
-def _close_what_is_due(m: Pair) -> None:
-    """Close, or halve, the positions whose time is up."""
+def _close_due(m: Pair) -> None:
+    """Close, or halve, the positions whose holding time has ended."""
     b, f, k, due = m.book, m.f, m.k, m.due
     while due.n[0] > 0 and due.key[0] <= f[CLOCK]:
         ref = pop(due)
@@ -121,8 +121,8 @@ def _arrive(m: Pair, activity: float, crowd: float, oi: int) -> None:
 
 
 @kernel
-def _look(m: Pair, before: float, calm: float, crowd: float) -> None:
-    """Update what traders look at: excitement, momentum, the recent mean and the premium."""
+def _update_signals(m: Pair, before: float, calm: float, crowd: float) -> None:
+    """Update the traders' inputs: excitement, momentum, the recent mean and the premium."""
     f, k = m.f, m.k
     ret = f[PERM] + f[TN] + f[TL] - before
     f[EXC] = min(k.excite_cap, k.excite_decay * f[EXC] + k.excite_gain * min(abs(ret) / calm, 30.0))
@@ -135,7 +135,7 @@ def _look(m: Pair, before: float, calm: float, crowd: float) -> None:
 
 @kernel
 def _settle(m: Pair, step: int) -> None:
-    """Pay funding out of margin; every liquidation price moves, and some are passed."""
+    """Pay funding out of margin, move every liquidation price, and execute the triggers that are reached."""
     b, f, n, k, out = m.book, m.f, m.n, m.k, m.out
     premium = f[PSUM] / (8 * HOUR)
     f[PSUM] = 0.0
@@ -184,7 +184,7 @@ def _write_out(m: Pair, step: int) -> None:
 
 @kernel
 def run(m: Pair, t0: int, t1: int, w: F8, spill: F8, pressure: float) -> None:
-    """Steps t0..t1 of a day of weather ``w``, with the leader's ``spill`` and the day's ``pressure``."""
+    """Steps t0..t1 of a day with factors ``w``, the leader's ``spill`` and the day's ``pressure``."""
     f, n, k = m.f, m.n, m.k
     for t in range(t0, t1):
         step = n[STEP]
@@ -209,8 +209,8 @@ def run(m: Pair, t0: int, t1: int, w: F8, spill: F8, pressure: float) -> None:
             f[VOL] = 0.0
         quote(f, k)
         triggers(m, 0.0)
-        forced = n[BUY] - n[SELL]  # has moved the price already
-        _close_what_is_due(m)
+        forced = n[BUY] - n[SELL]  # its impact is already in the price
+        _close_due(m)
         oi = n[LONG] + n[HLONG]
         crowd = (n[LONG] - n[SHORT]) / oi
         _arrive(m, activity, crowd, oi)
@@ -218,7 +218,7 @@ def run(m: Pair, t0: int, t1: int, w: F8, spill: F8, pressure: float) -> None:
         f[NET] = float(n[BUY] - n[SELL] - forced)
         gross = others(m, churn)
         f[VOL] += np.rint(churn + gross) + max(n[BUY], n[SELL])
-        _look(m, before, calm, crowd)
+        _update_signals(m, before, calm, crowd)
         m.out.spill[t] = f[IMP]
         step += 1
         if step % (8 * HOUR) == 0:

@@ -1,4 +1,4 @@
-"""Positions: opened, reduced, closed, and where they are liquidated."""
+"""Positions: open, reduce, close, and the liquidation price."""
 
 import math
 
@@ -67,7 +67,7 @@ def reduce(m: Pair, i: int, lots: int) -> None:
 
 @kernel
 def close_or_halve(m: Pair, i: int) -> bool:
-    """Close position i, or half of it; True if some is left."""
+    """Close position i, or half of it; True if half is left."""
     b, k = m.book, m.k
     lots = b.qty[i]
     half = lots // 2 if uniform(m.rng) < k.half_close else 0
@@ -76,7 +76,7 @@ def close_or_halve(m: Pair, i: int) -> bool:
         return False
     reduce(m, i, half)
     liq = liquidation_price(b.side[i], b.entry[i], b.qty[i] / k.lots, b.margin[i], m.brackets)
-    # A lower bracket moves the level, far from the entry even nearer: never past the price by that alone.
+    # A lower bracket moves the level, for a far one even nearer: that alone must not move it past the price.
     b.liq[i] = min(b.liq[i], liq) if b.side[i] > 0 else max(b.liq[i], liq)
     return True
 

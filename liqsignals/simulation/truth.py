@@ -1,4 +1,4 @@
-"""What nobody sees of a real market: where its positions are liquidated, and every liquidation."""
+"""Data that real markets do not publish: the liquidation price of every position, and every liquidation."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ class Truth:
         self._totals: list[tuple[int, ...]] = []
 
     def take_events(self, m: Pair) -> None:
-        """Keep the liquidations that the last steps wrote, and make room for the next."""
+        """Copy the liquidations of the last steps and empty the buffer."""
         count = int(m.n[NEV])
         if count > EVENTS:
             raise RuntimeError(f"{count} liquidations in one chunk: more than the buffer holds")
@@ -33,7 +33,7 @@ class Truth:
         m.n[NEV] = 0
 
     def snapshot(self, m: Pair) -> None:
-        """Keep the levels and sums of this instant."""
+        """Record the levels and sums of this instant."""
         b, n = m.book, m.n
         qty, long = b["qty"], b["side"] > 0
         known = (qty > 0) & (b["liq"] > 0.0)
@@ -53,7 +53,10 @@ class Truth:
         self._totals.append((step, int(n[LONG] + n[HLONG]), *standing, int(n[HLONG]), int(n[HSHORT]), int(n[COUNT])))
 
     def levels(self, origin: pd.Timestamp, lots: float) -> pd.DataFrame:
-        """One row a level of a snapshot: date, price, base units of longs and shorts. Gives the memory back."""
+        """One row per level of a snapshot: date, price, base units of longs and shorts.
+
+        Frees the levels, so it can be called once.
+        """
         frame = pd.DataFrame(
             {
                 "date": dates(origin, np.repeat([x[0] for x in self._levels], [x[1].size for x in self._levels])),
@@ -62,7 +65,7 @@ class Truth:
                 "short_base": np.concatenate([x for _, _, _, x in self._levels]) / lots,
             }
         )
-        self._levels = []  # the largest thing here: do not hold it twice
+        self._levels = []  # the largest data here: not in memory twice
         return frame
 
     def totals(self, origin: pd.Timestamp) -> pd.DataFrame:
@@ -75,7 +78,7 @@ class Truth:
         """Every liquidation after the burn-in, and their USD by hour and side."""
         raw = np.concatenate(self._events) if self._events else np.empty((0, 6))
         raw = raw[raw[:, 0] >= BURN_IN_DAYS * DAY]
-        # a step's number counts from its open; funding acts on the stroke that ends it
+        # a step's number is its start; funding acts at its end
         events = pd.DataFrame(
             {
                 "date": dates(origin, raw[:, 0]),

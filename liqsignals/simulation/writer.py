@@ -1,4 +1,4 @@
-"""A simulated market on disk: a freqtrade data directory, and the truth beside it."""
+"""Writes a simulated market: a freqtrade data directory, and the truth next to it."""
 
 from pathlib import Path
 from typing import Final
@@ -41,7 +41,7 @@ def write(folder: Path, market: Market) -> None:
         f"from {market.start:%Y-%m-%d} UTC, generator {GENERATOR}\n"
     )
 
-    def feather(frame: pd.DataFrame, path: Path) -> None:  # as freqtrade writes them
+    def feather(frame: pd.DataFrame, path: Path) -> None:  # compressed as by freqtrade
         frame.reset_index(drop=True).to_feather(path, compression="lz4", compression_level=9)
 
     for pair, m in market.pairs.items():

@@ -4,7 +4,7 @@ To add a provider, copy one of these files (docs/add-a-provider.md) and add it t
 """
 
 from liqsignals.sources import binance, bybit, coinalyze, coinglass, coinmetrics, cryptoquant, glassnode, macro, okx
-from liqsignals.sources.spec import Limits, Parse, ParseError, Prints, Provider, Series, Stream
+from liqsignals.sources.spec import Limits, Parse, ParseError, Prints, Provider, Refusal, Series, Stream
 
 PROVIDERS: tuple[Provider, ...] = (
     binance.REST,
@@ -19,4 +19,4 @@ PROVIDERS: tuple[Provider, ...] = (
     macro.PROVIDER,
 )
 
-__all__ = ["PROVIDERS", "Limits", "Parse", "ParseError", "Prints", "Provider", "Series", "Stream"]
+__all__ = ["PROVIDERS", "Limits", "Parse", "ParseError", "Prints", "Provider", "Refusal", "Series", "Stream"]

@@ -13,7 +13,16 @@ from liqsignals import records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
 from liqsignals.records import Float64Array, Records
 from liqsignals.sources import decode, shapes
-from liqsignals.sources.spec import Limits, ParseError, Prints, Provider, Series, Stream
+from liqsignals.sources.spec import (
+    Limits,
+    ParseError,
+    Prints,
+    Provider,
+    Refusal,
+    Series,
+    Stream,
+    linear_perpetual,
+)
 from liqsignals.venues import BINANCE_FLIP
 
 PERIOD = 5 * MINUTE
@@ -45,13 +54,12 @@ KLINES = (
 
 
 def symbol(pair: str) -> str:
-    """Binance's symbol of a freqtrade pair.
+    """Binance's symbol of a freqtrade pair that settles in its quote. Raises InputError for any other.
 
-    >>> symbol("BTC/USDT:USDT")
-    'BTCUSDT'
+    >>> symbol("BTC/USDT:USDT"), symbol("BTC/USDC:USDC")
+    ('BTCUSDT', 'BTCUSDC')
     """
-    base, _, rest = pair.partition("/")
-    return base + rest.partition(":")[0]
+    return "".join(linear_perpetual(pair, "binance"))
 
 
 def _metrics(raw: bytes, received_at: int, symbol: str) -> tuple[list[list[str]], Int64Array]:
@@ -227,8 +235,10 @@ def parse_liquidations(raw: bytes, received_at: int) -> Prints:
             continue
         order = decode.an_object(event.get("o"), what)
         name = decode.text(order, "s", what)
-        # Before the feeds were merged there was no `st`; COIN-M symbols have an underscore.
-        if event.get("st", 2 if "_" in name else 1) != 1:
+        # Before the feeds were merged there was no `st`; COIN-M symbols have an underscore. It stands beside the order,
+        # since late 2026 in it.
+        named = [x for x in (order.get("st"), event.get("st")) if x is not None] or [2 if "_" in name else 1]
+        if str(named[0]) != "1":
             continue
         side = shapes.side(decode.text(order, "S", what), "SELL", "BUY", what)
         base = decode.number(order.get("z"), f"{what}, z")
@@ -290,6 +300,18 @@ def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
     cannot be had later.
     """
     return ()
+
+
+def refusal(raw: bytes) -> Refusal | None:
+    """What Binance refuses: an `error` object instead of an event; the address names all symbols, so none is named."""
+    if b'"error"' not in raw[:100]:
+        return None
+    try:
+        message = decode.answer(raw, "subscription")
+    except ParseError:
+        return None
+    error = message.get("error") if isinstance(message, dict) and "e" not in message else None
+    return Refusal((), f"{error.get('code')}, {error.get('msg')}") if isinstance(error, dict) else None
 
 
 _LATE = "two periods: freqtrade drops or delays the newest row by one (docs/decisions/005)"
@@ -420,6 +442,7 @@ REST = Provider(
             evidence="snapshots of 1 s: at most one print a symbol and second, the largest (sums are lower bounds)",
             parse=parse_liquidations,
             hello=_hello,
+            refusal=refusal,
             quiet=900.0,
         ),
     ),

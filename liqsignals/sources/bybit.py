@@ -6,6 +6,7 @@ alone the API counts back from now, so both ends are always sent.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,25 +14,31 @@ import numpy as np
 
 from liqsignals import records
 from liqsignals.clock import HOUR, MINUTE
-from liqsignals.errors import InputError
 from liqsignals.records import Records
 from liqsignals.sources import decode, shapes
-from liqsignals.sources.spec import Limits, Prints, Provider, Series, Stream
+from liqsignals.sources.spec import (
+    Limits,
+    ParseError,
+    Prints,
+    Provider,
+    Refusal,
+    Series,
+    Stream,
+    linear_perpetual,
+)
 
 PERIOD = 5 * MINUTE
 MS = 1_000_000
 
 
 def symbol(pair: str) -> str:
-    """Bybit's symbol of a freqtrade pair that settles in USDT.
+    """Bybit's symbol of a freqtrade pair that settles in USDT or USDC. Raises InputError for any other.
 
-    >>> symbol("BTC/USDT:USDT")
-    'BTCUSDT'
+    >>> symbol("BTC/USDT:USDT"), symbol("BTC/USDC:USDC")
+    ('BTCUSDT', 'BTCPERP')
     """
-    base, _, rest = pair.partition("/")
-    if rest != "USDT:USDT":
-        raise InputError(f"bybit: {pair} does not settle in USDT; only USDT pairs are supported")
-    return f"{base}USDT"
+    base, quote = linear_perpetual(pair, "bybit", ("USDT", "USDC"))
+    return f"{base}USDT" if quote == "USDT" else f"{base}PERP"
 
 
 def _table(raw: bytes, what: str) -> list[object]:
@@ -140,9 +147,25 @@ def _ask_predicted(pair: str, start: int, stop: int) -> tuple[str, dict[str, str
 
 
 def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
-    """Subscriptions, ten topics a request."""
-    topics = [f"allLiquidation.{symbol}" for symbol in symbols]
-    return tuple(json.dumps({"op": "subscribe", "args": topics[i : i + 10]}) for i in range(0, len(topics), 10))
+    """Subscriptions, one symbol a request: Bybit refuses a request whole where it does not list one of its topics."""
+    return tuple(
+        json.dumps({"req_id": symbol, "op": "subscribe", "args": [f"allLiquidation.{symbol}"]}) for symbol in symbols
+    )
+
+
+def refusal(raw: bytes) -> Refusal | None:
+    """What Bybit refuses: `success` false; the symbol is in `req_id`, and mostly in the text."""
+    if b'"success"' not in raw[:200]:
+        return None
+    try:
+        message = decode.answer(raw, "subscription")
+    except ParseError:
+        return None
+    if not isinstance(message, dict) or message.get("success") is not False:
+        return None
+    reason = str(message.get("ret_msg"))
+    named = re.findall(r"allLiquidation\.([A-Za-z0-9_-]+)", reason) or [message.get("req_id")]
+    return Refusal(tuple(name for name in named if isinstance(name, str) and name), reason)
 
 
 _LABEL = "assumed to be the start of the period (not documented; the later reading is the safe one)"
@@ -244,6 +267,7 @@ PROVIDER = Provider(
             evidence="every liquidation, sent each 500 ms; one second, as for the other venues",
             parse=parse_liquidations,
             hello=_hello,
+            refusal=refusal,
             keepalive='{"op":"ping"}',
         ),
     ),

@@ -4,6 +4,7 @@ Numbers may be numbers or text; missing ones (null or "") become NaN, never 0. T
 by magnitude, or text in UTC. All functions are pure and raise ParseError only.
 """
 
+import csv
 import io
 import json
 import math
@@ -32,7 +33,8 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _INTEGER = re.compile(r"\d{9,19}", re.ASCII)
 #: The archive's names of files: symbol, what, day or month.
 _NAMED = re.compile(r"(\w+)-\w+-\d{4}-\d\d(?:-\d\d)?\.csv", re.ASCII)
-_BLANK = ("", "null", "NaN", "nan")
+#: What vendors write where they have no number, in any case.
+_BLANK = ("", "null", "nan", "none", "n/a")
 
 
 def shown(value: Any) -> str:
@@ -100,7 +102,7 @@ def column(table: Sequence[Any], key: str | int, what: str, default: Any = KeyEr
 
 def number(value: Any, what: str) -> float:
     """A number, or text of one; NaN where missing. Raises ParseError for anything else, infinities included."""
-    if value is None or (isinstance(value, str) and value in _BLANK):
+    if value is None or (isinstance(value, str) and value.strip().lower() in _BLANK):
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ParseError(f"{what}: {shown(value)} is not a number")
@@ -228,18 +230,27 @@ def unzip(raw: bytes, what: str, limit: int = 64 * 1024 * 1024, symbol: str = ""
 
 
 def csv_table(raw: bytes, what: str, names: Sequence[str]) -> list[list[str]]:
-    """Rows of a CSV without quoting, columns `names` in this order; a header line is checked and skipped."""
+    """Rows of a CSV, columns `names` in this order; a header line is checked and skipped. Any field may be quoted."""
     try:
-        lines = raw.decode("utf-8").splitlines()
+        lines = raw.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ParseError(f"{what}: not text ({error})") from error
-    table = [line.split(",") for line in lines if line.strip()]
-    if table and not table[0][0].strip('"')[:1].isdigit():
-        header = [name.strip().strip('"') for name in table[0]]
-        if header[: len(names)] != list(names):
-            raise ParseError(f"{what}: unknown columns {shown(header)}; expected {','.join(names)}")
+    table = [_fields(line, what) for line in lines if line.strip()]
+    if table and not table[0][0][:1].isdigit():
+        if table[0][: len(names)] != list(names):
+            raise ParseError(f"{what}: unknown columns {shown(table[0])}; expected {','.join(names)}")
         table = table[1:]
     for n, row in enumerate(table):
         if len(row) < len(names):
             raise ParseError(f"{what}: row {n} has {len(row)} columns, not {len(names)}: {shown(row)}")
     return table
+
+
+def _fields(line: str, what: str) -> list[str]:
+    """Fields of one line of a CSV, without the blanks around them."""
+    if '"' not in line:
+        return [field.strip() for field in line.split(",")]
+    try:
+        return [field.strip() for field in next(csv.reader([line], strict=True, skipinitialspace=True))]
+    except csv.Error as error:
+        raise ParseError(f"{what}: quotes that do not match ({error}): {shown(line)}") from error

@@ -14,20 +14,29 @@ from liqsignals import records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
 from liqsignals.records import LONG, Records
 from liqsignals.sources import decode, shapes
-from liqsignals.sources.spec import Limits, ParseError, Prints, Provider, Series, Stream
+from liqsignals.sources.spec import (
+    Limits,
+    ParseError,
+    Prints,
+    Provider,
+    Refusal,
+    Series,
+    Stream,
+    linear_perpetual,
+)
 
 PERIOD = 5 * MINUTE
 MS = 1_000_000
 
 
 def symbol(pair: str) -> str:
-    """OKX's instrument ID of a freqtrade perpetual.
+    """OKX's instrument ID of a freqtrade pair that settles in USDT or USDC. Raises InputError for any other.
 
     >>> symbol("BTC/USDT:USDT")
     'BTC-USDT-SWAP'
     """
-    base, _, rest = pair.partition("/")
-    return f"{base}-{rest.partition(':')[0]}-SWAP"
+    base, quote = linear_perpetual(pair, "okx", ("USDT", "USDC"))
+    return f"{base}-{quote}-SWAP"
 
 
 def _table(raw: bytes, received_at: int, what: str) -> tuple[list[object], Int64Array]:
@@ -167,6 +176,19 @@ def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
     return (json.dumps({"op": "subscribe", "args": [{"channel": "liquidation-orders", "instType": "SWAP"}]}),)
 
 
+def refusal(raw: bytes) -> Refusal | None:
+    """What OKX refuses: an `error` event; its channel is that of all swaps, so no symbol is named."""
+    if b'"event"' not in raw[:200]:
+        return None
+    try:
+        message = decode.answer(raw, "subscription")
+    except ParseError:
+        return None
+    if not isinstance(message, dict) or message.get("event") != "error":
+        return None
+    return Refusal((), f"{message.get('code')}, {message.get('msg')}")
+
+
 _LATE = "two periods, as for Binance"
 _REACH = 1430 * PERIOD
 _RATIOS = {
@@ -288,6 +310,7 @@ PROVIDER = Provider(
             evidence="a sample, about one print per contract and second (not documented)",
             parse=parse_liquidations,
             hello=_hello,
+            refusal=refusal,
             keepalive="ping",
             quiet=3600.0,
             contracts="contracts",

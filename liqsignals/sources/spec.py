@@ -58,6 +58,36 @@ class Series:
         return next(parse for until, parse in self.parsers if until is None or at < until)
 
 
+def linear_perpetual(pair: str, venue: str, quotes: Sequence[str] = ()) -> tuple[str, str]:
+    """Base and quote of a freqtrade pair that is a perpetual counted in coins; `quotes`: what it may settle in.
+
+    Raises InputError for a dated contract, one that settles in its base (its amounts count contracts of USD), and other
+    quotes: their symbols and units differ, and the perpetual's numbers are not theirs.
+
+    >>> linear_perpetual("BTC/USDC:USDC", "binance")
+    ('BTC', 'USDC')
+    """
+    base, _, rest = pair.partition("/")
+    quote, _, settled = rest.partition(":")
+    if base and quote and quote == settled and (not quotes or quote in quotes):
+        return base, quote
+    what = f"perpetuals that settle in {' or '.join(quotes) or 'their quote (BTC/USDT:USDT)'}"
+    raise InputError(f"{venue}: {pair} is none of the contracts that liqsignals knows there: {what}")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A venue's answer that it does not subscribe to something."""
+
+    #: The venue's symbols that are refused; empty where the answer does not name them.
+    symbols: tuple[str, ...]
+    reason: str
+
+
+def _never(raw: bytes) -> Refusal | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Stream:
     """One websocket feed of a provider."""
@@ -83,6 +113,9 @@ class Stream:
     parse: Callable[..., Prints]
     #: Messages sent on connecting, to subscribe to these symbols (the venue's names).
     hello: Callable[[Sequence[str]], tuple[str, ...]]
+    #: `refusal(raw)`: what a message refuses, None for every other message; pure, raises nothing. A venue that refuses
+    #: a request whole because of one symbol needs a `hello` of one message per symbol.
+    refusal: Callable[[bytes], Refusal | None] = _never
     #: How far back its messages can be downloaded later.
     depth: str = "none"
     #: Keep-alive text that the venue requires, or None where websocket pings are enough.

@@ -1,11 +1,11 @@
-"""What a freqtrade configuration says to liqsignals: the block `"liqsignals"`, and what it needs of the rest."""
+"""Settings from a freqtrade configuration: the block `"liqsignals"`, and the keys of freqtrade that matter here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liqsignals import venues
+from liqsignals import files, venues
 from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
@@ -22,6 +22,8 @@ class Settings:
     finest: str
     #: Exchange that the bot trades on; None: the data directory's.
     exchange: str | None
+    #: Format of the data directory's files (`dataformat_ohlcv`), one of files.FORMATS; None: not named.
+    dataformat: str | None
     calibrated: calibration.Calibration
 
     @classmethod
@@ -41,9 +43,7 @@ class Settings:
         finest = str(block.get("finest", "5m"))
         if finest not in ("1m", "5m"):
             raise InputError(f'config: "liqsignals": {{"finest": "{finest}"}} must be "5m" or "1m"')
-        exchange = str(config.get("exchange", {}).get("name") or "") or None
-        if exchange in ("binanceusdm",):
-            exchange = "binance"
+        exchange = venues.exchange_name(str((config.get("exchange") or {}).get("name") or "")) or None
         if exchange is not None:
             venues.check_exchange(exchange)
         extras = Path(block["extras"]) if block.get("extras") else None
@@ -55,5 +55,11 @@ class Settings:
                 f"'{folder}', and open interest is counted differently",
                 "set exchange.name to the data's exchange",
             )
+        dataformat = config.get("dataformat_ohlcv") or None
+        if dataformat is not None and dataformat not in files.FORMATS:
+            raise InputError(
+                f'config: "dataformat_ohlcv": "{dataformat}" is none of freqtrade\'s formats: {", ".join(files.FORMATS)}',
+                "convert the data with freqtrade convert-data, and name the new format",
+            )
         calibrated = calibration.choose(block.get("calibration"))
-        return cls(Path(config["datadir"]), extras, finest, exchange, calibrated)
+        return cls(Path(config["datadir"]), extras, finest, exchange, dataformat, calibrated)

@@ -1,5 +1,6 @@
-"""One market in a running bot: what the disk holds, what the exchange has shown since, and the map's state."""
+"""One market in a running bot: the disk's records, the exchange's rows since, and the map's state."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import files, liqmap, records
-from liqsignals.clock import DAY, MINUTE, timeframe_name
+from liqsignals.clock import DAY, HOUR, MINUTE, dates_ns, timeframe_name
 from liqsignals.data import freqtrade, plausible, store
 from liqsignals.data.plausible import Past, Refused
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later
 from liqsignals.strategy.notices import Notices, logger
+
+#: Reads a frame's records, and lists the rows that are broken in themselves.
+_Reader = Callable[[pd.DataFrame, list[Refused]], Records]
 
 #: Live rows are kept this long, should a view go back: 2 MB a pair.
 KEPT = 60 * DAY
@@ -31,19 +35,28 @@ class Place:
     extras: Path
     finest: str
     exchange: str
+    #: freqtrade's `dataformat_ohlcv`, None where it is not known.
+    dataformat: str | None = None
     #: In dry-run and live a file that cannot be read is logged, and the last good one serves.
     live: bool = False
 
     def read(self) -> Tape:
-        """The disk's tape. Raises InputError where it cannot be read."""
-        return read_tape(
-            self.datadir,
-            self.pair,
-            extras=self.extras,
-            finest=self.finest,
-            exchange=self.exchange,
-            on_error=self._log if self.live else None,
-        )
+        """The disk's tape. Raises InputError where it cannot be read, or a folder cannot be listed."""
+        try:
+            _listed(self.extras / "flows")
+            return read_tape(
+                self.datadir,
+                self.pair,
+                extras=self.extras,
+                finest=self.finest,
+                exchange=self.exchange,
+                dataformat=self.dataformat,
+                on_error=self._log if self.live else None,
+            )
+        except OSError as error:
+            raise InputError(
+                f"{error.filename}: cannot be read ({error.strerror})", "let the user who runs this read it"
+            ) from error
 
     def read_or_none(self) -> Tape | None:
         """The disk's tape; in dry-run and live None where it cannot be read, which is logged."""
@@ -60,35 +73,32 @@ class Place:
 
     def files(self, recorded: bool) -> tuple[Any, ...]:
         """What changes when the disk's files do; a recorder's, which change all the time, only if asked."""
-        found = [
-            freqtrade.candle_file(self.datadir, self.pair, self.finest),
-            freqtrade.open_interest_file(self.datadir, self.pair),
-        ]
-        paths: list[Path | None] = [file[1] for file in found if file]
-        paths += [
-            freqtrade.funding_file(folder, self.pair)
-            for folder in (self.datadir, *store.venue_dirs(self.extras).values())
-        ]
-        paths += (self.extras / "flows").glob("*.csv")
+        candles = freqtrade.candle_file(self.datadir, self.pair, self.finest, self.dataformat)
+        paths: list[Path] = [candles[1]] if candles else []
+        paths += [x.path for x in freqtrade.open_interest_files(self.datadir, self.pair, self.dataformat)]
+        paths += freqtrade.funding_files(self.datadir, self.pair, self.dataformat)
+        for folder in store.venue_dirs(self.extras).values():
+            paths += freqtrade.funding_files(folder, self.pair)
+        paths += (path for path in _listed(self.extras / "flows") if path.suffix == ".csv")
         if recorded:
             kinds = (("bar", "5m"), ("open_interest", "5m"))
             paths += (store.series_dir(self.extras, kind, self.exchange, self.pair, period) for kind, period in kinds)
-        return tuple((str(path), *files.signature(path)) for path in paths if path is not None and path.exists())
+        return tuple((str(path), *files.signature(path)) for path in paths if path.exists())
 
 
 @dataclass
 class Market:
     """What is kept of one market between calls: the disk's tape, live rows and map state; never an output.
 
-    In dry-run and live the map's checkpoints stand for what is before them, and the disk's rows of that time are let
-    go; a view that goes back has them read again.
+    In dry-run and live the map's checkpoints replace the records before them, and the disk's rows of that time are
+    dropped; a view that goes back reads them again.
     """
 
     place: Place
     notices: Notices
     disk: Tape
-    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first one that the
-    #: exchange showed lately.
+    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first row in
+    #: the exchange's newest answer.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     #: Live rows by family as the exchange sent them, interest as OI_VALUE; those that it revises before they may be used
@@ -105,13 +115,22 @@ class Market:
     files: tuple[Any, ...] = ()
     #: Instant (ns) from which families read bars and open interest in the newest view of each timeframe.
     reach: dict[str, int] = field(default_factory=dict)
+    #: Kinds that were on disk since the bot's start, and those of them that are not there any more.
+    had: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    #: Whether a folder of the disk cannot be read.
+    closed: bool = False
 
     def __post_init__(self) -> None:
         self.open(self.disk)
         self.begun = self.ends["bars"][1]
 
     def open(self, disk: Tape) -> None:
-        """Begin anew with what the disk holds, and keep the live rows beyond it."""
+        """Restart from the disk's records, and keep the live rows beyond them."""
+        there = {name for name in _KINDS if disk.kind(name) is not None}
+        self.had |= there
+        self.gone = self.had - there
+        self.notices.vanished(self.place.pair, self.gone)
         paid = next(iter(disk.funding.values()), None)
         self.past = disk.past or Past()
         late = self.past.late
@@ -135,7 +154,7 @@ class Market:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
     def take(self, family: str, new: Records) -> None:
-        """Take live rows in: what was kept of their time is replaced. A checkpoint made of other rows is void."""
+        """Add live rows; kept rows of the same time are replaced. A checkpoint that was made of other rows is void."""
         if len(new):
             self.shown[family] = int(new["event_time"][0])
         new = later(new, self.ends[family][1] + 1)
@@ -157,7 +176,7 @@ class Market:
         rows = {family: self.live.get(family) for family in ("bars", "interest", "funding")}
         if len(self.past.late):
             kinds = [self.past.late, *([] if rows["interest"] is None else [rows["interest"]])]
-            rows["interest"] = np.concatenate(kinds)
+            rows["interest"] = freqtrade.newest_first_known(kinds)
         bars = plausible.bars(_rows(rows["bars"], records.BAR), self.past.bars)
         around = _joined(self.disk.bars, bars.taken, 0)
         # Each bar of the disk counts as its busiest: the fold has passed them.
@@ -179,9 +198,9 @@ class Market:
     def unsure(self, taken: Mapping[str, Records]) -> int:
         """Close (ns) of the first live bar that is missing or came without volume, 0 where none is. `taken`: `judged`.
 
-        Freqtrade fills a candle that the exchange left out with one without volume. Where it hears of it later, it
-        joins the two, prices of the made-up one included. What is older than the map's warm-up is forgotten: a map that
-        restarted then counts as warm.
+        Freqtrade fills a candle that the exchange left out with one without volume. Where the real one arrives
+        later, it joins the two, prices of the made-up one included. Bars older than the map's warm-up do not count: a
+        map that restarted then is warm.
         """
         step = self.disk.bar_ns
         stored, live = (
@@ -191,14 +210,14 @@ class Market:
         at = np.concatenate((stored, live))
         if len(at) == 0:
             return 0
-        # Of the disk's rows the first ones may have been let go; live ones follow its last.
+        # The disk's first rows may have been dropped; live ones follow its last.
         before = np.concatenate(([at[0] - step if len(stored) or not self.begun else self.ends["bars"][1]], at[:-1]))
         cold = at[-1] - liqmap.WARMUP
         missing = (before + step)[(at - before > step) & (at > cold)]
         return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
 
     def settle(self) -> None:
-        """Let go of what the checkpoints stand for, but for the bars that tell the labels of live open interest."""
+        """Drop rows that the checkpoints replace, except the bars that live open interest's labels are tested on."""
         for state in self.states.values():
             state.forget()
         needs = min(
@@ -224,8 +243,13 @@ class Market:
         """Read the disk again where a download has changed it, or a recorder may have mended it."""
         try:
             state = self.place.files(bool(self.unsure(self.judged().taken)))
-        except OSError:  # one of them is being replaced: the next candle sees it
+        except FileNotFoundError:  # one of them is being replaced: the next candle sees it
             return
+        except OSError as error:
+            self.closed = True
+            self.notices.closed(self.place.pair, error)
+            return
+        self.closed = False
         if state == self.files:
             return
         tape = self.place.read_or_none() if self.files else None
@@ -233,8 +257,54 @@ class Market:
         if tape is not None:
             self.open(tape)
 
+    def blocked(self) -> Tape | None:
+        """The tape of a market that has lost its files: flags 0, other columns NaN; None while it has them."""
+        if self.closed or self.gone & _MAP:
+            return unreadable(self.place.pair, self.place.exchange)
+        return None
+
+    def _read_live(self, family: str, frame: pd.DataFrame, read: _Reader) -> None:
+        """Add the rows of a live frame but those that are broken in themselves.
+
+        Rows that contradict each other cost all of them, unless the disk has their time.
+        """
+        broken: list[Refused] = []
+        try:
+            self.take(family, read(frame, broken))
+        except InputError as error:
+            try:
+                newer, broken = self._beyond(family, frame), []
+                if len(newer):
+                    shown = self.shown.get(family)
+                    self.take(family, read(newer, broken))
+                    if shown is not None:  # the bars of the whole frame's labels are still needed
+                        self.shown[family] = min(shown, self.shown[family])
+            except InputError:
+                # Its remedy is for files; here the next answer is the remedy.
+                logger.error(
+                    "%s: what the exchange sent is not used; the last good data serve until they are too old",
+                    error.problem,
+                )
+            else:
+                self.notices.mended(self.place.pair, family, error)
+        self.notices.broken(self.place.pair, broken)
+
+    def _beyond(self, family: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows of a live frame that the disk does not have; before funding, the settlement that gives its interval."""
+        end = self.ends[family][1]
+        # Labels and opens of what follows the disk's last row are not before it.
+        newer = frame[dates_ns(frame["date"], f"{self.place.pair} live {family}") >= end]
+        settled = self.disk.funding.get(self.place.exchange)
+        if family != "funding" or settled is None or len(settled) == 0 or len(newer) == 0:
+            return newer
+        last = settled[-1]
+        dates = [int(last["event_time"] - last["interval_h"] * HOUR), int(last["event_time"])]
+        own = pd.DataFrame({"date": pd.to_datetime(dates, utc=True), "funding_rate": [last["rate"]] * 2})
+        # A settlement is some ms late by turns.
+        return pd.concat([own, newer[dates_ns(newer["date"], "") > end + HOUR // 2]], ignore_index=True)
+
     def joined(self, dp: Any, timeframe: str, first: int, history: int, dataframe: pd.DataFrame | None = None) -> Tape:
-        """The disk's tape with what the exchange has told since, from where a view needs it.
+        """The disk's tape and the exchange's rows since, from where a view needs them.
 
         The view's first candle opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
         market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the
@@ -245,9 +315,7 @@ class Market:
         disk = self.disk
         bars_tf, interest_tf = timeframe_name(disk.bar_ns), timeframe_name(disk.period_ns)
 
-        def refresh(
-            family: str, timeframe: str, kind: str, read: Callable[[pd.DataFrame, list[Refused]], Records]
-        ) -> None:
+        def refresh(family: str, timeframe: str, kind: str, read: _Reader) -> None:
             frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
             if (
                 kind == "futures"
@@ -256,16 +324,7 @@ class Market:
             ):
                 frame = own
             if frame is not None and len(frame):
-                try:
-                    broken: list[Refused] = []
-                    self.take(family, read(frame, broken))
-                    self.notices.broken(pair, broken)
-                except InputError as error:
-                    # Its remedy is for files; here the next answer is it.
-                    logger.error(
-                        "%s: what the exchange sent is not used; the last good data serve until they are too old",
-                        error.problem,
-                    )
+                self._read_live(family, frame, read)
 
         own = dataframe if timeframe == bars_tf else None
         refresh("bars", bars_tf, "futures", lambda f, out: freqtrade.bars(f, bars_tf, f"{pair} live candles", out))
@@ -299,12 +358,15 @@ class Market:
         judged = self.judged()
         taken = judged.taken
         paid = _both(disk.funding.get(self.place.exchange), taken.get("funding"), 0)
+        if "funding" in self.gone:
+            paid = np.empty(0, records.FUNDING)
         others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
         tape = replace(
             disk,
             bars=_both(disk.bars, taken.get("bars"), since),
-            open_interest=_both(disk.open_interest, taken.get("interest"), since),
+            open_interest=_joined_interest(disk.open_interest, taken.get("interest"), since),
             funding=others if paid is None else {self.place.exchange: paid, **others},
+            flow=np.empty(0, records.FLOW) if "flow" in self.gone else disk.flow,
             since=since,
             unsure=self.unsure(taken),
             refused=(*disk.refused, *judged.refused),
@@ -313,6 +375,20 @@ class Market:
         self.notices.unsure(tape, self.place.datadir)
         self.notices.refused(tape, self.place.datadir)
         return tape
+
+
+#: Kinds whose files may vanish while a bot runs (records.KINDS), and those that carry the map.
+_KINDS = ("bar", "open_interest", "funding", "flow")
+_MAP = {"bar", "open_interest"}
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does not)."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries)
+    except FileNotFoundError:
+        return []
 
 
 def unreadable(pair: str, exchange: str) -> Tape:
@@ -339,6 +415,12 @@ def _both(disk: Records | None, live: Records | None, since: int) -> Records | N
 def _joined(disk: Records | None, live: Records | None, since: int) -> Records:
     kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
     return np.concatenate(kinds) if kinds else np.empty(0, records.BAR)
+
+
+def _joined_interest(disk: Records | None, live: Records | None, since: int) -> Records | None:
+    """As `_both`: the disk may end with rows of a longer period, which are known later than the first live ones."""
+    kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
+    return freqtrade.newest_first_known(kinds) if kinds else None
 
 
 def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:

@@ -1,4 +1,4 @@
-"""What a bot's log says of the data: each thing once."""
+"""Warnings about the data in a bot's log, each logged once."""
 
 import logging
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from liqsignals.clock import iso, timeframe_name
-from liqsignals.data import plausible
+from liqsignals.data import freqtrade, plausible
+from liqsignals.data.choice import TIMEFRAMES
 from liqsignals.data.plausible import Refused
 from liqsignals.data.tape import Tape
+from liqsignals.errors import InputError
 from liqsignals.liqmap.calibration import Calibration
 
 # The name that users filter by and that log files have held so far.
@@ -17,33 +19,80 @@ logger = logging.getLogger("liqsignals.strategy.signals")
 
 
 class Notices:
-    """Logs each thing once in its life, whatever pair it is of."""
+    """Logs each message once per key, for all pairs."""
 
     def __init__(self) -> None:
         self._logged: set[tuple[str, ...]] = set()
 
     def once(self, key: tuple[str, ...], level: int, message: str, *arguments: object) -> None:
-        """Log a message unless one of the same key was."""
+        """Log a message unless one of the same key was logged before."""
         if key not in self._logged:
             self._logged.add(key)
             logger.log(level, message, *arguments)
 
+    def failed(self, pair: str, error: Exception) -> None:
+        """The columns of a pair could not be computed: one traceback for each kind of error."""
+        key = (pair, "failed", type(error).__name__, str(error))
+        if key not in self._logged:
+            self._logged.add(key)
+            logger.error(
+                "%s: its liqsignals columns could not be computed (%s: %s); no entries (all flags 0) until they can",
+                pair,
+                type(error).__name__,
+                error,
+                exc_info=None if isinstance(error, InputError) else error,
+            )
+
+    def vanished(self, pair: str, kinds: set[str]) -> None:
+        """Kinds (records.KINDS) that were on disk at the start and are not any more."""
+        for kind in sorted(kinds):
+            self.once(
+                (pair, "vanished", kind),
+                logging.ERROR,
+                "%s: its files of %s were there and are gone; their columns are NaN and their flag 0, which blocks "
+                "entries. Way out: put them back, or restart the bot to run without them",
+                pair,
+                kind,
+            )
+
+    def closed(self, pair: str, error: OSError) -> None:
+        """A folder that cannot be read while the bot runs."""
+        self.once(
+            (pair, "closed", str(error.filename)),
+            logging.ERROR,
+            "%s: %s cannot be read (%s); its columns are NaN and all flags 0, which blocks entries. Way out: let the "
+            "bot's user read it",
+            pair,
+            error.filename,
+            error.strerror,
+        )
+
+    def mended(self, pair: str, family: str, error: InputError) -> None:
+        """A live row that is not used because the disk has its time."""
+        self.once(
+            (pair, "mended", family, error.problem),
+            logging.WARNING,
+            "%s: %s; the disk has that time, and its row is used",
+            pair,
+            error.problem,
+        )
+
     def hindsight(self, calibration: Calibration, pair: str, first: int) -> None:
-        """A calibration is used on candles, from decision time `first` (ns) on, that it was fitted on, or before them."""
+        """A calibration is used on candles (from decision time `first` on, ns) up to the end of its own data."""
         known_at = calibration.parameters(pair).known_at
         if first < known_at:
             self.once(
                 ("hindsight",),
                 logging.WARNING,
-                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of earlier "
-                'candles knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file of '
-                "liqsignals calibrate --until the backtest's start",
+                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of "
+                'earlier candles knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file '
+                "of liqsignals calibrate --until the backtest's start",
                 calibration.origin,
                 iso(known_at),
             )
 
     def missing(self, tape: Tape, datadir: Path, extras: Path, command: str) -> None:
-        """Kinds that there is no file of; `command` fills what freqtrade can hold."""
+        """Kinds without a file; `command` downloads those that freqtrade can store."""
         pair = tape.pair
         if nothing(tape):
             self.once(
@@ -55,12 +104,29 @@ class Notices:
                 command,
             )
             return
-        for what, kind in (("candle", tape.bars), ("open-interest", tape.open_interest)):
+        for what, kind, candle_type in (
+            ("candle", tape.bars, "futures"),
+            ("open-interest", tape.open_interest, "open_interest"),
+        ):
             if kind is None:
                 self.once(
                     (pair, what),
                     logging.WARNING,
-                    "%s: no %s file in %s/futures; liq_* columns are NaN and their filters off. Fill it: %s",
+                    "%s: no %s file in %s/futures (of %s or finer; there: %s); liq_* columns are NaN and their filters off. "
+                    "Fill it: %s",
+                    pair,
+                    what,
+                    datadir,
+                    TIMEFRAMES[-1],
+                    freqtrade.timeframes_there(datadir, pair, candle_type),
+                    command,
+                )
+            elif len(kind) == 0:
+                self.once(
+                    (pair, what),
+                    logging.WARNING,
+                    "%s: the %s file in %s/futures holds no rows; liq_* columns are NaN, and liq_fresh is 0: no entries. "
+                    "Fill it: %s",
                     pair,
                     what,
                     datadir,
@@ -71,6 +137,15 @@ class Notices:
                 (pair, "funding"),
                 logging.WARNING,
                 "%s: no funding file; fund_* columns are NaN and their filters off. Fill it: %s",
+                pair,
+                command,
+            )
+        elif len(next(iter(tape.funding.values()))) == 0:
+            self.once(
+                (pair, "funding"),
+                logging.WARNING,
+                "%s: the funding file holds fewer than two rows; fund_* columns are NaN, and fund_fresh is 0: no entries. "
+                "Fill it: %s",
                 pair,
                 command,
             )

@@ -10,6 +10,8 @@ def populate_indicators(self, dataframe, metadata):
     return self.signals.attach(dataframe, metadata["pair"], self.timeframe, dp=self.dp)
 """
 
+import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,20 +22,22 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import features, liqmap, venues
-from liqsignals.clock import SECOND, duration_ns, open_time
+from liqsignals.clock import SECOND, dates_ns, duration_ns, open_time
 from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration
+from liqsignals.liqmap import state as saved
+from liqsignals.records import Float64Array
+from liqsignals.strategy import annotations
 from liqsignals.strategy.config import Settings
-from liqsignals.strategy.guard import LATE
+from liqsignals.strategy.guard import LATE, is_live, live_mode
 from liqsignals.strategy.live import Market, Place, unreadable
 from liqsignals.strategy.notices import Notices, nothing
+from liqsignals.strategy.orders import stop_problems
 
 #: The bot's clock, ns.
 now_ns = time.time_ns
-
-_LIVE = ("live", "dry_run")
 
 
 class Signals:
@@ -46,6 +50,7 @@ class Signals:
         extras: Path | None = None,
         finest: str = "5m",
         exchange: str | None = None,
+        dataformat: str | None = None,
         calibrated: calibration.Calibration | None = None,
         families: Sequence[features.Family] = features.FAMILIES,
     ) -> None:
@@ -54,23 +59,47 @@ class Signals:
         self.exchange = exchange or venues.exchange_of(datadir)
         self.extras = extras or datadir / "liqsignals"
         self.finest = finest
+        #: freqtrade's `dataformat_ohlcv`; None: of several formats the newest file counts (data/choice.py).
+        self.dataformat = dataformat
         #: The prior, unless given: from_config gives the configured one, or the one that ships.
         self.calibration = calibrated or calibration.uncalibrated()
         self.families = families
         self.notices = Notices()
         self._markets: dict[tuple[str, str], Market | None] = {}
+        #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
+        self._views: dict[tuple[str, int], annotations.View] = {}
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # hyperopt pickles a strategy with its signals; a lock cannot be pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
         """Signals for a freqtrade configuration.
 
-        Reads `datadir`, `exchange.name` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
+        Reads `datadir`, `exchange.name`, `dataformat_ohlcv` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
         default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles) and `calibration` (a file of
         `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings
-        that cannot work, spot mode among them.
+        that cannot work, spot mode among them. In dry-run and live, `order_types` that leave no stop at the exchange
+        are logged.
         """
         s = Settings.parse(config)
-        return cls(s.datadir, extras=s.extras, finest=s.finest, exchange=s.exchange, calibrated=s.calibrated)
+        signals = cls(
+            s.datadir,
+            extras=s.extras,
+            finest=s.finest,
+            exchange=s.exchange,
+            dataformat=s.dataformat,
+            calibrated=s.calibrated,
+        )
+        if live_mode(config.get("runmode")):
+            for problem in stop_problems(config):
+                signals.notices.once(("stop", problem), logging.WARNING, "%s", problem)
+        return signals
 
     def informative_pairs(self, whitelist: Sequence[str]) -> list[tuple[str, str, str]]:
         """(pair, timeframe, candle type) of what freqtrade must refresh in dry-run and live."""
@@ -89,47 +118,93 @@ class Signals:
 
         `dataframe` holds freqtrade's candles (`date` = open, tz-aware UTC). `dp` is the strategy's DataProvider: in
         dry-run and live it supplies what is newer than the disk, in backtests it is not used. A pair without data gets
-        NaN columns and one warning. Raises InputError for a file that cannot be read (in dry-run and live the last good
-        reading serves instead, and goes stale by its own age).
+        NaN columns and one warning. Raises InputError for a file that cannot be read. In dry-run and live the last good
+        reading serves instead, and goes stale by its own age; whatever else fails there gives flags of 0 and NaN in
+        all other columns, and is logged: such a row opens no trade, and exits have the candles. Threads may call it at
+        once: it does one at a time.
         """
+        with self._lock:
+            if not is_live(dp):
+                return self._attach(dataframe, pair, timeframe, None)
+            try:
+                return self._attach(dataframe, pair, timeframe, dp)
+            except Exception as error:
+                self.notices.failed(pair, error)
+                return _with(dataframe, features.blocked(len(dataframe), self.families))
+
+    def _attach(self, dataframe: pd.DataFrame, pair: str, timeframe: str, dp: Any) -> pd.DataFrame:
+        """`attach`; `dp` None in backtests."""
+        live = dp is not None
         if len(dataframe) == 0:
             return dataframe.assign(**features.empty(0, self.families))
         at, closes = freqtrade.decisions(dataframe, timeframe, f"{pair} {timeframe} dataframe")
         if (np.diff(at) <= 0).any():
             raise InputError(f"{pair} {timeframe} dataframe: dates are not in ascending order, each once")
         self.notices.hindsight(self.calibration, pair, int(at[0]))
-        live = dp is not None and str(getattr(dp, "runmode", "")).split(".")[-1].lower() in _LIVE
         market = self.market(pair, live=live)
         if market is None:
             columns = features.empty(len(dataframe), self.families)
         else:
             length = duration_ns(timeframe)
-            view = _View(self, dp if live else None, timeframe, int(open_time(at[:1], length)[0]))
+            first = int(open_time(at[:1], length)[0])
+            parameters = self.calibration.parameters(pair)
+            loaded = self._load_state(market, timeframe, first, parameters)
+            view = _View(self, dp, timeframe, first)
             tape = view.current(market, dataframe)
             # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
             if live and self._kept(market) and now_ns() - at[-1] >= LATE * SECOND:
                 tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
-            parameters, state = self.calibration.parameters(pair), market.states[timeframe]
+            state = market.states[timeframe]
             columns = features.compute(
                 tape, at, closes, length, parameters, state, markets=view, families=self.families
             )
+            saved.save(saved.folder_of(self.extras), market.disk, state, parameters, loaded)
+            self._views[pair, length] = annotations.View.of(tape, state, parameters)
             view.settle()
-        new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
-        old = [c for c in columns if c in dataframe.columns]
-        return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+        return _with(dataframe, columns)
+
+    def _load_state(self, market: Market, timeframe: str, first: int, parameters: liqmap.Parameters) -> int:
+        """Resume from the saved state that serves a view of bars after `first`; the instant (ns) up to which it goes."""
+        if market.states[timeframe].book is None:
+            state = saved.load(saved.folder_of(self.extras), market.disk, first, parameters)
+            if state is not None:
+                market.states[timeframe] = state
+        return market.states[timeframe].upto
+
+    def annotations(self, pair: str, start: Any, end: Any, dataframe: pd.DataFrame) -> list[dict[str, Any]]:
+        """The map for FreqUI: what a strategy's `plot_annotations` returns. See strategy/annotations.py.
+
+        `start` and `end` are the first and last `date` of `dataframe`, the analysed candles that are shown. Raises
+        nothing: a chart without boxes and one line in the log are better than no chart.
+        """
+        try:
+            if len(dataframe) < 2:
+                return []
+            length = int(np.diff(dates_ns(dataframe["date"], "dataframe")).min())
+            view = self._views.get((pair, length))
+            return [] if view is None else annotations.annotations(view, dataframe, length)
+        except Exception as error:
+            told = "%s: no annotations for FreqUI (%s: %s)", pair, type(error).__name__, error
+            self.notices.once((pair, "annotations", type(error).__name__), logging.WARNING, *told)
+            return []
 
     def market(self, pair: str, venue: str | None = None, *, live: bool = False) -> Market | None:
-        """What is kept of a market between calls, opened where it is not; None where there is no file of it.
+        """State of a market between calls, opened at the first one; None where there is no file of it.
 
         In dry-run and live a market that cannot be read is one whose flags are all 0, and is not kept: the next candle
         tries again. Raises InputError for it otherwise.
         """
+        with self._lock:
+            return self._market(pair, venue, live)
+
+    def _market(self, pair: str, venue: str | None, live: bool) -> Market | None:
         key = pair, venue or self.exchange
         if key not in self._markets:
             datadir = self.datadir if key[1] == self.exchange else store.venue_dirs(self.extras).get(key[1])
             if datadir is None:
                 return None
-            place = Place(datadir, pair, self.extras, self.finest, key[1], live)
+            dataformat = self.dataformat if key[1] == self.exchange else None
+            place = Place(datadir, pair, self.extras, self.finest, key[1], dataformat, live)
             tape = place.read_or_none()
             if tape is None:
                 return Market(place, self.notices, unreadable(pair, key[1]))
@@ -145,13 +220,20 @@ class Signals:
         return self._markets.get((market.place.pair, market.place.exchange)) is market
 
     def _timeframes(self, pair: str) -> tuple[str, str]:
-        bars = freqtrade.candle_file(self.datadir, pair, self.finest)
-        interest = freqtrade.open_interest_file(self.datadir, pair)
+        bars = freqtrade.candle_file(self.datadir, pair, self.finest, self.dataformat)
+        interest = freqtrade.open_interest_file(self.datadir, pair, self.dataformat)
         return (bars[0] if bars else "5m", interest[0] if interest else "5m")
 
 
+def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.DataFrame:
+    """The frame with these columns after its own, by position."""
+    new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
+    old = [c for c in columns if c in dataframe.columns]
+    return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+
+
 class _View(features.Markets):
-    """The markets of one call of `attach`: the disk's, in a bot joined with what the exchange has shown."""
+    """The markets of one call of `attach`: the disk's, in a bot joined with the exchange's live rows."""
 
     def __init__(self, signals: Signals, dp: Any, timeframe: str, first: int) -> None:
         self.signals, self.dp, self.timeframe, self.first = signals, dp, timeframe, first
@@ -163,6 +245,8 @@ class _View(features.Markets):
         if self.dp is None or not self.signals._kept(market):
             return market.disk
         market.renew()
+        if (blocked := market.blocked()) is not None:
+            return blocked
         if market.place.exchange != self.signals.exchange:  # the bot is connected to one exchange
             return market.disk
         self._joined.append(market)
@@ -181,6 +265,6 @@ class _View(features.Markets):
         return None if market is None else market.states[self.timeframe]
 
     def settle(self) -> None:
-        """Let go of what the checkpoints stand for."""
+        """Drop the rows that the checkpoints replace."""
         for market in self._joined:
             market.settle()

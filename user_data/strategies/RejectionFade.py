@@ -8,6 +8,8 @@ from pandas import DataFrame, Series
 
 from liqsignals.guard import entry_confirmed, passes
 from liqsignals.signals import Signals
+from liqsignals.strategy import sizing
+from liqsignals.strategy.callbacks import TradeNumber, overdue, populated, safely, stop_missed
 
 
 class RejectionFade(IStrategy):
@@ -37,7 +39,9 @@ class RejectionFade(IStrategy):
     Exits, decided on closed candles only:
       - mean_reached: the close is back at the EMA;
       - time_stop: `max_hours` without reaching it, by the clock where candles do not arrive;
-      - a stop `stop_buffer` beyond the wick.
+      - a stop `stop_buffer` beyond the wick, a price at any leverage; it stands at the exchange. stop_missed: price is
+        beyond it and nothing acted on it.
+    Clock and stop need neither candles nor the database. Each callback catches its own errors (docs/callbacks.md).
 
     No profit is claimed: reversion after liquidations is documented, but not that it pays for its fees here. The
     thresholds come from reasoning; the comparison with placebo levels comes first.
@@ -50,16 +54,29 @@ class RejectionFade(IStrategy):
     process_only_new_candles = True
     use_exit_signal = True
     use_custom_stoploss = True
+    # A stop that stands when the bot does not. `order_types` in a config replaces all of it.
+    order_types = {
+        "entry": "limit",
+        "exit": "market",
+        "stoploss": "market",
+        "emergency_exit": "market",
+        "force_exit": "market",
+        "stoploss_on_exchange": True,
+        "stoploss_on_exchange_interval": 60,
+    }
     # For the EMA and the 12 hours of sweeps; liqsignals' columns do not depend on it. More would take a second
     # request per pair and candle on Binance.
     startup_candle_count = 480
 
     # Off: the target is a price, not a percentage.
     minimal_roi = {"0": 10}
-    # The last resort, 2 % of price at 3x (freqtrade counts in profit on margin); the stop beyond the wick is
-    # nearer. Our own liquidation price, some 33 % away at 3x, is far beyond both.
+    # The last resort, 2 % of price at 3x (freqtrade counts in profit on margin), which custom_stoploss keeps where the
+    # venue allows less; the stop beyond the wick is nearer. Our own liquidation price, some 33 % away at 3x, is far
+    # beyond both.
     stoploss = -0.06
     max_leverage_used = 3.0
+    # The stop beyond the wick at entry, kept with the trade so that a restart does not lose it.
+    wick = TradeNumber("stop")
 
     window = IntParameter(3, 12, default=6, space="buy")
     sweep_share = DecimalParameter(0.2, 2.0, default=1.0, decimals=1, space="buy")
@@ -73,19 +90,20 @@ class RejectionFade(IStrategy):
     stop_buffer = DecimalParameter(0.001, 0.004, default=0.002, decimals=3, space="sell")
     max_hours = IntParameter(1, 12, default=4, space="sell")
 
+    # Orange: shorts, above price. Blue: longs, below it. FreqUI has room for ten letters a title.
     plot_config = {
         "main_plot": {
             "ema": {"color": "#888888"},
-            "liq_above_price": {"color": "#d62728"},
-            "liq_below_price": {"color": "#2ca02c"},
+            "liq_above_price": {"color": "#e67e14"},
+            "liq_below_price": {"color": "#3a86d6"},
         },
         "subplots": {
-            "swept": {
-                "liq_swept_short_usd": {"color": "#d62728", "type": "bar"},
-                "liq_swept_long_usd": {"color": "#2ca02c", "type": "bar"},
+            "swept USD": {
+                "liq_swept_short_usd": {"color": "#e67e14", "type": "bar"},
+                "liq_swept_long_usd": {"color": "#3a86d6", "type": "bar"},
             },
-            "open interest, 1 h": {"liq_oi_change_1h": {"color": "#1f77b4"}},
-            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#ff7f0e"}},
+            "OI, 1 h": {"liq_oi_change_1h": {"color": "#7f7f7f"}},
+            "crowding": {"fund_skew_z": {"color": "#9467bd"}, "flow_inflow_z": {"color": "#8c564b"}},
         },
     }
 
@@ -93,9 +111,15 @@ class RejectionFade(IStrategy):
         self.signals = Signals.from_config(self.config)
 
     def informative_pairs(self) -> list:
-        return self.signals.informative_pairs(self.dp.current_whitelist())
+        return safely("informative_pairs", [], lambda: self.signals.informative_pairs(self.dp.current_whitelist()))
+
+    def plot_annotations(self, pair, start_date, end_date, dataframe, **kwargs) -> list:
+        return self.signals.annotations(pair, start_date, end_date, dataframe)
 
     def populate_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
+        return populated(self, "populate_indicators", dataframe, metadata, self.with_indicators)
+
+    def with_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)
         dataframe = self.signals.attach(dataframe, metadata["pair"], self.timeframe, dp=self.dp)
         # What counts as a large sweep is relative to the market's own recent ones: swept USD are on the scale of
@@ -105,6 +129,9 @@ class RejectionFade(IStrategy):
         return dataframe
 
     def populate_entry_trend(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
+        return populated(self, "populate_entry_trend", dataframe, metadata, self.with_entries)
+
+    def with_entries(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         # Comparisons with NaN are False: a missing value never opens a trade.
         n = self.window.value
         usable = (dataframe["liq_fresh"] == 1) & (dataframe["liq_warm"] == 1) & (dataframe["volume"] > 0)
@@ -163,26 +190,40 @@ class RejectionFade(IStrategy):
         **kwargs,
     ) -> bool:
         def to_stop(candles: DataFrame) -> float:
-            return abs(self.beyond_wick(candles, side == "short") / candles["close"].iat[-1] - 1)
+            is_short = side == "short"
+            return sizing.way_to(self.beyond_wick(candles, is_short), candles["close"].iat[-1], is_short)
 
-        return entry_confirmed(self.dp, pair, self.timeframe, side, rate, current_time, entry_tag, to_stop)
+        return safely(
+            f"{pair}: confirm_trade_entry",
+            False,
+            lambda: entry_confirmed(self.dp, pair, self.timeframe, side, rate, current_time, entry_tag, to_stop, Trade),
+        )
 
     def custom_exit(
         self, pair: str, trade: Trade, current_time: datetime, current_rate: float, current_profit: float, **kwargs
     ) -> str | None:
-        # Only closed candles decide, so that a live loop exits where a backtest does.
-        dataframe, _ = self.dp.get_analyzed_dataframe(pair, self.timeframe)
+        where = f"{pair}: custom_exit"
+        # Stop and clock first: neither depends on candles or the database.
+        if safely(where, False, lambda: stop_missed(self.dp, trade, self.stop_of(trade, current_time), current_rate)):
+            return "stop_missed"
+        # Where the clock itself fails, the trade is closed.
+        late = safely(
+            where, True, lambda: overdue(trade.open_date_utc, current_time, self.timeframe, self.max_hours.value)
+        )
+        return safely(where, None, lambda: self.exit_on_candles(trade)) or ("time_stop" if late else None)
+
+    def exit_on_candles(self, trade: Trade) -> str | None:
+        """Only closed candles decide, so that a live loop exits where a backtest does."""
+        dataframe, _ = self.dp.get_analyzed_dataframe(trade.pair, self.timeframe)
         opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
-        # Where candles do not arrive, one counts as over a minute after its close.
-        over = timeframe_to_prev_date(self.timeframe, current_time - timedelta(minutes=1))
-        if len(dataframe) > 0 and dataframe["date"].iat[-1] >= opened:
-            over = max(over, dataframe["date"].iat[-1] + timedelta(minutes=timeframe_to_minutes(self.timeframe)))
-            close, ema = dataframe["close"].iat[-1], dataframe["ema"].iat[-1]
-            if close <= ema if trade.is_short else close >= ema:
-                return "mean_reached"
-        if over - opened >= timedelta(hours=self.max_hours.value):
-            return "time_stop"
-        return None
+        if len(dataframe) == 0 or dataframe["date"].iat[-1] < opened:
+            return None
+        close, ema = dataframe["close"].iat[-1], dataframe["ema"].iat[-1]
+        if close <= ema if trade.is_short else close >= ema:
+            return "mean_reached"
+        # A candle that is there is over, whatever the clock says.
+        over = dataframe["date"].iat[-1] + timedelta(minutes=timeframe_to_minutes(self.timeframe))
+        return "time_stop" if over - opened >= timedelta(hours=self.max_hours.value) else None
 
     def custom_stoploss(
         self,
@@ -194,14 +235,14 @@ class RejectionFade(IStrategy):
         after_fill: bool,
         **kwargs,
     ) -> float | None:
-        stop = self.stop_of(trade)
-        if stop is None:
-            return None
-        # Where it stands already, leave it: asked again, freqtrade may round it up by a tick and call it trailing.
-        stands = 0 < trade.stop_loss <= stop if trade.is_short else trade.stop_loss >= stop
-        if stands:
-            return None
-        return stoploss_from_absolute(stop, current_rate, is_short=trade.is_short, leverage=trade.leverage)
+        def wanted() -> float | None:
+            stop = self.stop_of(trade, current_time)
+            # Where it stands already, leave it: asked again, freqtrade may round it up by a tick and call it trailing.
+            if sizing.stands(trade.stop_loss, stop, trade.is_short):
+                return None
+            return stoploss_from_absolute(stop, current_rate, is_short=trade.is_short, leverage=trade.leverage)
+
+        return safely(f"{pair}: custom_stoploss", None, wanted)
 
     def leverage(
         self,
@@ -214,27 +255,46 @@ class RejectionFade(IStrategy):
         side: str,
         **kwargs,
     ) -> float:
-        return min(self.max_leverage_used, max_leverage)
+        return safely(f"{pair}: leverage", 1.0, lambda: sizing.leverage_within(self.max_leverage_used, max_leverage))
 
-    def stop_of(self, trade: Trade) -> float | None:
-        """The price beyond the wick at entry, kept with the trade so that a restart does not lose it."""
-        stop = trade.get_custom_data("stop")
-        if stop is None:
-            dataframe, _ = self.dp.get_analyzed_dataframe(trade.pair, self.timeframe)
-            if len(dataframe) == 0:
-                return None
-            # The candle that gave the signal closed when the entry's began, or one before if the bot was slow.
-            opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
-            candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
-            known = dataframe[dataframe["date"] < opened]
-            signals = known["enter_short" if trade.is_short else "enter_long"] == 1
-            signals &= known["date"] >= opened - 2 * candle
-            # None where the entry was forced by hand: the last resort holds.
-            if not signals.any():
-                return None
-            stop = self.beyond_wick(known.loc[: signals[signals].index[-1]], trade.is_short)
-            trade.set_custom_data("stop", stop)
-        return stop
+    def custom_stake_amount(
+        self,
+        pair: str,
+        current_time: datetime,
+        current_rate: float,
+        proposed_stake: float,
+        min_stake: float | None,
+        max_stake: float,
+        leverage: float,
+        entry_tag: str | None,
+        side: str,
+        **kwargs,
+    ) -> float:
+        return safely(f"{pair}: custom_stake_amount", 0.0, lambda: sizing.stake_within(proposed_stake, max_stake))
+
+    def stop_of(self, trade: Trade, now: datetime) -> float:
+        """Price of the stop: beyond the wick at entry, within the last resort's distance from the entry."""
+        distance = sizing.distance_of(self.stoploss, self.max_leverage_used)
+        last_resort = sizing.stop_price(trade.open_rate, distance, trade.is_short)
+        wick = safely(
+            f"{trade.pair}: wick",
+            None,
+            lambda: self.wick.of(trade, now, self.timeframe, lambda: self.wick_at_entry(trade)),
+        )
+        return sizing.nearer(last_resort, wick, trade.is_short)
+
+    def wick_at_entry(self, trade: Trade) -> float | None:
+        dataframe, _ = self.dp.get_analyzed_dataframe(trade.pair, self.timeframe)
+        if len(dataframe) == 0:
+            return None
+        # The candle that gave the signal closed when the entry's began, or one before if the bot was slow.
+        opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
+        candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
+        known = dataframe[dataframe["date"] < opened]
+        signals = known["enter_short" if trade.is_short else "enter_long"] == 1
+        signals &= known["date"] >= opened - 2 * candle
+        # None where the entry was forced by hand: the last resort holds.
+        return self.beyond_wick(known.loc[: signals[signals].index[-1]], trade.is_short) if signals.any() else None
 
     def beyond_wick(self, dataframe: DataFrame, is_short: bool) -> float:
         """The stop of an entry on the last row: beyond the extreme of its window."""

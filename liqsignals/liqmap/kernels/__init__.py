@@ -15,6 +15,7 @@ from liqsignals.liqmap.kernels.fold import (
     Bars,
     Rates,
     Readings,
+    in_buckets,
     run_side,
 )
 from liqsignals.liqmap.kernels.read import (
@@ -30,7 +31,6 @@ from liqsignals.liqmap.kernels.read import (
     Rule,
     clusters,
     levels,
-    side_usd,
 )
 from liqsignals.liqmap.kernels.shared import LONG, SHORT, BookArrays, Distances, Grid
 
@@ -62,7 +62,7 @@ __all__ = [
     "Readings",
     "Rule",
     "clusters",
+    "in_buckets",
     "levels",
     "run_side",
-    "side_usd",
 ]

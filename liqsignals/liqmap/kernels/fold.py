@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from liqsignals.clock import Int64Array
 from liqsignals.liqmap.kernels.read import read_side, typical_mass
-from liqsignals.liqmap.kernels.shared import LONG, SHORT, BookArrays, add_scaled, bare, first_at_or_above, kernel
+from liqsignals.liqmap.kernels.shared import (
+    BESIDE,
+    LONG,
+    SHORT,
+    BookArrays,
+    add_evenly,
+    add_scaled,
+    bare,
+    first_at_or_above,
+    kernel,
+)
 from liqsignals.records import Float64Array
 
 # A class of levels at least this many times as wide as a bar's range enters at the middle of the range.
@@ -23,12 +33,16 @@ N_FLOWS = 7
 
 
 class Bars(NamedTuple):
-    """Bars (n,) and what became known of open interest by their closes."""
+    """Bars (n,), the logarithms of their prices in buckets (`x_`), and what became known of open interest by their closes."""
 
     opening: Float64Array
     low: Float64Array
     high: Float64Array
     close: Float64Array
+    x_opening: Float64Array
+    x_low: Float64Array
+    x_high: Float64Array
+    x_close: Float64Array
     volume: Float64Array
     #: Newest open interest known at each bar.
     interest: Float64Array
@@ -76,6 +90,8 @@ class Scratch(NamedTuple):
     #: (3, classes + 2) for `close_out`, (10,) for `bar_path`.
     closing: Float64Array
     corners: Float64Array
+    #: (classes,): those whose levels a bar's own range reaches.
+    near: Int64Array
 
 
 @bare
@@ -87,32 +103,28 @@ def sweep(book, grid, side, first, out, by_class):
     """
     mass = book.mass
     price = grid.price
-    if side == LONG:
-        lo, hi = first, book.edge[LONG]
-    else:
-        lo, hi = book.edge[SHORT], first
-    base = 0.0
-    usd = 0.0
-    if lo <= hi:
-        for k in range(mass.shape[1]):
-            s = 0.0
-            u = 0.0
-            for j in range(np.uintp(hi + 1 - lo)):
-                b = np.uintp(lo) + j
-                here = mass[side, k, b]
-                if here != 0.0:
-                    s += here
-                    u += here * price[b]
-                    mass[side, k, b] = 0.0
-            if s != 0.0:
-                base += s * book.scale[side, k]
-                usd += u * book.scale[side, k]
-                if len(by_class) > 0:
-                    by_class[k] += u * book.scale[side, k]
-                book.total[side, k] = max(book.total[side, k] - s, 0.0)
-        book.edge[side] = lo - 1 if side == LONG else hi + 1
-    out[0] += base
-    out[1] += usd
+    for k in range(mass.shape[1]):
+        edge = book.edge[side, k]
+        if (edge < first) if side == LONG else (edge > first):
+            continue
+        lo = first if side == LONG else edge
+        hi = edge if side == LONG else first
+        s = 0.0
+        u = 0.0
+        for j in range(np.uintp(hi + 1 - lo)):
+            b = np.uintp(lo) + j
+            here = mass[side, k, b]
+            if here != 0.0:
+                s += here
+                u += here * price[b]
+                mass[side, k, b] = 0.0
+        if s != 0.0:
+            out[0] += s * book.scale[side, k]
+            out[1] += u * book.scale[side, k]
+            if len(by_class) > 0:
+                by_class[k] += u * book.scale[side, k]
+            book.total[side, k] = max(book.total[side, k] - s, 0.0)
+        book.edge[side, k] = lo - 1 if side == LONG else hi + 1
 
 
 @bare
@@ -189,82 +201,102 @@ def entry_weights(x0, x1, weights):
 
 
 @bare
-def live_share(mix, distances, side, first, n, middle, weights, dead, within):
-    """Share of new entries' levels that the price has not passed already: the remainder's share not included.
+def live_class(distances, side, k, first, n, middle, weights, dead):
+    """Share of the levels of class k's new entries that the price has not reached already.
 
     Entries are in the buckets (array indices) `first` .. `first` + `n` - 1. `dead`: first long bucket (last short
-    bucket) that the price has reached since. Classes that start `within` or more buckets away cannot be passed.
+    bucket) that the price has reached since.
     """
+    nearest = distances.nearest[side, k]
+    cells = distances.cells[side, k]
+    wide = cells >= WIDE * n
     alive = 0.0
-    for k in range(len(mix)):
-        nearest = distances.nearest[side, k]
-        if nearest >= within:
-            alive += mix[k]
-            continue
-        cells = distances.cells[side, k]
-        wide = cells >= WIDE * n
-        s = 0.0
-        for i in range(1 if wide else n):
-            e = middle if wide else first + i
-            gone = e - nearest - dead + 1 if side == LONG else dead - (e + nearest) + 1
-            gone = min(max(gone, 0), cells)
-            s += (1.0 if wide else weights[i]) * (1.0 - distances.cumulative[side, k, gone])
-        alive += mix[k] * s
+    for i in range(1 if wide else n):
+        e = middle if wide else first + i
+        gone = e - nearest - dead + 1 if side == LONG else dead - (e + nearest) + 1
+        gone = min(max(gone, 0), cells)
+        alive += (1.0 if wide else weights[i]) * (1.0 - distances.cumulative[side, k, gone])
     return alive
 
 
 @bare
-def insert(book, mix, distances, side, first, n, middle, weights, dead, amount, at_least, below):
-    """Stand `amount` x mix at the levels of entries in the buckets (array indices) `first` .. `first` + `n` - 1,
+def live_share(mix, distances, side, first, n, middle, weights, dead):
+    """Share of new entries' levels that the price has not passed already: the remainder's share not included."""
+    alive = 0.0
+    for k in range(len(mix)):
+        alive += mix[k] * live_class(distances, side, k, first, n, middle, weights, dead)
+    return alive
+
+
+@bare
+def insert_class(book, distances, side, k, first, n, middle, weights, dead, amount):
+    """Stand `amount` of class k at the levels of entries in the buckets (array indices) `first` .. `first` + `n` - 1,
     skipping those that the price has reached (`dead` as in `live_share`).
 
-    Only the classes whose levels start `at_least` .. `below` - 1 buckets from their entry. A class at least WIDE times
-    as wide as the bar's range is entered at the range's middle, for the difference is lost in its width.
+    A class at least WIDE times as wide as the bar's range is entered at the range's middle, for the difference is lost
+    in its width.
     """
-    for k in range(len(mix)):
-        nearest = distances.nearest[side, k]
-        if mix[k] == 0.0 or nearest < at_least or nearest >= below:
-            continue
-        cells = distances.cells[side, k]
-        unit = amount * mix[k] / book.scale[side, k]
-        m = book.mass[side, k]
-        held = distances.share[side, k]
-        added = 0.0
-        wide = cells >= WIDE * n
+    nearest = distances.nearest[side, k]
+    cells = distances.cells[side, k]
+    cumulative = distances.cumulative[side, k]
+    share = distances.share[side, k]
+    running = distances.running[side, k]
+    mass = book.mass[side, k]
+    unit = amount / book.scale[side, k]
+    edge = book.edge[side, k]
+    added = 0.0
+    wide = cells >= WIDE * n
+    alive = first + n - 1 - nearest < dead if side == LONG else first + nearest > dead
+    if not wide and alive and 3 < n <= BESIDE:
+        lo = first - nearest - cells + 1 if side == LONG else first + nearest
+        add_evenly(
+            mass, lo, share, running, cells, n, unit * weights[0], unit * weights[1], unit * weights[n - 1]
+        )  # fmt: skip
+        edge = max(edge, first + n - 1 - nearest) if side == LONG else min(edge, lo)
+        added = unit * cumulative[cells]
+    else:
         for i in range(1 if wide else n):
             e = middle if wide else first + i
             u = unit if wide else unit * weights[i]
             if side == LONG:
                 gone = min(max(e - nearest - dead + 1, 0), cells)
-                if gone < cells:
-                    lo = e - nearest - cells + 1
-                    add_scaled(m, lo, held, 0, cells - gone, u)
-                    book.edge[LONG] = max(book.edge[LONG], e - nearest - gone)
+                lo = e - nearest - cells + 1
+                top = lo + cells - gone - 1
             else:
                 gone = min(max(dead - (e + nearest) + 1, 0), cells)
-                if gone < cells:
-                    lo = e + nearest
-                    add_scaled(m, lo + gone, held, gone, cells - gone, u)
-                    book.edge[SHORT] = min(book.edge[SHORT], lo + gone)
-            added += u * (distances.cumulative[side, k, cells] - distances.cumulative[side, k, gone])
-        book.total[side, k] += added
+                lo = e + nearest + gone
+                top = lo
+            if gone < cells:
+                skip = 0 if side == LONG else gone
+                add_scaled(mass, lo, share, BESIDE + skip, cells - gone, u)
+                edge = max(edge, top) if side == LONG else min(edge, top)
+                added += u * (cumulative[cells] - cumulative[gone])
+    book.edge[side, k] = edge
+    book.total[side, k] += added
 
 
 @bare
-def bar_path(first, low, high, last, corners):
-    """The bar's path as its ten `corners`; returns its length in log price.
+def insert(book, mix, distances, side, first, n, middle, weights, dead, amount, at_least):
+    """`insert_class` of `amount` x mix, for the classes whose levels start `at_least` buckets or more from their entry."""
+    for k in range(len(mix)):
+        if mix[k] != 0.0 and distances.nearest[side, k] >= at_least:
+            insert_class(book, distances, side, k, first, n, middle, weights, dead, amount * mix[k])
 
-    Open, low, high, close where it closed at or above its open, else open, high, low, close; each of the three legs
+
+@bare
+def bar_path(first, low, high, last, rose, corners):
+    """The bar's path as its ten `corners` (log prices in buckets, as the arguments); returns its length.
+
+    Open, low, high, close where it `rose` or closed at its open, else open, high, low, close; each of the three legs
     goes three quarters of its way, half of it back, and on to its end (docs/decisions/011).
     """
     corners[0], corners[9] = first, last
-    corners[3], corners[6] = (low, high) if last >= first else (high, low)
+    corners[3], corners[6] = (low, high) if rose else (high, low)
     length = 0.0
     for leg in range(0, 9, 3):
-        begin = math.log(corners[leg])
-        way = math.log(corners[leg + 3]) - begin
-        corners[leg + 1] = math.exp(begin + 0.75 * way)
-        corners[leg + 2] = math.exp(begin + 0.25 * way)
+        way = corners[leg + 3] - corners[leg]
+        corners[leg + 1] = corners[leg] + 0.75 * way
+        corners[leg + 2] = corners[leg] + 0.25 * way
         length += 2.0 * abs(way)
     return length
 
@@ -282,6 +314,82 @@ def reached(grid, value, x, side):
 
 
 @bare
+def reached_at(grid, x, side):
+    """`reached` of a price that is known only as its logarithm in buckets `x`."""
+    at = math.ceil(x - 0.5) if side == LONG else math.floor(x - 0.5)
+    return min(max(int(at) - grid.origin, 0), len(grid.price))
+
+
+@bare
+def walk(book, grid, bars, rates, distances, i, side, n, by_class, scratch):
+    """Walk bar i's path: each piece sweeps, then enters its share of the turnover for the classes that the bar's range of
+    `n` buckets reaches. Returns what all classes enter.
+
+    More than half of a fold's time: twenty pieces a bar of BTC at 5m, each as long as the nearest level is far, for what
+    a bar opens it may liquidate (docs/decisions/011). Positions are log prices in buckets; only the corners that are
+    prices of the bar are compared as prices.
+    """
+    mix = rates.mix
+    near = scratch.near
+    weights, swept, corners = scratch.weights, scratch.swept, scratch.corners
+    # The near classes, and what the others and the remainder take of each entry: all of it stands.
+    count = 0
+    elsewhere = rates.remainder
+    nearest = len(grid.price)
+    for k in range(len(mix)):
+        nearest = min(nearest, distances.nearest[side, k])
+        if distances.nearest[side, k] < n:
+            near[count] = k
+            count += 1
+        else:
+            elsewhere += mix[k]
+    piece = max(nearest - 1, 1)
+    opening, low, high, close = bars.opening[i], bars.low[i], bars.high[i], bars.close[i]
+    rose = close >= opening
+    length = bar_path(bars.x_opening[i], bars.x_low[i], bars.x_high[i], bars.x_close[i], rose, corners)
+    turned_over = rates.turnover * bars.volume[i]
+    gross = 0.0
+    x = corners[0]
+    dead = reached(grid, opening, x, side)
+    for leg in range(9):
+        begin = corners[leg]
+        way = corners[leg + 1] - begin
+        pieces = int(abs(way) / piece) + 1
+        entered = turned_over * (abs(way) / pieces / length) if length > 0.0 else 0.0
+        toward = (way < 0.0) == (side == LONG)
+        for j in range(pieces):
+            before, at = x, dead
+            if j < pieces - 1:
+                x = begin + way * (j + 1) / pieces
+                dead = reached_at(grid, x, side)
+            else:
+                x = corners[leg + 1]
+                if leg % 3 < 2:
+                    dead = reached_at(grid, x, side)
+                elif leg == 8:
+                    dead = reached(grid, close, x, side)
+                else:
+                    dead = reached(grid, low if (leg == 2) == rose else high, x, side)
+            if toward:
+                at = dead
+            sweep(book, grid, side, at, swept, by_class)
+            if entered > 0.0:
+                first, m, middle = entry_weights(min(before, x), max(before, x), weights)
+                first -= grid.origin
+                middle -= grid.origin
+                alive = elsewhere
+                for q in range(count):
+                    alive += mix[near[q]] * live_class(distances, side, near[q], first, m, middle, weights, dead)
+                part = entered / alive
+                for q in range(count):
+                    k = near[q]
+                    if mix[k] != 0.0:
+                        insert_class(book, distances, side, k, first, m, middle, weights, dead, part * mix[k])
+                gross += part
+    return gross
+
+
+@bare
 def step_side(book, grid, bars, rates, distances, i, side, row, by_class, scratch):
     """Fold bar i into one side of the book: walk its path, open and close (see liqmap/fold.py). `row` receives the
     bar's flows, `by_class` what it swept by class, USD, unless that is empty.
@@ -289,57 +397,23 @@ def step_side(book, grid, bars, rates, distances, i, side, row, by_class, scratc
     Oracle: tests/oracle.py, Oracle.side.
     """
     total, stock, pending = book.total, book.stock, book.pending
-    low, high, close, volume = bars.low, bars.high, bars.close, bars.volume
     mix = rates.mix
-    origin, step = grid.origin, grid.step
+    origin = grid.origin
     weights, swept = scratch.weights, scratch.swept
     swept[:] = 0.0
-    turned_over = rates.turnover * volume[i]
-    lowest = math.log(low[i]) / step
-    highest = math.log(high[i]) / step
-    first, n, middle = entry_weights(lowest, highest, weights)
+    turned_over = rates.turnover * bars.volume[i]
+    n = int(math.floor(bars.x_high[i])) - int(math.floor(bars.x_low[i])) + 1
     nearest = distances.nearest[side, 0]
     for k in range(1, len(mix)):
         nearest = min(nearest, distances.nearest[side, k])
     unseen = 0.0
     if n <= nearest:
         # No entry of this bar can be liquidated within it.
-        end, x_end = (low[i], lowest) if side == LONG else (high[i], highest)
+        end, x_end = (bars.low[i], bars.x_low[i]) if side == LONG else (bars.high[i], bars.x_high[i])
         sweep(book, grid, side, reached(grid, end, x_end, side), swept, by_class)
         gross = turned_over
     else:
-        corners = scratch.corners
-        length = bar_path(bars.opening[i], low[i], high[i], close[i], corners)
-        gross = 0.0
-        # Where the path stands: price, logarithm in buckets, bucket.
-        z = corners[0]
-        end = math.log(z)
-        x_z = end / step
-        dead = reached(grid, z, x_z, side)
-        for leg in range(9):
-            begin, end = end, math.log(corners[leg + 1])
-            # Pieces so short that no entry is liquidated in its own.
-            pieces = int(abs(end - begin) / step / max(nearest - 1, 1)) + 1
-            for j in range(pieces):
-                a, x_a, at = z, x_z, dead
-                if j == pieces - 1:
-                    z, x_z = corners[leg + 1], end / step
-                else:
-                    z = math.exp(begin + (end - begin) * (j + 1) / pieces)
-                    x_z = math.log(z) / step
-                dead = reached(grid, z, x_z, side)
-                if (z < a) == (side == LONG):
-                    at = dead
-                sweep(book, grid, side, at, swept, by_class)
-                entered = turned_over * (abs(end - begin) / pieces / length)
-                if entered > 0.0:
-                    f, m, mid = entry_weights(min(x_a, x_z), max(x_a, x_z), weights)
-                    f -= origin
-                    mid -= origin
-                    alive = rates.remainder + live_share(mix, distances, side, f, m, mid, weights, dead, n)
-                    part = entered / alive
-                    insert(book, mix, distances, side, f, m, mid, weights, dead, part, 0, n)
-                    gross += part
+        gross = walk(book, grid, bars, rates, distances, i, side, n, by_class, scratch)
     pending[side] += swept[0]
     net = 0.0
     reopened = 0.0
@@ -348,9 +422,9 @@ def step_side(book, grid, bars, rates, distances, i, side, row, by_class, scratc
         pending[side] = 0.0
     if gross > 0.0:
         # Classes that the bar's range cannot reach are entered once, evenly over it.
-        first, n, middle = entry_weights(lowest, highest, weights)
-        dead = reached(grid, close[i], math.log(close[i]) / step, side)
-        insert(book, mix, distances, side, first - origin, n, middle - origin, weights, dead, gross, n, len(grid.price))
+        first, m, middle = entry_weights(bars.x_low[i], bars.x_high[i], weights)
+        dead = reached(grid, bars.close[i], bars.x_close[i], side)
+        insert(book, mix, distances, side, first - origin, m, middle - origin, weights, dead, gross, n)
         stock[side, 0] += gross * rates.remainder
         unseen += max(gross - turned_over, 0.0)
     closed = turned_over + max(-net, 0.0)
@@ -386,37 +460,45 @@ def open_known(book, grid, bars, rates, distances, i, side, net, scratch):
     """
     low, high, close, volume = bars.low, bars.high, bars.close, bars.volume
     mix = rates.mix
-    origin, step = grid.origin, grid.step
+    origin = grid.origin
     weights, dead = scratch.weights, scratch.dead
     a, z = bars.event_from[i], bars.event_to[i]
     # What the price has reached between each entry and now: such levels are gone already.
-    passed = close[i]
+    passed, x_passed = close[i], bars.x_close[i]
     traded = 0.0
     for j in range(i, a - 1, -1):
         if j < z:
-            level = min(passed, close[j]) if side == LONG else max(passed, close[j])
-            dead[j - a] = reached(grid, level, math.log(level) / step, side)
+            level, x = passed, x_passed
+            if (close[j] < level) == (side == LONG):
+                level, x = close[j], bars.x_close[j]
+            dead[j - a] = reached(grid, level, x, side)
             traded += volume[j]
-        passed = min(passed, low[j]) if side == LONG else max(passed, high[j])
+        extreme, x = (low[j], bars.x_low[j]) if side == LONG else (high[j], bars.x_high[j])
+        if (extreme < passed) == (side == LONG):
+            passed, x_passed = extreme, x
     first = n = middle = 0
     alive = rates.remainder
     for j in range(a, z):
         part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
-        first, n, middle = entry_weights(math.log(low[j]) / step, math.log(high[j]) / step, weights)
-        alive += part * live_share(
-            mix, distances, side, first - origin, n, middle - origin, weights, dead[j - a], len(grid.price)
-        )
+        first, n, middle = entry_weights(bars.x_low[j], bars.x_high[j], weights)
+        alive += part * live_share(mix, distances, side, first - origin, n, middle - origin, weights, dead[j - a])
     gross = net / alive
     for j in range(a, z):
         part = volume[j] / traded if traded > 0.0 else 1.0 / (z - a)
         if z - a > 1:
-            first, n, middle = entry_weights(math.log(low[j]) / step, math.log(high[j]) / step, weights)
+            first, n, middle = entry_weights(bars.x_low[j], bars.x_high[j], weights)
         insert(
-            book, mix, distances, side, first - origin, n, middle - origin, weights, dead[j - a], gross * part, 0,
-            len(grid.price),
+            book, mix, distances, side, first - origin, n, middle - origin, weights, dead[j - a], gross * part, 0
         )  # fmt: skip
     book.stock[side, 0] += gross * rates.remainder
     return max(gross - net, 0.0)
+
+
+@bare
+def in_buckets(prices, step, out):
+    """Logarithms of prices in buckets. Oracle: `np.log(prices) / step`."""
+    for i in range(len(prices)):
+        out[i] = math.log(prices[i]) / step
 
 
 @kernel
@@ -438,11 +520,10 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
             longest = max(longest, bars.event_to[i] - bars.event_from[i])
     scratch = Scratch(
         np.empty(book.mass.shape[2] + 2), np.empty(longest, np.int64), np.empty(2), np.empty((3, len(rates.mix) + 2)),
-        np.empty(10),
+        np.empty(10), np.empty(len(rates.mix), np.int64),
     )  # fmt: skip
     no_class = np.empty(0)
-    work = np.empty((3, int(2.0 * (rule.span + 0.05) / grid.step)))
-    found = np.empty((1, 5))
+    work = np.empty((4, int(2.0 * (rule.span + 0.05) / grid.step)))
     farthest = np.max(distances.nearest + distances.cells)
     r = 0
     for i in range(start - 1, stop):
@@ -450,9 +531,9 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
             by_class = swept_by_class[i - start, side] if len(swept_by_class) > 0 else no_class
             step_side(own, grid, bars, rates, distances, i, side, flows[i, side], by_class, scratch)
             if bars.full_hour[i]:
-                own.typical[side] = typical_mass(own, grid, bars.close[i], side, farthest, rule.half)
+                own.typical[side] = typical_mass(own, grid, bars.close[i], side, farthest)
         while r < len(readings.bar) and readings.bar[r] == i:
-            read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, found, readings.rows[r])
+            read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, readings.rows[r])
             readings.remainder[r, side] = own.stock[side, 0] + own.stock[side, 1]
             r += 1
     book.scale[side], book.total[side], book.stock[side] = own.scale[side], own.total[side], own.stock[side]

@@ -1,10 +1,22 @@
-"""A book's columns at one close: major clusters and cumulative USD of either side."""
+"""A book's columns at one close: major clusters and cumulative USD of either side.
 
+Cells are a side's buckets counted away from the close; arrays of them are kept in the order of the grid.
+"""
+
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from liqsignals.liqmap.kernels.shared import LONG, SHORT, add_scaled, bare, bucket_at_or_above, kernel
+from liqsignals.liqmap.kernels.shared import (
+    LONG,
+    SHORT,
+    add_scaled,
+    bare,
+    bucket_at_or_above,
+    first_at_or_above,
+    kernel,
+)
 from liqsignals.records import Float64Array
 
 # Columns of a row that `read_side` writes.
@@ -13,159 +25,331 @@ R_ABOVE, R_BELOW, R_SHORT, R_LONG = 0, 4, 8, 12
 PRICE, USD, USD_LOW, USD_HIGH = 0, 1, 2, 3
 N_READ = 16
 
+#: A cluster's mass is that of the cells up to so many away from its maximum: +- 0.25 % (docs/decisions/006). A constant,
+#: so that the loops over a window are unrolled.
+HALF = 5
+
+# Cells that are smoothed at a time: mostly a cluster is found in the first ones.
+_BLOCK = 64
+
 
 class Rule(NamedTuple):
     """What makes a major cluster (docs/decisions/006), and what else is read."""
 
     #: Distance from the close, as a fraction, up to which clusters are looked for.
     span: float
-    #: A cluster's mass is that of the buckets up to `half` away from its maximum.
-    half: int
     #: Least mass: `floor` of open interest and `times` the side's median.
     floor: float
     times: float
     #: (2, classes): low and high end of each class's mass, as factors.
     doubt: Float64Array
-    #: (4,): moves, as fractions, whose cumulative USD is read; not above `span`.
+    #: (4,): ascending moves, as fractions, whose cumulative USD is read; not above `span`. (2, 4): the same in buckets of
+    #: log price, down for longs and up for shorts.
     bands: Float64Array
+    steps: Float64Array
 
 
 @bare
 def levels(book, side, lo, hi, out):
-    """Base units of `side` in buckets lo .. hi - 1, summed over classes in their order, into `out`."""
-    out[: hi - lo] = 0.0
-    for k in range(book.mass.shape[1]):
-        add_scaled(out, 0, book.mass[side, k], lo, hi - lo, book.scale[side, k])
+    """Base units of `side` in buckets lo .. hi - 1, summed over classes in their order, into `out`.
+
+    Oracle: the same in numpy. Most of a reading's time: it takes each class once, four to a pass.
+    """
+    mass = book.mass
+    classes = mass.shape[1]
+    n = np.uintp(max(hi - lo, 0))
+    first = np.uintp(lo)
+    for j in range(n):
+        out[j] = 0.0
+    k = 0
+    while k + 4 <= classes:
+        f0, f1 = book.scale[side, k], book.scale[side, k + 1]
+        f2, f3 = book.scale[side, k + 2], book.scale[side, k + 3]
+        m0, m1, m2, m3 = mass[side, k], mass[side, k + 1], mass[side, k + 2], mass[side, k + 3]
+        for j in range(n):
+            b = first + j
+            out[j] = (((out[j] + f0 * m0[b]) + f1 * m1[b]) + f2 * m2[b]) + f3 * m3[b]
+        k += 4
+    while k < classes:
+        add_scaled(out, 0, mass[side, k], lo, hi - lo, book.scale[side, k])
+        k += 1
 
 
 @bare
-def smooth(usd, n, half, first, last, out):
-    """Triangular mean of `usd[:n]` at cells first .. last - 1: weights 1 - |d| / half, cells outside being empty.
+def smooth(usd, side, first, last, out):
+    """Triangular mean of `usd` at first .. last - 1, into the same places of `out`: weights 1 - |d| / HALF.
 
-    Oracle: `np.convolve(usd[:n], weights, "same")[first:last]`.
+    `usd` must reach HALF - 1 places beyond. Added from the close outwards: of two equal maxima rounding must not choose
+    the side. Oracle: `np.convolve(usd, weights, "same")[first:last]`.
     """
-    out[first:last] = 0.0
-    for d in range(1 - half, half):
-        lo = max(first, -d)
-        hi = min(last, n - d)
-        if hi > lo:
-            add_scaled(out, lo, usd, lo + d, hi - lo, 1.0 - abs(d) / half)
-
-
-@kernel
-def typical_mass(book, grid, close, side, cells, half):
-    """Lower median over the side's windows: USD in runs of 2 half + 1 buckets from the close out to `cells` buckets.
-
-    Oracle: np.sort of reshaped sums.
-    """
-    width = 2 * half + 1
-    at = bucket_at_or_above(grid, close)
-    n = max(cells // width, 1)
-    lo = max(at - n * width, 0) if side == LONG else at
-    hi = at if side == LONG else min(at + n * width, len(grid.price))
-    held = np.empty(hi - lo)
-    levels(book, side, lo, hi, held)
-    blocks = np.zeros(n)
-    for w in range(n):
-        first = max(hi - lo - (w + 1) * width, 0) if side == LONG else w * width
-        last = hi - lo - w * width if side == LONG else min((w + 1) * width, hi - lo)
-        total = 0.0
-        for b in range(first, last):
-            total += held[b] * grid.price[lo + b]
-        blocks[w] = total
-    return np.partition(blocks, (n - 1) // 2)[(n - 1) // 2]
+    begin = np.uintp(first)
+    if side == LONG:
+        for j in range(np.uintp(last - first)):
+            mean = 0.0
+            for d in range(HALF - 1, -HALF, -1):
+                mean += (1.0 - abs(d) / HALF) * usd[begin + j + np.uintp(d)]
+            out[begin + j] = mean
+    else:
+        for j in range(np.uintp(last - first)):
+            mean = 0.0
+            for d in range(1 - HALF, HALF):
+                mean += (1.0 - abs(d) / HALF) * usd[begin + j + np.uintp(d)]
+            out[begin + j] = mean
 
 
 @bare
-def clusters(usd, price, n, half, least, first_only, shape, found):
-    """Major clusters among cells 0 .. n-1 ordered away from the close: rows (price, usd, low, high, cell) in `found`.
+def maxima(usd, shape, side, first, last, least, out):
+    """The USD within +- HALF places of each local maximum of `shape` at first .. last - 1, -1 elsewhere, into `out`.
+    Returns how many have at least `least`.
 
-    A cluster is a local maximum of the smoothed USD whose mass within +- `half` cells is at least `least`; its price is
-    the mass-weighted mean there; windows do not overlap. Stops at the nearest where `first_only`. Returns how many were
-    found.
+    Of equal neighbours the one nearer to the close counts. Added from the close outwards.
     """
+    begin = np.uintp(first)
     count = 0
-    ready = 0
-    last = 0
-    for b in range(n):
-        if b + 1 >= ready and ready < n:
-            # Mostly a cluster is found soon: do not smooth what is not looked at.
-            smooth(usd, n, half, ready, min(ready + 64, n), shape)
-            ready = min(ready + 64, n)
-        here = shape[b]
-        if here <= 0.0 or (b > 0 and shape[b - 1] >= here) or (b + 1 < n and shape[b + 1] > here):
-            continue
-        lo = max(0, b - half)
-        hi = min(n - 1, b + half)
-        window = 0.0
-        mean = 0.0
-        for c in range(lo, hi + 1):
-            window += usd[c]
-            mean += usd[c] * price[c]
-        # No mass belongs to two clusters.
-        if window < least or (count > 0 and b - last <= 2 * half):
-            continue
-        last = b
-        found[count, 0] = mean / window
-        found[count, 1] = window
-        found[count, 2] = min(price[lo], price[hi])
-        found[count, 3] = max(price[lo], price[hi])
-        found[count, 4] = b
-        count += 1
-        if first_only or count == found.shape[0]:
-            break
+    if side == LONG:
+        for j in range(np.uintp(last - first)):
+            b = begin + j
+            window = 0.0
+            for d in range(HALF, -HALF - 1, -1):
+                window += usd[b + np.uintp(d)]
+            nearer, here, farther = shape[b + np.uintp(1)], shape[b], shape[b - np.uintp(1)]
+            there = (here > 0.0) & (nearer < here) & (farther <= here)
+            out[b] = window if there else -1.0
+            count += there & (window >= least)
+    else:
+        for j in range(np.uintp(last - first)):
+            b = begin + j
+            window = 0.0
+            for d in range(-HALF, HALF + 1):
+                window += usd[b + np.uintp(d)]
+            nearer, here, farther = shape[b - np.uintp(1)], shape[b], shape[b + np.uintp(1)]
+            there = (here > 0.0) & (nearer < here) & (farther <= here)
+            out[b] = window if there else -1.0
+            count += there & (window >= least)
     return count
 
 
 @bare
-def side_usd(book, grid, close, side, span, cells, prices, held):
-    """USD of one side in cells ordered away from the close, up to `span` (fraction): returns their number and the
-    bucket of the lowest.
+def ranked(values, rank):
+    """The element of `values` that has `rank` others before it when sorted. Oracle: `np.sort(values)[rank]`.
 
-    Shorts stand above the close, longs below; a level at the close itself has been reached. `held` is
-    scratch of the same length.
+    Each candidate is counted against all, without a branch, and narrows the interval in which it can lie.
     """
-    price = grid.price
-    if side == SHORT:
-        lo = bucket_at_or_above(grid, close)
-        if lo < len(price) and price[lo] == close:
-            lo += 1
-        hi = bucket_at_or_above(grid, close * (1.0 + span))
-        if hi < len(price) and price[hi] == close * (1.0 + span):
-            hi += 1
-    else:
-        lo = bucket_at_or_above(grid, close * (1.0 - span))
-        hi = bucket_at_or_above(grid, close)
-    n = max(hi - lo, 0)
-    levels(book, side, lo, lo + n, held)
+    low, high = -np.inf, np.inf
+    for v in values:
+        if low < v < high:
+            below = 0
+            upto = 0
+            for w in values:
+                below += w < v
+                upto += w <= v
+            if below <= rank < upto:
+                return v
+            if below > rank:
+                high = v
+            else:
+                low = v
+    return np.nan
+
+
+@kernel
+def typical_mass(book, grid, close, side, cells):
+    """Lower median over the side's windows: USD in runs of 2 HALF + 1 buckets from the close out to `cells` buckets.
+
+    Oracle: np.sort of reshaped sums.
+    """
+    width = 2 * HALF + 1
+    at = bucket_at_or_above(grid, close)
+    n = max(cells // width, 1)
+    lo = max(at - n * width, 0) if side == LONG else at
+    hi = at if side == LONG else min(at + n * width, len(grid.price))
+    # Whole windows, empty beyond the grid; the far end of longs comes first.
+    usd = np.zeros(n * width)
+    shift = n * width - (hi - lo) if side == LONG else 0
+    levels(book, side, lo, hi, usd[shift:])
     first = np.uintp(lo)
-    last = np.uintp(n - 1)
-    for b in range(np.uintp(n)):
-        from_low = last - b if side == LONG else b
-        prices[b] = price[first + from_low]
-        cells[b] = held[from_low] * prices[b]
-    return n, lo
+    for i in range(np.uintp(max(hi - lo, 0))):
+        usd[np.uintp(shift) + i] *= grid.price[first + i]
+    blocks = np.empty(n)
+    for w in range(np.uintp(n)):
+        total = 0.0
+        for i in range(2 * HALF + 1):
+            total += usd[w * np.uintp(2 * HALF + 1) + np.uintp(i)]
+        blocks[w] = total
+    return ranked(blocks, (n - 1) // 2)
 
 
 @bare
-def read_side(book, grid, side, close, interest, rule, work, found, out):
+def first_above(grid, value, x):
+    """First array index whose centre is > `value`, whose logarithm in buckets is near `x`."""
+    i = first_at_or_above(grid, value, x)
+    if i < len(grid.price) and grid.price[i] == value:
+        i += 1
+    return i
+
+
+@bare
+def cells_within(grid, close, side, span):
+    """The cells of a side up to `span` (fraction) from the close: bucket of the lowest, and their number.
+
+    Shorts stand above the close, longs below; a level at the close itself has been reached.
+    """
+    x = math.log(close) / grid.step
+    if side == SHORT:
+        lo = first_above(grid, close, x)
+        hi = first_above(grid, close * (1.0 + span), x + math.log(1.0 + span) / grid.step)
+    else:
+        lo = first_at_or_above(grid, close * (1.0 - span), x + math.log(1.0 - span) / grid.step)
+        hi = first_at_or_above(grid, close, x)
+    return lo, max(hi - lo, 0)
+
+
+@bare
+def side_usd(book, grid, side, lowest, n, begin, end, usd):
+    """USD of the cells `begin` .. `end` - 1 of the `n` above bucket `lowest`; that bucket's place in `usd` is HALF."""
+    lo = n - end if side == LONG else begin
+    hi = n - begin if side == LONG else end
+    levels(book, side, lowest + lo, lowest + hi, usd[HALF + lo : HALF + hi])
+    first = np.uintp(lowest + lo)
+    for j in range(np.uintp(max(hi - lo, 0))):
+        usd[np.uintp(HALF + lo) + j] *= grid.price[first + j]
+
+
+@bare
+def next_cluster(usd, grid, side, lowest, n, begin, end, least, work, found):
+    """The nearest major cluster among the cells `begin` .. `end` - 1 of `n`: its (price, usd, low, high) in `found`, and
+    its cell, -1 where there is none.
+
+    A cluster is a local maximum of the smoothed USD whose mass within +- HALF cells is at least `least`; its price is
+    the mass-weighted mean there. `usd` as in `side_usd`, empty HALF places below and above, made up to `end` + HALF;
+    `work` has two rows of its length. Cells are tested a block at a time, without a branch a cell.
+    """
+    price = grid.price
+    shape = work[0]
+    windows = work[1]
+    way = -1 if side == LONG else 1
+    start = HALF + n - 1 if side == LONG else HALF
+    for block in range(begin, end, _BLOCK):
+        upto = min(block + _BLOCK, end)
+        # The block, and a cell on either side.
+        one = start + way * max(block - 1, 0)
+        other = start + way * min(upto, n - 1)
+        smooth(usd, side, min(one, other), max(one, other) + 1, shape)
+        if block == 0:
+            shape[start - way] = -1.0
+        if upto == n:
+            shape[start + way * n] = -1.0
+        one = start + way * block
+        other = start + way * (upto - 1)
+        if maxima(usd, shape, side, min(one, other), max(one, other) + 1, least, windows) == 0:
+            continue
+        for c in range(block, upto):
+            j = np.uintp(start + way * c)
+            if windows[j] >= least:
+                mean = 0.0
+                for d in range(-HALF, HALF + 1):
+                    place = j + np.uintp(way * d)
+                    if usd[place] > 0.0:
+                        mean += usd[place] * price[lowest + place - HALF]
+                one = lowest + start + way * max(0, c - HALF) - HALF
+                other = lowest + start + way * min(n - 1, c + HALF) - HALF
+                found[0] = mean / windows[j]
+                found[1] = windows[j]
+                found[2] = price[min(one, other)]
+                found[3] = price[max(one, other)]
+                return c
+    return -1
+
+
+@kernel
+def clusters(book, grid, close, side, span, least, found):
+    """All major clusters of one side up to `span` (fraction) from the close, nearest first: rows (price, usd, low,
+    high) in `found`. No mass belongs to two. Returns how many were found."""
+    lowest, n = cells_within(grid, close, side, span)
+    usd = np.zeros(n + 2 * HALF)
+    work = np.empty((2, n + 2 * HALF))
+    side_usd(book, grid, side, lowest, n, 0, n, usd)
+    count = 0
+    begin = 0
+    while count < len(found):
+        cell = next_cluster(usd, grid, side, lowest, n, begin, n, least, work, found[count])
+        if cell < 0:
+            break
+        begin = cell + 2 * HALF + 1
+        count += 1
+    return count
+
+
+@bare
+def total_usd(usd, begin, end):
+    """Sum of usd[begin:end]. In four running sums, for one alone waits for each addition."""
+    s0 = s1 = s2 = s3 = 0.0
+    j = np.uintp(begin)
+    for _ in range(max(end - begin, 0) // 4):
+        s0 += usd[j]
+        s1 += usd[j + np.uintp(1)]
+        s2 += usd[j + np.uintp(2)]
+        s3 += usd[j + np.uintp(3)]
+        j += np.uintp(4)
+    for _ in range(max(end - begin, 0) % 4):
+        s0 += usd[j]
+        j += np.uintp(1)
+    return (s0 + s1) + (s2 + s3)
+
+
+@bare
+def read_side(book, grid, side, close, interest, rule, work, out):
     """One side of the map's columns at one close: nearest major cluster and cumulative USD within the rule's bands.
 
-    `interest` is open interest in base units; USD = base x level price, but open interest x close. `work` has three
-    rows of at least as many cells as `rule.span` covers. NaN where there is no cluster. Oracle: tests/oracle.py.
+    `interest` is open interest in base units; USD = base x level price, but open interest x close. `work` has four
+    rows of at least 2 HALF more places than `rule.span` covers. NaN where there is no cluster. Oracle: tests/oracle.py.
+
+    A third of the time of a fold that is read at each bar: half of it in `levels`, the rest in the search. Cells beyond
+    the widest band are made only where no cluster was found before.
     """
-    cells = work[0]
-    prices = work[1]
-    n, lowest = side_usd(book, grid, close, side, rule.span, cells, prices, work[2])
+    usd = work[0]
+    found = work[3]
+    lowest, n = cells_within(grid, close, side, rule.span)
+    # Cumulative USD needs the cells up to the widest band.
+    column = R_SHORT if side == SHORT else R_LONG
+    x = math.log(close) / grid.step
+    sign = 1.0 if side == SHORT else -1.0
+    for i in range(len(rule.bands)):
+        limit = close * (1.0 + sign * rule.bands[i])
+        at = x + rule.steps[side, i]
+        if side == SHORT:
+            end = first_above(grid, limit, at) - lowest
+        else:
+            end = lowest + n - first_at_or_above(grid, limit, at)
+        out[column + i] = min(max(end, 0), n)
+    done = int(out[column + len(rule.bands) - 1])
+    for j in range(HALF):
+        usd[j] = 0.0
+        usd[HALF + n + j] = 0.0
+    side_usd(book, grid, side, lowest, n, 0, done, usd)
+    total = 0.0
+    begin = 0
+    for i in range(len(rule.bands)):
+        end = int(out[column + i])
+        if side == SHORT:
+            total += total_usd(usd, HALF + begin, HALF + end)
+        else:
+            total += total_usd(usd, HALF + n - end, HALF + n - begin)
+        out[column + i] = total
+        begin = end
     where = R_ABOVE if side == SHORT else R_BELOW
     out[where : where + 4] = np.nan
     least = max(rule.floor * interest * close, rule.times * book.typical[side])
-    if clusters(cells, prices, n, rule.half, least, True, work[2], found) > 0:
-        out[where + PRICE] = found[0, 0]
-        out[where + USD] = found[0, 1]
-        b = int(found[0, 4])
-        first = lowest + (n - 1 - min(n - 1, b + rule.half) if side == LONG else max(0, b - rule.half))
-        last = lowest + (n - 1 - max(0, b - rule.half) if side == LONG else min(n - 1, b + rule.half))
+    searched = n if done == n else max(done - 2 * HALF, 0)
+    cell = next_cluster(usd, grid, side, lowest, n, 0, searched, least, work[1:3], found)
+    if cell < 0 and searched < n:
+        side_usd(book, grid, side, lowest, n, done, n, usd)
+        cell = next_cluster(usd, grid, side, lowest, n, searched, n, least, work[1:3], found)
+    if cell >= 0:
+        out[where + PRICE] = found[0]
+        out[where + USD] = found[1]
+        first = lowest + (n - 1 - min(n - 1, cell + HALF) if side == LONG else max(0, cell - HALF))
+        last = lowest + (n - 1 - max(0, cell - HALF) if side == LONG else min(n - 1, cell + HALF))
         low = 0.0
         high = 0.0
         for k in range(book.mass.shape[1]):
@@ -176,17 +360,3 @@ def read_side(book, grid, side, close, interest, rule, work, found, out):
             high += rule.doubt[1, k] * held * book.scale[side, k]
         out[where + USD_LOW] = low
         out[where + USD_HIGH] = high
-    column = R_SHORT if side == SHORT else R_LONG
-    total = 0.0
-    b = 0
-    for i in range(len(rule.bands)):
-        limit = close * (1.0 + rule.bands[i]) if side == SHORT else close * (1.0 - rule.bands[i])
-        if side == SHORT:
-            while b < n and prices[b] <= limit:
-                total += cells[b]
-                b += 1
-        else:
-            while b < n and prices[b] >= limit:
-                total += cells[b]
-                b += 1
-        out[column + i] = total

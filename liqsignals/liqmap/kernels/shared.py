@@ -1,6 +1,7 @@
 """The layout of a book's arrays, and what the kernels of the fold and of its readings have in common."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +13,16 @@ from liqsignals.records import Float64Array
 
 LONG, SHORT = 0, 1
 
+#: Room in a class's arrays on either side of its cells.
+BESIDE = 64
+
 _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 
 kernel = cached(_SOURCES, nogil=True)
 # What allocates nothing needs no counting of references, which took a quarter of the time, and longer where both
-# sides' threads count the same arrays (docs/decisions/043). numba compiles its own sorting so.
-bare = cached(_SOURCES, _nrt=False)
+# sides' threads count the same arrays (docs/decisions/043). numba compiles its own sorting so. Inlined, because a call
+# copies every array's description in a NamedTuple: a tenth of the time lost, two fifths won.
+bare = cached(_SOURCES, _nrt=False, forceinline=True)
 
 
 class BookArrays(NamedTuple):
@@ -32,7 +37,7 @@ class BookArrays(NamedTuple):
     #: (side, 2): the remainder (hedged, 1x, beyond the classes), and what was open before the tape began, whose levels
     #: nobody knows. Both count as remainder to the outside.
     stock: Float64Array
-    #: (side,): bucket beyond which (upward for longs, downward for shorts) the side is empty.
+    #: (side, class): bucket beyond which (upward for longs, downward for shorts) the class is empty.
     edge: Int64Array
     #: (side,): what was swept since the last known open interest.
     pending: Float64Array
@@ -51,14 +56,36 @@ class Grid(NamedTuple):
 class Distances(NamedTuple):
     """Where the levels of new entries lie: shares of class k's levels by distance in buckets from the entry's bucket.
 
-    Class k of a side has `cells[side, k]` cells from distance `nearest[side, k]` on; `share[side, k]` holds them in the
-    order of the grid (longs: farthest first), `cumulative[side, k, j]` the share of the nearest j.
+    Class k of a side has `cells[side, k]` cells from distance `nearest[side, k]` on. Of the arrays' last axis the first
+    BESIDE places belong to no cell, so that a loop may reach beyond the ends:
     """
 
+    #: The cells' shares in the order of the grid (longs: farthest first), zero beyond them, and their running sum: what
+    #: comes before each place.
     share: Float64Array
+    running: Float64Array
+    #: Share of the nearest j cells, without such places.
     cumulative: Float64Array
     nearest: Int64Array
     cells: Int64Array
+
+    @classmethod
+    def of(cls, shares: Sequence[Sequence[Float64Array]], nearest: Int64Array) -> "Distances":
+        """From the shares of each side and class, nearest cell first, and the nearest cells (side, class)."""
+        cells = np.array([[len(held) for held in side] for side in shares], np.int64)
+        share = np.zeros((*cells.shape, cells.max() + 2 * BESIDE))
+        cumulative = np.zeros((*cells.shape, cells.max() + 1))
+        for side, classes in enumerate(shares):
+            for k, held in enumerate(classes):
+                share[side, k, BESIDE : BESIDE + len(held)] = held[::-1] if side == LONG else held
+                cumulative[side, k, 1 : len(held) + 1] = np.cumsum(held)
+        running = np.concatenate([np.zeros((*cells.shape, 1)), np.cumsum(share, axis=2)[:, :, :-1]], axis=2)
+        return cls(share, running, cumulative, nearest, cells)
+
+    def shares(self, side: int, k: int) -> Float64Array:
+        """A class's shares, nearest cell first."""
+        held = self.share[side, k, BESIDE : BESIDE + self.cells[side, k]]
+        return held[::-1] if side == LONG else held
 
     @property
     def farthest(self) -> int:
@@ -87,9 +114,29 @@ def first_at_or_above(grid, value, x):
 
 @bare
 def add_scaled(target, to, source, begin, n, factor):
-    """target[to : to + n] += factor * source[begin : begin + n]. Oracle: the same in numpy."""
+    """target[to : to + n] += factor * source[begin : begin + n]. Oracle: the same in numpy.
+
+    A quarter of a fold's time: each bar adds every class of levels once, and twice where open interest grew.
+    """
     # Unsigned indices spare the test for negative ones, without which LLVM uses vector instructions.
     t = np.uintp(to)
     b = np.uintp(begin)
     for j in range(np.uintp(n)):
         target[t + j] += factor * source[b + j]
+
+
+@bare
+def add_evenly(target, to, share, running, cells, n, first, inner, last):
+    """Add `cells` of `share` from each of `n` neighbouring places on, from `to` on: times `first`, `inner` .., `last`.
+
+    The inner ones, all alike, are a difference of the running sum, so that a wide bar costs no more than a narrow one.
+    Oracle: `n` times `add_scaled`.
+    """
+    t = np.uintp(to)
+    here = np.uintp(BESIDE)
+    after_first = np.uintp(BESIDE - (n - 2))
+    at_last = np.uintp(BESIDE - (n - 1))
+    for j in range(np.uintp(cells + n - 1)):
+        target[t + j] += (
+            first * share[here + j] + last * share[at_last + j] + inner * (running[here + j] - running[after_first + j])
+        )
