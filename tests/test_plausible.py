@@ -25,7 +25,7 @@ from conftest import (
     write,
     write_datadir,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liqsignals import records, venues
@@ -400,9 +400,10 @@ def test_a_file_of_percentages_is_refused(tmp_path: Path) -> None:
 # Live.
 
 
+@settings(max_examples=60)
 @given(
     split=st.integers(150, 400),
-    off=st.integers(-4, 60),
+    off=st.one_of(st.integers(-4, 0), st.integers(-4, 0), st.integers(1, 60)),
     length=st.integers(1, 6),
     kind=st.sampled_from(["interest", "candle", "funding"]),
     factor=st.sampled_from([0.01, 30.0, 1e4]),
