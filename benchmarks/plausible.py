@@ -53,16 +53,11 @@ class Market:
     @classmethod
     def read(cls, datadir: Path, pair: str) -> "Market":
         timeframe, bars = freqtrade.folded_candles(datadir, pair, "5m") or ("5m", np.empty(0, records.BAR))
-        found = freqtrade.open_interest_file(datadir, pair)
-        assert found is not None
-        frame = freqtrade.read_table(found[1], ("open_interest_amount",))
         bar_ns = duration_ns(timeframe)
-        interest, _ = freqtrade.open_interest(frame, found[0], bars, bar_ns, venues.exchange_of(datadir), str(found[1]))
-        path = freqtrade.funding_file(datadir, pair)
-        funding = np.empty(0, records.FUNDING)
-        if path is not None:
-            funding = freqtrade.funding(freqtrade.read_table(path, ("funding_rate",)), str(path))
-        return cls(bars, interest, funding, bar_ns, duration_ns(found[0]))
+        found = freqtrade.read_open_interest(datadir, pair, bars, bar_ns, venues.exchange_of(datadir))
+        assert found is not None
+        funding = freqtrade.read_funding(datadir, pair)
+        return cls(bars, found[0], np.empty(0, records.FUNDING) if funding is None else funding, bar_ns, found[1])
 
     def tape(self) -> tuple[Tape, int]:
         """What a bot reads of it, and the number of rows that are read as holes."""
