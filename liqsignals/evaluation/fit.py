@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
 from liqsignals import liqmap
@@ -259,6 +260,8 @@ def digest(markets: Sequence[Market]) -> str:
     """SHA-256 of all input data of the fit."""
     seen = hashlib.sha256()
     for m in markets:
-        for array in (m.tape.bars, m.tape.open_interest, m.hours, m.usd):
+        # What is measured, without the restarts that are derived from it: the hash of a file's data stays the same.
+        interest = repack_fields(m.tape.open_interest[["event_time", "known_at", "base"]])
+        for array in (m.tape.bars, interest, m.hours, m.usd):
             seen.update(np.ascontiguousarray(array).tobytes())
     return seen.hexdigest()
