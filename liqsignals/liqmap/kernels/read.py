@@ -281,19 +281,28 @@ def clusters(book, grid, close, side, span, least, found):
 
 
 @bare
-def total_usd(usd, begin, end):
-    """Sum of usd[begin:end]. In four running sums, for one alone waits for each addition."""
+def total_usd(usd, begin, cells, way):
+    """Sum of `cells` cells of `usd` from place `begin` on, upwards (`way` 1) or downwards (-1).
+
+    In four running sums, for one alone waits for each addition. A cell's sum depends on its distance from `begin` only:
+    empty cells beyond the last one that holds something, which a wider grid has, change no bit.
+    """
     s0 = s1 = s2 = s3 = 0.0
     j = np.uintp(begin)
-    for _ in range(max(end - begin, 0) // 4):
+    one, two, three, four = np.uintp(way), np.uintp(2 * way), np.uintp(3 * way), np.uintp(4 * way)
+    for _ in range(max(cells, 0) // 4):
         s0 += usd[j]
-        s1 += usd[j + np.uintp(1)]
-        s2 += usd[j + np.uintp(2)]
-        s3 += usd[j + np.uintp(3)]
-        j += np.uintp(4)
-    for _ in range(max(end - begin, 0) % 4):
+        s1 += usd[j + one]
+        s2 += usd[j + two]
+        s3 += usd[j + three]
+        j += four
+    left = max(cells, 0) % 4
+    if left > 0:
         s0 += usd[j]
-        j += np.uintp(1)
+    if left > 1:
+        s1 += usd[j + one]
+    if left > 2:
+        s2 += usd[j + two]
     return (s0 + s1) + (s2 + s3)
 
 
@@ -332,9 +341,9 @@ def read_side(book, grid, side, close, interest, rule, work, out):
     for i in range(len(rule.bands)):
         end = int(out[column + i])
         if side == SHORT:
-            total += total_usd(usd, HALF + begin, HALF + end)
+            total += total_usd(usd, HALF + begin, end - begin, 1)
         else:
-            total += total_usd(usd, HALF + n - end, HALF + n - begin)
+            total += total_usd(usd, HALF + n - 1 - begin, end - begin, -1)
         out[column + i] = total
         begin = end
     where = R_ABOVE if side == SHORT else R_BELOW
