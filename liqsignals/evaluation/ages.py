@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from liqsignals import liqmap
 from liqsignals.clock import HOUR
 from liqsignals.data.tape import MapTape
+from liqsignals.liqmap.kernels import LONG
 from liqsignals.records import Float64Array
 
 #: Ages (h) at which swept mass is split, and the length of a cohort: ages are accurate to one cohort.
@@ -89,3 +90,7 @@ def _retire(book: liqmap.Book, old: int, pool: int, kinds: int) -> None:
             book.mass[side, z] += book.mass[side, a] * factor
             book.total[side, z] += book.total[side, a] * factor
             book.mass[side, a], book.total[side, a], book.scale[side, a] = 0.0, 0.0, 1.0
+            # The level nearest to the price, from which sweeps begin; the emptied cohort has none.
+            nearer, none = (max, -1) if side == LONG else (min, book.mass.shape[2])
+            book.edge[side, z] = nearer(book.edge[side, z], book.edge[side, a])
+            book.edge[side, a] = none
