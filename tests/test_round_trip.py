@@ -62,7 +62,7 @@ def klines(candles: pd.DataFrame) -> bytes:
 def interest_hist(label: np.ndarray, amount: np.ndarray) -> bytes:
     """Rows of GET /futures/data/openInterestHist; labels in ns."""
     return json.dumps([
-        {"symbol": "BTCUSDT", "sumOpenInterest": repr(float(a)), "sumOpenInterestValue": "1", "timestamp": int(t) // 10**6}
+        {"symbol": "BTCUSDT", "sumOpenInterest": repr(float(a)), "sumOpenInterestValue": "", "timestamp": int(t) // 10**6}
         for t, a in zip(label, amount, strict=True)
     ]).encode()  # fmt: skip
 
