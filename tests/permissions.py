@@ -48,7 +48,6 @@ CASES: dict[str, tuple[str, int, str, int]] = {
     "recorder's files of a venue": ("other/raw/okx", 0o500, "record -d {}/binance --pairs P --extras {}/other", 2),
     "simulate": ("other", 0o500, "simulate -o {}/other/market --days 15", 2),
     "demo": ("other", 0o500, "demo --out {}/other/market --days 15", 2),
-    "backtest": (CANDLES, 0, "backtest -d {}/binance --pairs P --config {}/config.json --userdir {}/other", 2),
     "logs": ("other", 0o500, "backtest -d {}/binance --pairs P --config {}/config.json --userdir {}/other", 2),
     "userdir": ("other", 0, "backtest -d {}/binance --pairs P --config {}/config.json --userdir {}/other/deep", 2),
     "paper's keep": ("other", 0o500, "paper -d {}/binance --from 2026-01-06T00:00:00Z --keep {}/other/run", 2),

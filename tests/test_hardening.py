@@ -56,7 +56,8 @@ def parts_of_the_key(text: str) -> list[str]:
     """Every part of 6 characters of the key, in whatever spelling, that a text holds."""
     spelled = (KEY, quote(KEY, safe=""), json.dumps(KEY)[1:-1])
     parts = {form[i : i + 6].lower() for form in spelled for i in range(len(form) - 5)}
-    return sorted(part for part in parts if part in text.lower())
+    text = text.lower()
+    return sorted(part for part in parts if part in text)
 
 
 ECHOES: dict[str, Callable[[str], web.Response]] = {
@@ -88,7 +89,7 @@ def test_a_key_is_in_no_output_log_or_file(
 ) -> None:
     for provider in KEYED:
         monkeypatch.setenv(provider.key_env or "", KEY)
-    monkeypatch.setattr(fetch, "sleep", _no_sleep)
+    _skip_waits(monkeypatch)
     caplog.set_level(logging.DEBUG)
     asked: list[str] = []
 
@@ -113,14 +114,22 @@ def test_a_key_is_in_no_output_log_or_file(
         assert parts_of_the_key(text) == [], text
 
 
-async def _no_sleep(seconds: float) -> None:
-    return
+def _skip_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only waiting moves: rate limits and pauses take no time."""
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(fetch, "sleep", sleep)
+    monkeypatch.setattr(fetch, "clock", lambda: now)
 
 
 def test_a_recorders_notices_hide_keys_and_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEYED[0].key_env or "", KEY)
     logged: list[str] = []
-    Notices(logged.append).say("a", f"lost ws://user:pass@host/path?listenKey=abcdef ({KEY})")
+    Notices(logged.append).limited("a", f"lost ws://user:pass@host/path?listenKey=abcdef ({KEY})")
     assert logged == ["lost ws://[hidden]@host/path?[hidden] ([hidden])"]
 
 
@@ -318,8 +327,12 @@ def test_a_stopped_download_leaves_no_process_and_no_file(number: int, code: int
     program.chmod(0o755)
     command = [sys.executable, "-c", COMMAND, str(program)]
     command += ["download", "-d", str(datadir), "-p", PAIR, "--days", "1", "--only", "candles"]
+    # Behind a proxy the exchange's name is not looked up beforehand: the command gets as far as freqtrade.
     process = subprocess.Popen(
-        command, env={**os.environ, "PIDS": str(pids)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env={**os.environ, "PIDS": str(pids), "HTTPS_PROXY": "http://127.0.0.1:9"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while not pids.exists():

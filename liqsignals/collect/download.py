@@ -108,7 +108,7 @@ def download(plan: Plan, log: Callable[[str], None], show: Show = lambda what, d
     _check(plan)
     report = Report()
     known, unknown = _known(plan)
-    if not known:
+    if plan.pairs and not known:
         raise InputError(f"nothing to download: {'; '.join(unknown)}")
     plan = replace(plan, pairs=known)
     run = _Run(plan, report, log, show)
