@@ -1,6 +1,6 @@
 """Runs commands whose files or folders are closed to this user: `python tests/permissions.py FOLDER`, JSON on stdout.
 
-test_hardening.py starts it as a user who is not root, because root may read and write everything. FOLDER holds
+test_hardening.py starts it without root's right to read and write everything. FOLDER holds
 `binance` (a data directory), `table.csv` and `config.json`; each case gets a copy of it, closes something and runs.
 """
 
