@@ -138,7 +138,10 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch, line: str = "", other: str = "")
     Returns the copy of kernels/fold.py.
     """
     folder = Path(kernels.__file__).parent
-    sources = {name: (folder / f"{name}.py").read_text() for name in ("shared", "read", "fold", "__init__")}
+    sources = {
+        name: (folder / f"{name}.py").read_text()
+        for name in ("shared", "read", "cascade", "volatility", "fold", "__init__")
+    }
     assert sum(source.count(line) for source in sources.values()) == 1 or not line
     modules = {}
     with monkeypatch.context() as patch:

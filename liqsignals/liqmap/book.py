@@ -75,6 +75,8 @@ class Book:
     edge: Int64Array
     pending: Float64Array
     typical: Float64Array
+    #: Means of the market's variance and volume (kernels/volatility.py); no rows without parameters of the squeeze.
+    pace: Float64Array
     price: Float64Array
     origin: int
     #: Index of the next bar to fold, and decision time at which the map (re)started.
@@ -82,13 +84,13 @@ class Book:
     started: int
 
     @classmethod
-    def opened(cls, classes: int, interest: float, bars: int, started: int) -> "Book":
-        """A book in which all open interest is of unknown origin."""
+    def opened(cls, classes: int, interest: float, bars: int, started: int, pace: Float64Array) -> "Book":
+        """A book in which all open interest is of unknown origin; `pace` outlives a restart."""
         stock = np.zeros((2, 2))
         stock[:, 1] = interest
         return cls(
             np.zeros((2, classes, 0)), np.ones((2, classes)), np.zeros((2, classes)), stock,
-            _no_edge(classes, 0), np.zeros(2), np.zeros(2), np.zeros(0), 0, bars, started,
+            _no_edge(classes, 0), np.zeros(2), np.zeros(2), pace, np.zeros(0), 0, bars, started,
         )  # fmt: skip
 
     @property
@@ -107,7 +109,7 @@ class Book:
         """A checkpoint that later folding does not touch."""
         return replace(
             self, mass=self.mass.copy(), scale=self.scale.copy(), total=self.total.copy(), stock=self.stock.copy(),
-            edge=self.edge.copy(), pending=self.pending.copy(), typical=self.typical.copy(),
+            edge=self.edge.copy(), pending=self.pending.copy(), typical=self.typical.copy(), pace=self.pace.copy(),
         )  # fmt: skip
 
     def cover(self, low: float, high: float, margin_cells: int) -> None:

@@ -14,7 +14,7 @@ swept keeps its prior.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -26,6 +26,7 @@ from liqsignals.clock import parse_time
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
 from liqsignals.liqmap.parameters import LeverageClass, Parameters, standing_of
+from liqsignals.liqmap.squeeze import Squeeze
 
 FORMAT = "liqsignals-calibration/1"
 
@@ -56,6 +57,14 @@ class Calibration:
     def parameters(self, pair: str) -> Parameters:
         """The map's parameters for a pair."""
         return self.of(pair).parameters
+
+    def with_squeeze(self, squeeze: Squeeze | None) -> "Calibration":
+        """The same calibration with other parameters of the squeeze, None for none of its columns."""
+
+        def of(fitted: Fitted) -> Fitted:
+            return replace(fitted, parameters=replace(fitted.parameters, squeeze=squeeze))
+
+        return replace(self, pooled=of(self.pooled), markets={pair: of(one) for pair, one in self.markets.items()})
 
 
 def uncalibrated() -> Calibration:

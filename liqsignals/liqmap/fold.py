@@ -35,10 +35,14 @@ from liqsignals.liqmap.book import STEP, Book, distances_of
 from liqsignals.liqmap.clusters import BANDS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
 from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import Parameters
+from liqsignals.liqmap.squeeze import HORIZONS, Squeeze
 from liqsignals.records import Float64Array, Records, later
 
 #: History after which the map counts as warm.
 WARMUP = 14 * DAY
+
+#: Log price from the close up to which a cascade is followed: beyond the farthest cluster (clusters.SPAN).
+FAR = 0.2
 
 # Bars from which on a thread for the other side is worth its start.
 _THREADED = 200
@@ -64,6 +68,8 @@ class Plan:
     #: Bars at which the map starts: the first one with open interest, each one after a hole in the bars, and each one
     #: at which open interest became known whose step no market makes (records.OPEN_INTEREST, `start`).
     starts: Int64Array
+    #: Length of a bar, ns.
+    bar_ns: int
 
 
 def plan(tape: MapTape) -> Plan:
@@ -110,6 +116,7 @@ def plan(tape: MapTape) -> Plan:
         )
     return Plan(
         opening, low, high, close, volume, at, base, measured, change, known, event_from, event_to, starts,
+        tape.bar_ns,
     )  # fmt: skip
 
 
@@ -117,15 +124,20 @@ def plan(tape: MapTape) -> Plan:
 class Reading:
     """The map at n instants (rows NaN where it was not running or not fresh)."""
 
-    #: (n, kernels.N_READ) columns of kernels.read.read_side.
+    #: (n, kernels.N_READ) columns of kernels.read.read_side and kernels.cascade.cascade_side.
     rows: Float64Array
     #: (n, 2) remainder in base units, (n,) open interest, (n,) decision time at which the map started, -1 if none.
     remainder: Float64Array
     interest: Float64Array
     started: Int64Array
-    #: (n,) row of the last bar folded, -1 if none, and the close that distances are measured from.
+    #: (n,) row of the last bar folded, -1 if none, the close that distances are measured from, and the instant (ns).
     bar: Int64Array
     closes: Float64Array
+    at: Int64Array
+    #: (n, m) volatility of log price forecast for each of squeeze.HORIZONS, (n,) USD traded a day (a mean of half-life
+    #: 24 h); NaN without parameters of the squeeze, and before the first bar that moved.
+    sigma: Float64Array
+    volume: Float64Array
 
 
 def _same(one: Records, other: Records) -> bool:
@@ -186,6 +198,17 @@ class FoldState:
         self.since = self.needs
 
 
+def thrust(squeeze: Squeeze | None, sigma: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Of forecasts `sigma` (n, m): the push beyond a touched cluster, and the impact of a day's volume, (n,) log price.
+
+    The hourly volatility is that of the first horizon over the root of its hours: the time of day is in it.
+    """
+    if squeeze is None:
+        return np.full(len(sigma), np.nan), np.full(len(sigma), np.nan)
+    hours = list(HORIZONS.values())
+    return squeeze.push * (sigma[:, 0] / np.sqrt(hours[0])), squeeze.impact * sigma[:, 1]
+
+
 class Fold:
     """Runs one market's book forward over its plan."""
 
@@ -206,6 +229,9 @@ class Fold:
         doubt = np.array([c.doubt for c in parameters.classes]).T.copy()
         steps = np.log1p(np.stack([-BANDS, BANDS])) / STEP
         self._rule = kernels.Rule(SPAN, CLUSTER_FLOOR, CLUSTER_TIMES, doubt, BANDS, steps)
+        squeeze = parameters.squeeze
+        self._forecast = None if squeeze is None else squeeze.forecast()
+        self._cascades = kernels.Walk(0.0 if squeeze is None else squeeze.edge, FAR)
         #: Named flows per bar, zero before the map started and before the book given.
         self.flows = np.zeros((len(p.low), 2, kernels.N_FLOWS))
         #: Swept USD by bar (from bar `by_class_from` on), side and class: kept only where the caller gives it rows.
@@ -238,9 +264,32 @@ class Fold:
             elif self.book is not None:
                 self._run(self.book, stop, None, 0, 0)
             if start is not None:
+                pace, done_to = self._no_pace(), 0
+                if self.book is not None:
+                    pace, done_to = self.book.pace, self.book.bars
+                self._pace(pace, done_to, start + 1)
                 self.book = Book.opened(
-                    len(self.parameters.classes), float(p.interest[start]), start + 1, int(p.closes_at[start])
+                    len(self.parameters.classes), float(p.interest[start]), start + 1, int(p.closes_at[start]), pace
                 )
+
+    def _no_pace(self) -> Float64Array:
+        return np.zeros((0 if self._forecast is None else len(self._forecast.half_lives), 2))
+
+    def _pace(
+        self, pace: Float64Array, start: int, stop: int, reading: "Reading | None" = None, rows: slice = slice(0, 0)
+    ) -> None:
+        """Take bars `start` .. `stop` - 1 into the means of variance and volume, and fill these rows of the readings."""
+        if self._forecast is None:
+            return
+        p = self.plan
+        if reading is None:
+            none = np.empty(0, np.int64)
+            readings: tuple[Any, ...] = (none, none, np.empty((0, len(self._forecast.hours))), np.empty(0))
+        else:
+            readings = (reading.bar[rows], reading.at[rows], reading.sigma[rows], reading.volume[rows])
+        kernels.run_volatility(
+            p.low, p.high, p.close, p.volume, p.closes_at, p.bar_ns, self._forecast, start, stop, pace, *readings
+        )
 
     def _run(self, book: Book, stop: int, reading: "Reading | None", r0: int, r1: int) -> None:
         p, start = self.plan, book.bars
@@ -249,17 +298,22 @@ class Fold:
         # Late open interest is entered at bars since the last one known, at most back to the book's start.
         back = min(int(p.event_from[start:stop][p.known[start:stop]].min(initial=start)), start - 1)
         book.cover(float(p.low[back:stop].min()), float(p.high[back:stop].max()), self.distances.farthest + 8)
+        rows = slice(r0, r1)
+        self._pace(book.pace, start, stop, reading, rows)
         if reading is None:
+            none = np.empty(0)
             readings = kernels.Readings(
-                np.empty(0, np.int64), np.empty(0), np.empty((0, kernels.N_READ)), np.empty((0, 2))
+                np.empty(0, np.int64), none, np.empty((0, kernels.N_READ)), np.empty((0, 2)), none, none, none
             )
         else:
+            push, scale = thrust(self.parameters.squeeze, reading.sigma[rows])
             readings = kernels.Readings(
-                reading.bar[r0:r1], reading.closes[r0:r1], reading.rows[r0:r1], reading.remainder[r0:r1]
-            )
+                reading.bar[rows], reading.closes[rows], reading.rows[rows], reading.remainder[rows], push, scale,
+                reading.volume[rows],
+            )  # fmt: skip
         arguments: tuple[Any, ...] = (
             book.arrays, book.grid, self._bars, self._rates, self.distances, start, stop, self.flows,
-            self.by_class[start - self.by_class_from :], readings, self._rule,
+            self.by_class[start - self.by_class_from :], readings, self._rule, self._cascades,
         )  # fmt: skip
         if stop - start > _THREADED:
             with ThreadPoolExecutor(1) as other:
@@ -270,8 +324,8 @@ class Fold:
             for side in (kernels.LONG, kernels.SHORT):
                 kernels.run_side(side, *arguments)
         if reading is not None:
-            reading.interest[r0:r1] = p.interest[reading.bar[r0:r1]]
-            reading.started[r0:r1] = book.started
+            reading.interest[rows] = p.interest[reading.bar[rows]]
+            reading.started[rows] = book.started
         book.bars = stop
 
 
@@ -301,6 +355,7 @@ def read(
     reading = Reading(
         np.full((n, kernels.N_READ), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, -1, np.int64),
         np.searchsorted(p.closes_at, at, side="right") - 1, np.ascontiguousarray(closes, np.float64),
+        np.ascontiguousarray(at), np.full((n, len(HORIZONS)), np.nan), np.full(n, np.nan),
     )  # fmt: skip
     fold = Fold(p, parameters, distances_of(parameters, tape.pair), resumed)
     if n:

@@ -1,10 +1,11 @@
 """All that the map depends on besides its tape: classes of leverage, the prior, the rates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from liqsignals.errors import InputError
+from liqsignals.liqmap.squeeze import Squeeze, default
 from liqsignals.records import Float64Array
 
 
@@ -65,6 +66,8 @@ class Parameters:
     score: float | None = None
     #: Instant (ns) by which a bot could have had these parameters: the end of what they were fitted on.
     known_at: int = 0
+    #: Parameters of the columns squeeze_* and flush_*, None for none of them; those that ship unless given.
+    squeeze: Squeeze | None = field(default_factory=default)
 
     def __post_init__(self) -> None:
         if not (0.0 < self.remainder < 1.0 and self.remainder_hazard > 0.0 and self.turnover >= 0.0):

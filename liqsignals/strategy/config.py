@@ -8,7 +8,7 @@ from typing import Any
 from liqsignals import files, venues
 from liqsignals.data import store
 from liqsignals.errors import InputError
-from liqsignals.liqmap import calibration
+from liqsignals.liqmap import calibration, squeeze
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,18 @@ class Settings:
     exchange: str | None
     #: Format of the data directory's files (`dataformat_ohlcv`), one of files.FORMATS; None: not named.
     dataformat: str | None
+    #: With the parameters of the squeeze in use.
     calibrated: calibration.Calibration
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
         """Settings of a freqtrade configuration (keys: Signals.from_config). Raises InputError for what cannot work."""
         block = dict(config.get("liqsignals") or {})
-        unknown = sorted(set(block) - {"extras", "finest", "calibration"})
+        unknown = sorted(set(block) - {"extras", "finest", "calibration", "squeeze"})
         if unknown:
             raise InputError(
                 f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; '
-                "known are: calibration, extras, finest"
+                "known are: calibration, extras, finest, squeeze"
             )
         if config.get("trading_mode", "spot") != "futures":
             raise InputError(
@@ -61,5 +62,5 @@ class Settings:
                 f'config: "dataformat_ohlcv": "{dataformat}" is none of freqtrade\'s formats: {", ".join(files.FORMATS)}',
                 "convert the data with freqtrade convert-data, and name the new format",
             )
-        calibrated = calibration.choose(block.get("calibration"))
+        calibrated = calibration.choose(block.get("calibration")).with_squeeze(squeeze.choose(block.get("squeeze")))
         return cls(Path(config["datadir"]), extras, finest, exchange, dataformat, calibrated)

@@ -82,10 +82,10 @@ class Signals:
         """Signals for a freqtrade configuration.
 
         Reads `datadir`, `exchange.name`, `dataformat_ohlcv` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
-        default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles) and `calibration` (a file of
-        `liqsignals calibrate`, or "none" for the prior; the shipped one unless given). Raises InputError for settings
-        that cannot work, spot mode among them. In dry-run and live, `order_types` that leave no stop at the exchange
-        are logged.
+        default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles), `calibration` (a file of
+        `liqsignals calibrate`, or "none" for the prior) and `squeeze` (a file of `liqsignals touch`, or "none" for no
+        squeeze_* and flush_* columns); the shipped files unless given. Raises InputError for settings that cannot work,
+        spot mode among them. In dry-run and live, `order_types` that leave no stop at the exchange are logged.
         """
         s = Settings.parse(config)
         signals = cls(

@@ -1,8 +1,10 @@
 """The compiled loops of the position book: numpy arrays in NamedTuples in and out, no fastmath, no classes.
 
-`fold` moves a book through bars, `read` turns a book into columns, `shared` has the arrays' layout and what both use.
+`fold` moves a book through bars, `read` turns a book into columns, `cascade` follows its levels beyond a cluster,
+`volatility` forecasts from bars how far price moves, `shared` has the arrays' layout and what several use.
 """
 
+from liqsignals.liqmap.kernels.cascade import BRANCHING, DISPLACED, FORCED, LINEAR, SQRT, Walk, solve
 from liqsignals.liqmap.kernels.fold import (
     CAPPED,
     CLOSED,
@@ -23,8 +25,10 @@ from liqsignals.liqmap.kernels.read import (
     PRICE,
     R_ABOVE,
     R_BELOW,
+    R_FLUSH,
     R_LONG,
     R_SHORT,
+    R_SQUEEZE,
     USD,
     USD_HIGH,
     USD_LOW,
@@ -33,10 +37,15 @@ from liqsignals.liqmap.kernels.read import (
     levels,
 )
 from liqsignals.liqmap.kernels.shared import LONG, SHORT, BookArrays, Distances, Grid
+from liqsignals.liqmap.kernels.volatility import WEEK, Forecast, run_volatility
 
 __all__ = [
+    "BRANCHING",
     "CAPPED",
     "CLOSED",
+    "DISPLACED",
+    "FORCED",
+    "LINEAR",
     "LONG",
     "N_FLOWS",
     "N_READ",
@@ -45,24 +54,32 @@ __all__ = [
     "REMAINDER",
     "R_ABOVE",
     "R_BELOW",
+    "R_FLUSH",
     "R_LONG",
     "R_SHORT",
+    "R_SQUEEZE",
     "SHORT",
+    "SQRT",
     "SWEPT",
     "SWEPT_USD",
     "UNSEEN",
     "USD",
     "USD_HIGH",
     "USD_LOW",
+    "WEEK",
     "Bars",
     "BookArrays",
     "Distances",
+    "Forecast",
     "Grid",
     "Rates",
     "Readings",
     "Rule",
+    "Walk",
     "clusters",
     "in_buckets",
     "levels",
     "run_side",
+    "run_volatility",
+    "solve",
 ]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqsignals.clock import Int64Array
-from liqsignals.liqmap.kernels.read import read_side, typical_mass
+from liqsignals.liqmap.kernels.cascade import cascade_side
+from liqsignals.liqmap.kernels.read import R_ABOVE, R_BELOW, R_FLUSH, R_SQUEEZE, read_side, typical_mass
 from liqsignals.liqmap.kernels.shared import (
     BESIDE,
     LONG,
@@ -70,12 +71,15 @@ class Rates(NamedTuple):
 
 class Readings(NamedTuple):
     """Where a map is read: after the bars `bar` (ascending), at the closes `close`; `rows` and `remainder` (n, 2)
-    receive it."""
+    receive it. `push`, `scale` and `volume` (n,) are those of the cascade (kernels/cascade.py)."""
 
     bar: Int64Array
     close: Float64Array
     rows: Float64Array
     remainder: Float64Array
+    push: Float64Array
+    scale: Float64Array
+    volume: Float64Array
 
 
 class Scratch(NamedTuple):
@@ -502,12 +506,12 @@ def in_buckets(prices, step, out):
 
 
 @kernel
-def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept_by_class, readings, rule):
+def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept_by_class, readings, rule, cascades):
     """Fold bars `start` .. `stop - 1` into one side of the book and read it after the bars that the readings name.
 
     The sides never touch each other's arrays, so that two threads may run them at once; the bits are the same.
     `flows[i, side]` receives the bar's named flows, `swept_by_class[i - start, side]` its swept USD by class unless
-    that array is empty. Readings lie in bars start - 1 .. stop - 1.
+    that array is empty. Readings lie in bars start - 1 .. stop - 1; `rule` is that of clusters, `cascades` that of cascades.
     """
     # Copies, for the sides' own state shares cache lines.
     own = BookArrays(
@@ -533,7 +537,13 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
             if bars.full_hour[i]:
                 own.typical[side] = typical_mass(own, grid, bars.close[i], side, farthest)
         while r < len(readings.bar) and readings.bar[r] == i:
-            read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, readings.rows[r])
+            row = readings.rows[r]
+            read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, row)
+            cluster, cascade = (row[R_BELOW:], row[R_FLUSH:]) if side == LONG else (row[R_ABOVE:], row[R_SQUEEZE:])
+            cascade_side(
+                own, grid, side, readings.close[r], cluster, readings.push[r], readings.scale[r], readings.volume[r],
+                cascades, work, cascade,
+            )  # fmt: skip
             readings.remainder[r, side] = own.stock[side, 0] + own.stock[side, 1]
             r += 1
     book.scale[side], book.total[side], book.stock[side] = own.scale[side], own.total[side], own.stock[side]

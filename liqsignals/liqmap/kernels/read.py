@@ -19,11 +19,12 @@ from liqsignals.liqmap.kernels.shared import (
 )
 from liqsignals.records import Float64Array
 
-# Columns of a row that `read_side` writes.
-R_ABOVE, R_BELOW, R_SHORT, R_LONG = 0, 4, 8, 12
+# Columns of a row: `read_side` writes the first 16, `cascade_side` the cascade's (kernels/cascade.py) upwards and
+# downwards.
+R_ABOVE, R_BELOW, R_SHORT, R_LONG, R_SQUEEZE, R_FLUSH = 0, 4, 8, 12, 16, 19
 # Offsets from R_ABOVE and R_BELOW: price, USD, and USD were each class at the low or high end of its interval.
 PRICE, USD, USD_LOW, USD_HIGH = 0, 1, 2, 3
-N_READ = 16
+N_READ = 22
 
 #: A cluster's mass is that of the cells up to so many away from its maximum: +- 0.25 % (docs/decisions/006). A constant,
 #: so that the loops over a window are unrolled.
