@@ -33,6 +33,7 @@ from liqsignals.replay import bot as driver
 from liqsignals.replay import session
 from liqsignals.replay.bot import Bot, BotDied, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock
+from liqsignals.replay.idle import used
 from liqsignals.replay.parity import refusals, same
 from liqsignals.simulation.market import write_market
 from liqsignals.strategy.signals import Signals
@@ -93,6 +94,14 @@ class Recorder:
             self.process = None
 
 
+def kill_later(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """kill -9 once a process has used so much more CPU time: at the same place of its work on a busy machine."""
+    begun = used(process.pid)
+    while process.poll() is None and used(process.pid) - begun < seconds:
+        time.sleep(0.002)
+    process.kill()
+
+
 def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, seed: int, verbose: bool = True) -> Soak:
     rng = random.Random(seed)
     found = Soak()
@@ -130,7 +139,7 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
             if kill_at and kill_at[0] <= close and bot.process is not None:
                 kill_at.pop(0)
                 found.kills["bot"] += 1
-                threading.Timer(rng.uniform(0.0, 0.6), bot.process.kill).start()
+                threading.Thread(target=kill_later, args=(bot.process, rng.uniform(0.0, 0.6)), daemon=True).start()
             if not bot.trading:
                 # Markets that cannot be read make freqtrade stop; the operator sends /start.
                 bot.resume()
@@ -145,11 +154,11 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
                 )
 
         while clock.now_ms() < end - STEP:
-            bot = Bot(settings, market.overlay, clock)
+            bot = Bot(settings, market.overlay, clock, market.traffic)
             try:
-                bot.start(market.waiting)
+                bot.start()
                 found.resident.append([])
-                driver.drive(bot, end, market.dwells, session=found.session, waiting=market.waiting, each=each)
+                driver.drive(bot, end, market.dwells, session=found.session, each=each)
             except BotDied as death:
                 assert bot.process is not None
                 code = bot.process.poll()

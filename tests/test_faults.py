@@ -148,17 +148,23 @@ def test_a_pair_and_an_endpoint_narrow_it_down(serve: Serve) -> None:
             at.ask(KLINES)
 
 
-def test_a_share_of_the_requests_always_the_same(serve: Serve) -> None:
-    def told() -> list[int]:
-        with serve(a("status", code=500, share=0.3)) as at:
-            return [at.ask(TIME)[0] for _ in range(60)]
+def test_a_share_of_the_requests_always_the_same_however_often_they_are_sent(serve: Serve) -> None:
+    def told(share: float, times: int, path: str) -> list[int]:
+        codes = []
+        with serve(a("status", code=500, share=share)) as at:
+            for at.now in range(NOON, NOON + 60 * SECOND, SECOND):
+                answers = {at.ask(path)[0] for _ in range(times)}
+                assert len(answers) == 1
+                codes += answers
+        return codes
 
-    first = told()
+    first = told(0.3, 1, TIME)
     assert 8 <= first.count(500) <= 28
     assert first.count(200) == 60 - first.count(500)
-    assert told() == first
-    with serve(a("status", code=500, share=0.31)) as at:
-        assert [at.ask(TIME)[0] for _ in range(60)] != first
+    assert told(0.3, 3, TIME) == first
+    assert told(0.31, 1, TIME) != first
+    of_symbols = [told(0.3, 1, KLINES.replace("BTCUSDT", symbol)) for symbol in ("BTCUSDT", "ETHUSDT")]
+    assert of_symbols[0] != of_symbols[1] != first
 
 
 @pytest.mark.parametrize(

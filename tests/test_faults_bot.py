@@ -109,7 +109,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             ROOT / "config.json", folder / "user_data", as_of(full, at, folder / "own"), "Eager", strategies, (PAIR,), "5m",
             folder / "run",
         )  # fmt: skip
-        bot = Bot(settings, exchange.overlay, clock)
+        bot = Bot(settings, exchange.overlay, clock, exchange.traffic)
 
         def mend(close: int) -> None:
             """As a download would: a candle that freqtrade has made up is trusted when the disk has it."""
@@ -118,9 +118,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
         try:
             bot.start()
-            session = drive(
-                bot, start + END * MINUTE, exchange.dwells, waiting=exchange.waiting, careful=True, each=mend
-            )
+            session = drive(bot, start + END * MINUTE, exchange.dwells, careful=True, each=mend)
         finally:
             bot.stop()
     candles = market.candles

@@ -35,6 +35,7 @@ from liqsignals.errors import InputError
 from liqsignals.exchange.serving import served
 from liqsignals.replay.bot import Bot, Settings
 from liqsignals.replay.clock import MarketClock
+from liqsignals.replay.idle import Traffic
 from liqsignals.sources.spec import ParseError
 
 Handler = Callable[[web.Request], "web.StreamResponse | object"]
@@ -259,7 +260,7 @@ def test_the_umask_counts(umask: int, tmp_path: Path) -> None:
 @needs_faketime
 def test_the_bots_password_is_for_the_user_alone(tmp_path: Path) -> None:
     settings = Settings(tmp_path / "c.json", tmp_path, tmp_path, "S", tmp_path, (PAIR,), "5m", tmp_path / "run")
-    bot = Bot(settings, tmp_path / "overlay.json", MarketClock(tmp_path / "clock", 0))
+    bot = Bot(settings, tmp_path / "overlay.json", MarketClock(tmp_path / "clock", 0), Traffic())
     assert bot.password in (tmp_path / "run" / "bot.json").read_text()
     assert (tmp_path / "run" / "bot.json").stat().st_mode & 0o777 == 0o600
 

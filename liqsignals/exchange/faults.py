@@ -2,7 +2,7 @@
 clients.
 
 A fault has a kind, a span of market time and a few parameters (docs/replay.md has the file's format). Its effect
-depends only on these, on the clock and on the number of earlier requests, so that two runs have the same faults.
+depends only on these, on the request and on the clock, so that two runs have the same faults, however often they ask.
 """
 
 import asyncio
@@ -84,11 +84,12 @@ class Fault:
             return False
         return self.pair is None or query.get("symbol") == self.pair.partition(":")[0].replace("/", "")
 
-    def selects(self, count: int) -> bool:
-        """Whether the `count`-th matching request is affected: decided by a hash, without state."""
+    def selects(self, path: str, query: Mapping[str, str], now: int) -> bool:
+        """Whether a matching request is affected: a hash of its endpoint, symbol and second decides, without state."""
         if self.share >= 1.0:
             return True
-        digest = hashlib.blake2b(f"{self!r} {count}".encode(), digest_size=8).digest()
+        asked = f"{self!r} {path} {query.get('symbol')} {now // _SECOND}"
+        digest = hashlib.blake2b(asked.encode(), digest_size=8).digest()
         return int.from_bytes(digest) < self.share * 2**64
 
 
@@ -233,16 +234,10 @@ def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int
     stopped clock can step to it. `counts` holds how many requests each kind affected. Of a websocket only the
     connection is affected: refused or closed during an outage, refused by a drop.
     """
-    matched = [0] * len(faults)
 
     def affecting(request: web.Request, now: int) -> list[Fault]:
-        found = []
-        for row, fault in enumerate(faults):
-            if fault.active(now) and fault.matches(request.path, request.query):
-                matched[row] += 1
-                if fault.selects(matched[row]):
-                    found.append(fault)
-        return found
+        path, query = request.path, request.query
+        return [f for f in faults if f.active(now) and f.matches(path, query) and f.selects(path, query, now)]
 
     def down(request: web.Request) -> bool:
         now = now_ms()

@@ -31,15 +31,17 @@ from liqsignals.collect.freqtrade_command import command
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
 from liqsignals.replay.clock import MarketClock
+from liqsignals.replay.idle import Idle, Traffic
 from liqsignals.sources import binance
 
-#: A bot that has done nothing for so long (seconds of this machine's) hangs.
+#: A loop that takes so much of the bot's own CPU time, or so many pauses, never ends.
 _HANGS = 200.0
-#: A loop that takes longer (seconds of this machine's) may be waiting by its own clock, as freqtrade does after a 429: a
-#: market second passes for each. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
-_PAUSES = 0.5
-#: The same for the first loop, before which the program starts.
-_STARTS = 100.0
+_HANGS_PAUSES = 2000
+#: A bot that waits for so long (seconds of this machine's) waits for its own clock, as freqtrade does after a 429: a market
+#: second passes. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
+_PAUSES = 0.25
+#: The same where an answer of the exchange waits for the clock.
+_ANSWERS = 0.05
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
 #: Seconds between looks at the bot's log.
@@ -85,9 +87,10 @@ class Bot:
     Whatever the user's configuration says, it runs dry, tells nobody (no Telegram, no webhooks) and keeps its own database.
     """
 
-    def __init__(self, settings: Settings, overlay: Path, clock: MarketClock) -> None:
+    def __init__(self, settings: Settings, overlay: Path, clock: MarketClock, traffic: Traffic) -> None:
         self.settings = settings
         self.clock = clock
+        self.traffic = traffic
         self.password = secrets.token_urlsafe(24)
         self.port = _free_port()
         self._environment = {**os.environ, **clock.environment()}
@@ -134,11 +137,11 @@ class Bot:
             },
         }
 
-    def start(self, waiting: Collection[int] = ()) -> None:
-        """Start the process and wait until its first loop is over. `waiting` as for `loop`."""
+    def start(self) -> None:
+        """Start the process and wait until its first loop is over."""
         with (self.settings.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(self._command, env=self._environment, stdout=console, stderr=console)
-        self.loop(waiting, _STARTS)
+        self.loop()
 
     def stop(self) -> None:
         """Ask it to end, as Ctrl-C does; the clock goes on so that its time-outs come."""
@@ -178,25 +181,24 @@ class Bot:
         request.method = "POST"
         urllib.request.urlopen(request, timeout=_HANGS).close()
 
-    def loop(self, waiting: Collection[int] = (), patience: float = _PAUSES) -> None:
+    def loop(self) -> None:
         """Step the clock on by a second and wait until a loop that ends later is over.
 
-        `waiting`: instants (ms) for which answers of the exchange wait; the clock steps there if the bot does nothing else.
-        After `patience` (seconds of this machine's) the clock goes on by itself.
+        The clock goes on by itself while the bot waits for it (idle.py): to the instant until which an answer of the exchange
+        is delayed, or by a second.
         """
+        assert self.process is not None
         self.clock.set(self.clock.now_ms() + 1000)
         asked = self.clock.now_ms() // 1000 * 1000
-        deadline = time.monotonic() + _HANGS
-        since = time.monotonic()
+        idle = Idle(self.process.pid, self.traffic)
+        limit, pauses = idle.ran + _HANGS, 0
         while self._last_loop() < asked:
-            self._alive(deadline)
-            idle = time.monotonic() - since
-            if waiting and idle > 0.05:
-                self.clock.set(max(self.clock.now_ms(), min(waiting, default=0)))
-                since = time.monotonic()
-            elif idle > patience:
-                self.clock.set(self.clock.now_ms() + 1000)
-                since, patience = time.monotonic(), _PAUSES
+            self._alive(idle.ran > limit or pauses > _HANGS_PAUSES)
+            due = min(self.traffic.waiting, default=0)
+            if idle.lasts(_ANSWERS if due else _PAUSES):
+                self.clock.set(max(self.clock.now_ms(), due) if due else self.clock.now_ms() + 1000)
+                idle.restart()
+                pauses += 1
             time.sleep(_POLL)
 
     def newest(self, pair: str) -> dict[str, Any] | None:
@@ -226,12 +228,12 @@ class Bot:
             self.trading = state == "RUNNING"
         return self._beat
 
-    def _alive(self, deadline: float) -> None:
+    def _alive(self, hangs: bool) -> None:
         assert self.process is not None
         code = self.process.poll()
-        if code is not None or time.monotonic() > deadline:
+        if code is not None or hangs:
             said = self.settings.log.read_text().splitlines()[-5:] if self.settings.log.exists() else []
-            what = f"ended with {code}" if code is not None else f"has done nothing for {_HANGS:.0f} s"
+            what = f"ended with {code}" if code is not None else "hangs"
             raise BotDied(f"freqtrade {what}; its log {self.settings.log} ends with:\n" + "\n".join(said))
 
 
@@ -249,7 +251,6 @@ def drive(
     dwells: Callable[[int, int, Collection[str] | None], Sequence[int]],
     *,
     session: Session | None = None,
-    waiting: Collection[int] = (),
     careful: bool = False,
     each: Callable[[int], None] = lambda close_ms: None,
 ) -> Session:
@@ -266,9 +267,9 @@ def drive(
         bot.clock.set(max(bot.clock.now_ms(), close + _SETTLED))
         each(close)
         for _ in range(_LOOPS):
-            bot.loop(waiting)
+            bot.loop()
         if not _look(bot, session, close, step):
-            bot.loop(waiting)
+            bot.loop()
             _look(bot, session, close, step)
         shown = None if careful else _held(bot)
         for at in dwells(close, close + step, shown):
@@ -277,7 +278,7 @@ def drive(
             if at > bot.clock.now_ms():
                 bot.clock.set(at)
                 for _ in range(_LOOPS):
-                    bot.loop(waiting)
+                    bot.loop()
                 _look(bot, session, close, step)
         close = (max(bot.clock.now_ms(), close) // step + 1) * step
     return session

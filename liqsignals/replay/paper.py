@@ -31,7 +31,7 @@ def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]
     clock = MarketClock(settings.folder / "clock", start // 10**6)
     own = as_of(settings.datadir, start, settings.folder / "data")
     with replayed(settings.datadir, clock) as market:
-        bot = Bot(replace(settings, datadir=own), market.overlay, clock)
+        bot = Bot(replace(settings, datadir=own), market.overlay, clock, market.traffic)
         log(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
         bot.start()
         try:

@@ -395,7 +395,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             folder,
             {} if bar == span.timeframe else _PROMPT,
         )
-        bot = Bot(settings, market.overlay, clock)
+        bot = Bot(settings, market.overlay, clock, market.traffic)
         try:
             bot.start()
             session = driver.drive(bot, span.stop // 10**6, market.dwells, each=_every_day(told, span))

@@ -27,6 +27,7 @@ from liqsignals.exchange.server import overlay_file
 from liqsignals.exchange.serving import served
 from liqsignals.files import parse_name, replaced
 from liqsignals.replay.clock import MarketClock
+from liqsignals.replay.idle import Traffic
 
 #: Extras that neither a running bot nor a recorder updates: copied whole.
 _COPIED_WHOLE = ("flows", "venues")
@@ -72,8 +73,8 @@ class Replay:
     #: Configuration that points freqtrade here, for a second `--config`.
     overlay: Path
     archive: Archive
-    #: Instants (ms) until which delayed answers wait, and how often each kind of fault was injected.
-    waiting: list[int]
+    traffic: Traffic
+    #: How often each kind of fault was injected.
     faults: Counter[str]
     _walks: Walks = field(default_factory=dict)
     _spread: int | None = None
@@ -129,15 +130,16 @@ def replayed(
     """
     archive = Archive(datadir)
     exchange = LoopbackExchange(archive, clock.now_ms, walks, spread)
-    waiting: list[int] = []
+    traffic = Traffic()
     counts: Counter[str] = Counter()
     app = exchange.app()
     if faults:
-        app.middlewares.insert(0, faulty(faults, clock.now_ms, waiting, counts))
+        app.middlewares.insert(0, faulty(faults, clock.now_ms, traffic.waiting, counts))
     if slow_down is not None:
         app.middlewares.insert(0, _watched(clock, slow_down))
+    traffic.watch(app)
     with served(app, "replay", 1.0) as port, overlay_file(port) as overlay, clock.running():
-        yield Replay(port, overlay, archive, waiting, counts, walks or {}, spread)
+        yield Replay(port, overlay, archive, traffic, counts, walks or {}, spread)
 
 
 def _watched(clock: MarketClock, log: Callable[[str], None]) -> Middleware:
