@@ -26,6 +26,8 @@ Ratio          as OpenInterest         event_time + 2 periods (as OpenInterest) 
 Liquidated     end of the interval     event_time + one interval, at most 1 h        -
 Predicted      the exchange's time     its arrival                                   -
                of the estimate
+VenueInterest  instant of the          event_time + 2 periods, at most 1 day          48 h
+               snapshot
 =============  ======================  ============================================  ================
 
 The kinds below the line are read from the extras (data/extras.py) when a feature reads them. A recorder's `known_at`
@@ -40,7 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liqsignals.clock import HOUR, MINUTE, Int64Array
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
 from liqsignals.errors import InputError
 
 Records = NDArray[np.void]
@@ -78,12 +80,15 @@ LIQUIDATED = np.dtype([*_STAMPS, ("long_usd", np.float64), ("short_usd", np.floa
 
 #: Running estimate of the next settlement: `rate` as a fraction per its interval, `next_at` (ns) the settlement.
 PREDICTED = np.dtype([*_STAMPS, ("rate", np.float64), ("next_at", np.int64)])
+#: Open interest of one venue in one coin, all of its contracts, USD.
+VENUE_INTEREST = np.dtype([*_STAMPS, ("usd", np.float64)])
 
 LIQUIDATION_LAG = 1_000_000_000
 TAKER_LAG = MINUTE
 FUNDING_LAG = MINUTE
 FLOW_LAG = 4 * HOUR
 FLOW_MAX_AGE = 52 * HOUR
+VENUE_INTEREST_MAX_AGE = 48 * HOUR
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "ratio": Kind(RATIO, folder="ratio"),
         "liquidated": Kind(LIQUIDATED, folder="liquidated"),
         "predicted": Kind(PREDICTED, folder="predicted"),
+        "venue_interest": Kind(VENUE_INTEREST, None, VENUE_INTEREST_MAX_AGE, folder="venue_interest"),
     }
 )
 
@@ -137,6 +143,14 @@ def open_interest_lag(period_ns: int) -> int:
 def open_interest_max_age(period_ns: int) -> int:
     """Age (ns) of the newest usable snapshot beyond which the map is stale."""
     return max(4 * period_ns, 3 * HOUR)
+
+
+def venue_interest_lag(period_ns: int) -> int:
+    """Delay (ns) between a row of a table of venues' open interest and the first instant at which it may be used.
+
+    As for open interest, but a day at most: a daily table would be stale before it is known.
+    """
+    return min(open_interest_lag(period_ns), DAY)
 
 
 def records(dtype: np.dtype[np.void], event_time: Int64Array, known_at: Int64Array, **fields: Any) -> Records:

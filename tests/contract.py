@@ -113,6 +113,12 @@ def make_world(seed: int, days: float = 1.5, parameters: liqmap.Parameters | Non
         ("oi_value", "bybit"): records.records(
             records.OI_VALUE, snapshot, snapshot + 2 * FIVE, base=2.0 * own.open_interest["base"], usd=np.nan
         ),
+        **{
+            ("venue_interest", venue): records.records(
+                records.VENUE_INTEREST, closed[::48], closed[::48] + 2 * HOUR, usd=2e4 * part * own.bars["close"][::48]
+            )
+            for venue, part in (("binance", 1.3), ("bybit", 0.7), ("okx", 0.4))
+        },
         ("event", "macro"): records.records(
             records.EVENT, scheduled - 10 * HOUR, scheduled - 10 * HOUR, event=0, scheduled_at=scheduled, released_at=0
         ),

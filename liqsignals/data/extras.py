@@ -9,7 +9,7 @@ import numpy as np
 
 from liqsignals import files
 from liqsignals.clock import duration_ns
-from liqsignals.data import store
+from liqsignals.data import store, venue_interest
 from liqsignals.errors import InputError
 from liqsignals.records import KINDS, Records, in_order
 
@@ -25,13 +25,15 @@ class Extras:
     def __init__(self, folder: Path, pair: str, on_error: Callable[[InputError], None] | None = None) -> None:
         self.folder, self.pair, self.on_error = folder, pair, on_error
         self._read: dict[Path, tuple[tuple[Any, ...], Records]] = {}
+        self._table: tuple[tuple[Any, ...], dict[str, Records]] = ((), {})
 
     def sources(self, kind: str) -> tuple[str, ...]:
         """Venues and vendors with rows of this pair in the folder, in alphabetical order."""
         folder = self.folder / KINDS[kind].folder
         if not KINDS[kind].folder or not folder.is_dir():
             return ()
-        return tuple(sorted(p.name for p in folder.iterdir() if self._series(kind, p.name)))
+        found = {p.name for p in folder.iterdir() if self._series(kind, p.name)}
+        return tuple(sorted(found.union(self._venues() if kind == "venue_interest" else ())))
 
     def read(self, kind: str, source: str) -> Records | None:
         """Records of a kind in tape order, of the finest period available; None where there is no such series.
@@ -40,7 +42,7 @@ class Extras:
         """
         series = self._series(kind, source)
         if series is None:
-            return None
+            return self._venues().get(source) if kind == "venue_interest" else None
         try:
             state = tuple((str(p), *files.signature(p)) for p in sorted(series.rglob("*.parquet")))
             kept = self._read.get(series)
@@ -55,6 +57,22 @@ class Extras:
             if isinstance(error, InputError):  # else a file is being replaced: the next call reads it
                 self.on_error(error)
             return self._read[series][1] if series in self._read else np.empty(0, KINDS[kind].dtype)
+
+    def _venues(self) -> dict[str, Records]:
+        """The user's table of open interest by venue: its records by venue, none without a table."""
+        try:
+            path = venue_interest.table_file(self.folder / KINDS["venue_interest"].folder, self.pair)
+            state = (str(path), *files.signature(path)) if path is not None else ()
+            if state != self._table[0]:
+                self._table = state, venue_interest.read_table(path, self.pair) if path is not None else {}
+                for rows in self._table[1].values():
+                    rows.flags.writeable = False
+        except (InputError, OSError) as error:
+            if self.on_error is None:
+                raise
+            if isinstance(error, InputError):
+                self.on_error(error)
+        return self._table[1]
 
     def _series(self, kind: str, source: str) -> Path | None:
         """Folder of the finest series: single events, else the shortest period."""

@@ -5,6 +5,7 @@ from liqsignals.liqmap.clusters import BANDS, SPAN
 from liqsignals.liqmap.fold import WARMUP, Fold, FoldState, Plan, Reading, plan, read
 from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import HOLD, PRIOR, TRADE, LeverageClass, Parameters, standing_of
+from liqsignals.liqmap.together import together
 
 __all__ = [
     "BANDS",
@@ -26,4 +27,5 @@ __all__ = [
     "plan",
     "read",
     "standing_of",
+    "together",
 ]

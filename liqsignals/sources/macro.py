@@ -2,7 +2,7 @@
 
 Sources: federalreserve.gov/monetarypolicy/fomccalendars.htm (statement at 14:00 New York),
 bls.gov/schedule/news_release/cpi.htm (08:30 New York). `announced_at` is a day by which the date was certainly public,
-often later than the announcement. A rescheduled event has two rows; one that was not held (October 2025's CPI) has no
+often later than the announcement; where it is empty, the date counts as known 30 days before. A rescheduled event has two rows; one that was not held (October 2025's CPI) has no
 `released_at`. No free provider gives the dates with their announcement times, so the table is finite and `ends_soon`
 warns before it ends. `[?]`: not checked against BLS.
 """
@@ -20,6 +20,8 @@ from liqsignals.sources.spec import Limits, ParseError, Provider, Series
 COLUMNS = ("event", "scheduled_at", "announced_at", "released_at", "source")
 #: `ends_soon` warns from this long before the table's end.
 NOTICE = 60 * DAY
+#: An event without a date of announcement counts as known from this long before it.
+UNDATED = 30 * DAY
 
 
 def parse_calendar(raw: bytes, received_at: int) -> Records:
@@ -32,7 +34,10 @@ def parse_calendar(raw: bytes, received_at: int) -> Records:
         raise ParseError(f"{what}: unknown event {decode.shown(unknown[0])}; known are {', '.join(EVENTS)}")
     event = np.array([EVENTS.index(n) for n in name], np.int8)
     scheduled = decode.stamps(decode.column(table, 1, what), f"{what}, scheduled_at")
-    announced = decode.stamps(decode.column(table, 2, what), f"{what}, announced_at")
+    given = decode.column(table, 2, what)
+    announced = scheduled - UNDATED
+    dated = np.array([n for n, text in enumerate(given) if text], np.int64)
+    announced[dated] = decode.stamps([given[n] for n in dated], f"{what}, announced_at")
     if (announced > scheduled).any():
         row = int(np.flatnonzero(announced > scheduled)[0])
         raise ParseError(f"{what}: row {row} is announced after its scheduled time")
