@@ -77,7 +77,7 @@ def family(prefix: str, but: tuple[str, ...] = ()) -> list[str]:
 def test_the_contract_of_columns() -> None:
     assert [n for n in NAMES if n in CONTRACT] == CONTRACT
     assert len(set(NAMES)) == len(NAMES)
-    assert all(n.startswith((*FAMILIES, "squeeze_", "flush_")) for n in NAMES)
+    assert all(n.startswith((*FAMILIES, "squeeze_", "flush_", "macro_", "btc_")) for n in NAMES)
     assert liqsignals.COLUMNS is COLUMNS
     assert all(c.unit and c.range and c.nan and c.meaning for c in COLUMNS)
 

@@ -253,7 +253,11 @@ def test_live_a_truncated_file_is_tried_again_at_the_next_candle(
     flags = [n for n in NAMES if n.endswith(("_fresh", "_warm"))]
     assert (out[flags] == 0).all(axis=None), "he has the data, and they are not fresh"
     # The score is the calibration's and the calendar the package's, whatever the data.
-    assert out[[n for n in NAMES if n not in (*flags, "liq_model_score") and not n.startswith("macro_")]].isna().all(axis=None)
+    assert (
+        out[[n for n in NAMES if n not in (*flags, "liq_model_score") and not n.startswith("macro_")]]
+        .isna()
+        .all(axis=None)
+    )
     assert str(path) in caplog.text
     path.write_bytes(whole)
     assert_same_bits(signals.attach(market.candles, PAIR, "5m", dp=dp), attach(datadir, market))

@@ -165,8 +165,9 @@ def test_what_a_checkpoint_stands_for_is_neither_kept_nor_read_again(
     monkeypatch.setattr(fold, "plan", lambda tape: plans.append(len(tape.bars)) or plan(tape))
     kept = bot.market(PAIR)
     assert kept is not None
-    held = [kept.disk.bars, kept.disk.open_interest, kept.states["5m"].bars, kept.states["5m"].interest]
-    assert [k.base is None and len(k) < 250 for k in held if k is not None] == [True] * 4
+    state, reach = kept.states["5m"], features.history() // FIVE
+    held = [(kept.disk.bars, reach), (kept.disk.open_interest, reach), (state.bars, 0), (state.interest, 0)]
+    assert [k.base is None and len(k) < 250 + more for k, more in held if k is not None] == [True] * 4
     candles, frames = answers(FIRST + 4, steady(1)[0])
     bot.attach(candles[-150:], PAIR, "5m", dp=FakeProvider(frames))
     assert len(reads) == 1
