@@ -18,7 +18,7 @@ def together(books: Sequence[Book], close: float, farthest: int) -> Book:
     """
     first = min(book.origin for book in books)
     last = max(book.origin + book.mass.shape[2] for book in books)
-    out = Book.opened(1, 0.0, 0, max(book.started for book in books))
+    out = Book.opened(1, 0.0, 0, max(book.started for book in books), books[0].pace[:0].copy())
     out.mass, out.origin = np.zeros((2, 1, last - first)), first
     out.price = np.exp((np.arange(first, last) + 0.5) * STEP)
     out.edge = np.array([[last - first], [-1]], np.int64)
