@@ -150,8 +150,8 @@ def test_trades_of_a_backtests_file(tmp_path: Path) -> None:
     }  # fmt: skip
     path = tmp_path / "backtest-result-1.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        told = {"strategy": {"S": {"trades": [trade, {**trade, "pair": "ETH/USDT:USDT"}]}}}
-        archive.writestr("backtest-result-1.json", json.dumps(told))
+        content = {"strategy": {"S": {"trades": [trade, {**trade, "pair": "ETH/USDT:USDT"}]}}}
+        archive.writestr("backtest-result-1.json", json.dumps(content))
     (found,) = trades_of([path], PAIR)
     assert (found["strategy"], found["is_short"], found["profit"]) == ("S", True, -0.03)
     assert found["close"] - found["open"] == 125 * 60 * 10**9
@@ -182,11 +182,11 @@ def test_a_browser_draws_it_and_tells_price_usd_and_side(pic: Picture, tmp_path:
                 "const c = document.getElementById('chart'), b = c.getBoundingClientRect();"
                 "const at = {clientX: b.left + b.width * .6, clientY: b.top + b.height * arguments[0]};"
                 "c.dispatchEvent(new PointerEvent('pointermove', at));"
-                "return document.getElementById('told').textContent", share,
+                "return document.getElementById('readout').textContent", share,
             ))  # fmt: skip
 
-        told = hover(0.06)
-        assert re.search(r"UTC · price [\d,.]+ .*shorts: ≈ [\d.]+ [kMB] USD", told), told
+        readout = hover(0.06)
+        assert re.search(r"UTC · price [\d,.]+ .*shorts: ≈ [\d.]+ [kMB] USD", readout), readout
         pixels = (
             "const c = document.querySelector('#chart canvas');"
             "const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"

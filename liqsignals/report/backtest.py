@@ -55,8 +55,8 @@ def accounts(results: Path) -> list[Account]:
     with _opened(results) as archive:
         content = json.loads(archive.read(f"{results.stem}.json"))
         return [
-            _account(name, told, _written_for(archive, f"{results.stem}_{name}.py", name))
-            for name, told in content["strategy"].items()
+            _account(name, stats, _written_for(archive, f"{results.stem}_{name}.py", name))
+            for name, stats in content["strategy"].items()
         ]
 
 
@@ -83,9 +83,9 @@ def _written_for(archive: zipfile.ZipFile, source: str, name: str) -> str | None
     return found[1] if found else None
 
 
-def _account(name: str, told: Mapping[str, Any], written_for: str | None) -> Account:
-    trades = told["trades"]
-    begin, end = told["backtest_start_ts"], told["backtest_end_ts"]
+def _account(name: str, stats: Mapping[str, Any], written_for: str | None) -> Account:
+    trades = stats["trades"]
+    begin, end = stats["backtest_start_ts"], stats["backtest_end_ts"]
     by_reason: dict[str, list[float]] = {}
     for trade in trades:
         by_reason.setdefault(trade["exit_reason"], []).append(trade["profit_abs"])
@@ -96,10 +96,10 @@ def _account(name: str, told: Mapping[str, Any], written_for: str | None) -> Acc
     span = max(end - begin, 1)
     return Account(
         strategy=name,
-        timeframe=told["timeframe"],
+        timeframe=stats["timeframe"],
         written_for=written_for,
-        currency=told["stake_currency"],
-        balance=float(told["starting_balance"]),
+        currency=stats["stake_currency"],
+        balance=float(stats["starting_balance"]),
         trades=len(trades),
         gross=sum(map(_gross, trades)),
         funding=sum(trade["funding_fees"] or 0.0 for trade in trades),
@@ -107,8 +107,8 @@ def _account(name: str, told: Mapping[str, Any], written_for: str | None) -> Acc
         net=sum(trade["profit_abs"] for trade in trades),
         exits=tuple(sorted(((r, len(p), sum(p)) for r, p in by_reason.items()), key=lambda row: (-row[1], row[0]))),
         exposure=_union([(t["open_timestamp"], t["close_timestamp"]) for t in trades]) / span,
-        position=held / span / float(told["starting_balance"]),
-        market=float(told["market_change"]),
+        position=held / span / float(stats["starting_balance"]),
+        market=float(stats["market_change"]),
     )
 
 

@@ -1,8 +1,7 @@
 "use strict";
-// Draws the picture whose data the page carries (report/heatmap_html.py writes it, and describes the fields).
-(async () => {
-  const doc = JSON.parse(document.getElementById("picture").textContent);
-  const chart = document.getElementById("chart"), told = document.getElementById("told");
+// Draws a picture (report/heatmap_html.py describes its fields) into #chart, and again at each `load` of a newer one.
+const heatmap = (() => {
+  const chart = document.getElementById("chart"), readout = document.getElementById("readout");
   const [canvas, over] = chart.querySelectorAll("canvas");
   const ctx = canvas.getContext("2d"), octx = over.getContext("2d");
 
@@ -11,25 +10,47 @@
     new Uint8Array(await new Response(new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
   const floats = async (text) => new Float32Array((await inflated(text)).buffer);
 
-  const T = doc.columns, R = doc.rows;
-  // Intensity, a row a price bucket; stored as differences along time.
-  const heat = await inflated(doc.heat);
-  for (let r = 0; r < R; r++) for (let k = r * T + 1, end = (r + 1) * T; k < end; k++) heat[k] = (heat[k] + heat[k - 1]) & 255;
-  const all = await floats(doc.candles);
-  const [O, H, L, C] = [0, 1, 2, 3].map((i) => all.subarray(i * T, (i + 1) * T));
-  const profile = await floats(doc.profile);
-  for (const panel of doc.panels) for (const s of panel.series) s.values = await floats(s.values);
+  // The picture shown: `heat` is a row a price bucket; O, H, L, C are its candles.
+  let doc = null, T = 0, R = 0, heat, O, H, L, C, profile, pooled, digits;
+  // What is in view: columns a .. b, rows lo .. hi; and what the switches say.
+  let home, view = null, side = "both", least = 1, colours, lut = new Uint32Array(256), cross = null, box = {};
+
+  async function load(next) {
+    const n = next.columns, rows = next.rows, matrix = await inflated(next.heat);
+    // Stored as differences along time.
+    for (let r = 0; r < rows; r++) for (let k = r * n + 1, end = (r + 1) * n; k < end; k++) matrix[k] = (matrix[k] + matrix[k - 1]) & 255;
+    const candles = await floats(next.candles), newProfile = await floats(next.profile);
+    for (const panel of next.panels) for (const s of panel.series) s.values = await floats(s.values);
+    const before = doc;
+    [doc, T, R, heat, profile] = [next, n, rows, matrix, newProfile];
+    [O, H, L, C] = [0, 1, 2, 3].map((i) => candles.subarray(i * T, (i + 1) * T));
+    digits = Math.max(2, 5 - Math.floor(Math.log10(C.find(Number.isFinite) || 1)));
+    pool();
+    const highest = H.reduce((m, v) => (v > m ? v : m), -Infinity), lowest = L.reduce((m, v) => (v < m ? v : m), Infinity);
+    const wasHome = view && Object.keys(home).every((name) => view[name] === home[name]);
+    home = { a: 0, b: T * 1.02, lo: Math.max(0, rowOf(lowest * 0.93)), hi: Math.min(R, rowOf(highest * 1.07)) };
+    if (!view || wasHome || before.pair !== doc.pair || before.step !== doc.step) view = { ...home };
+    else {
+      // The same instants and prices stay in view; a view that showed the newest candle follows it.
+      const shift = view.b >= before.columns ? T - before.columns : (before.start - doc.start) / doc.step, up = before.row - doc.row;
+      view.a += shift; view.b += shift; view.lo += up; view.hi += up;
+    }
+    threshold.max = doc.steps;
+    palette(); layout(); draw();
+  }
 
   // The same at 2, 4, 8 .. columns a cell: the stronger of two counts, so that a wall does not fade when zoomed out.
-  const pooled = [{ data: heat, n: T }];
-  while (pooled[pooled.length - 1].n > 400) {
-    const { data, n } = pooled[pooled.length - 1], m = (n + 1) >> 1, out = new Uint8Array(m * R);
-    for (let r = 0; r < R; r++)
-      for (let k = 0; k < m; k++) {
-        const a = data[r * n + 2 * k], b = 2 * k + 1 < n ? data[r * n + 2 * k + 1] : 0;
-        out[r * m + k] = (a & 127) >= (b & 127) ? a : b;
-      }
-    pooled.push({ data: out, n: m });
+  function pool() {
+    pooled = [{ data: heat, n: T }];
+    while (pooled[pooled.length - 1].n > 400) {
+      const { data, n } = pooled[pooled.length - 1], m = (n + 1) >> 1, out = new Uint8Array(m * R);
+      for (let r = 0; r < R; r++)
+        for (let k = 0; k < m; k++) {
+          const a = data[r * n + 2 * k], b = 2 * k + 1 < n ? data[r * n + 2 * k + 1] : 0;
+          out[r * m + k] = (a & 127) >= (b & 127) ? a : b;
+        }
+      pooled.push({ data: out, n: m });
+    }
   }
 
   const price = (row) => Math.exp((doc.row + row) * doc.log_step);
@@ -40,15 +61,8 @@
     for (const [size, unit] of [[1e9, " B"], [1e6, " M"], [1e3, " k"]]) if (Math.abs(u) >= size) return (u / size).toPrecision(3) + unit;
     return u.toFixed(0);
   };
-  const digits = Math.max(2, 5 - Math.floor(Math.log10(C.find(Number.isFinite) || 1)));
   const priceText = (p) => p.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const timeText = (d) => d.toISOString().slice(0, 16).replace("T", " ") + " UTC";
-
-  // What is in view: columns a .. b, rows lo .. hi; and what the switches say.
-  const highest = H.reduce((m, v) => (v > m ? v : m), -Infinity), lowest = L.reduce((m, v) => (v < m ? v : m), Infinity);
-  const home = { a: 0, b: T * 1.02, lo: Math.max(0, rowOf(lowest * 0.93)), hi: Math.min(R, rowOf(highest * 1.07)) };
-  const view = { ...home };
-  let side = "both", least = 1, colours, lut = new Uint32Array(256), cross = null, box = {};
 
   function palette() {
     const dark = !matchMedia("(prefers-color-scheme: light)").matches, style = getComputedStyle(document.documentElement);
@@ -290,7 +304,7 @@
     drawCross();
   }
   let waiting = false;
-  const redraw = () => { if (!waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; draw(); }); } };
+  const redraw = () => { if (doc && !waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; draw(); }); } };
 
   // What stands at a column within 0.25 % of a row: the width of a cluster.
   function around(k, r) {
@@ -300,7 +314,7 @@
   }
   function drawCross() {
     octx.clearRect(0, 0, box.w, box.h);
-    if (!cross) return;
+    if (!cross || !doc) return;
     const { x, y } = cross, k = Math.floor(K(x));
     octx.strokeStyle = colours.fg; octx.setLineDash([3, 3]); octx.lineWidth = 1; octx.beginPath();
     octx.moveTo(x, box.y0); octx.lineTo(x, box.h - 20);
@@ -322,7 +336,7 @@
         for (const s of panel.series) if (Number.isFinite(s.values[k])) parts.push(`${s.name} ${short(panel.root ? Math.abs(s.values[k]) : s.values[k])}`);
       for (const t of doc.trades) if (Math.abs(X((t.open - doc.start) / doc.step) - x) < 5 || Math.abs(X((t.close - doc.start) / doc.step) - x) < 5) parts.push(`trade of ${t.strategy}, ${t.is_short ? "short" : "long"}: ${(t.profit * 100).toFixed(2)} %`);
     }
-    told.textContent = parts.join(" · ");
+    readout.textContent = parts.join(" · ");
   }
 
   function zoomTime(factor, at) {
@@ -345,6 +359,7 @@
   const place = (e) => { const b = chart.getBoundingClientRect(); return { x: e.clientX - b.left, y: e.clientY - b.top }; };
   chart.addEventListener("pointerdown", (e) => { pointers.set(e.pointerId, place(e)); chart.setPointerCapture(e.pointerId); });
   chart.addEventListener("pointermove", (e) => {
+    if (!doc) return;
     const p = place(e), old = pointers.get(e.pointerId);
     if (old && pointers.size === 1) {
       pan(K(old.x) - K(p.x), old.y < box.y1 ? ROW(old.y) - ROW(p.y) : 0); pointers.set(e.pointerId, p); redraw();
@@ -359,13 +374,15 @@
   chart.addEventListener("pointerleave", () => { cross = null; drawCross(); });
   chart.addEventListener("wheel", (e) => {
     e.preventDefault();
+    if (!doc) return;
     const p = place(e), factor = Math.exp(Math.max(-60, Math.min(60, e.deltaY || e.deltaX)) * 0.004);
     if (e.shiftKey || p.x > box.x1) zoomPrice(factor, ROW(p.y)); else zoomTime(factor, K(p.x));
     redraw();
   }, { passive: false });
-  const reset = () => { Object.assign(view, home); redraw(); };
+  const reset = () => { if (view) { Object.assign(view, home); redraw(); } };
   chart.addEventListener("dblclick", reset);
   chart.addEventListener("keydown", (e) => {
+    if (!doc) return;
     const wide = (view.b - view.a) / 10, tall = (view.hi - view.lo) / 10, middle = (view.a + view.b) / 2, row = (view.lo + view.hi) / 2;
     const acts = {
       ArrowLeft: () => pan(-wide, 0), ArrowRight: () => pan(wide, 0), ArrowUp: () => pan(0, tall), ArrowDown: () => pan(0, -tall),
@@ -376,19 +393,16 @@
   });
   document.getElementById("reset").addEventListener("click", reset);
   for (const input of document.querySelectorAll("input[name=side]"))
-    input.addEventListener("change", () => { side = input.value; palette(); redraw(); });
+    input.addEventListener("change", () => { side = input.value; if (doc) { palette(); redraw(); } });
   const threshold = document.getElementById("threshold"), from = document.getElementById("from");
-  threshold.max = doc.steps;
   threshold.addEventListener("input", () => {
+    if (!doc) return;
     least = Number(threshold.value);
     from.textContent = least > 1 ? "≥ " + usdText(usdOf(least)) + " USD" : "all";
     threshold.setAttribute("aria-valuetext", from.textContent);
     palette(); redraw();
   });
-  matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => { palette(); redraw(); });
-  new ResizeObserver(() => { layout(); redraw(); }).observe(chart);
-
-  palette(); layout(); draw();
-  // For tests: when the first picture stood, ms after the page began, and what is in view.
-  chart.dataset.painted = String(Math.round(performance.now()));
+  matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => { if (doc) { palette(); redraw(); } });
+  new ResizeObserver(() => { if (doc) { layout(); redraw(); } }).observe(chart);
+  return { load };
 })();

@@ -186,8 +186,8 @@ def _panels(
     swept = np.stack([np.bincount(which, full[name]).astype(np.float64) for name in names[:2]])
     swept[:, ~whole] = np.nan
     notes = []
-    told = _real(hours, real, prints)
-    if told is None:
+    known_usd = _real(hours, real, prints)
+    if known_usd is None:
         notes.append(
             "No recorded liquidations of this span: the panel shows what the map says was swept, and no hour score."
         )
@@ -195,25 +195,25 @@ def _panels(
         notes.append("Real liquidations are recorded prints, a sample: lower bounds.")
     panels = [
         Panel(
-            "liquidated per hour, feed USD, square roots" + ("; line: real" if told is not None else ""),
+            "liquidated per hour, feed USD, square roots" + ("; line: real" if known_usd is not None else ""),
             (
                 Series("shorts, by the map", swept[1][which], "short", True),
                 Series("longs, by the map", -swept[0][which], "long", True),
                 *(
                     ()
-                    if told is None
-                    else (Series("shorts, real", told[1][which]), Series("longs, real", -told[0][which]))
+                    if known_usd is None
+                    else (Series("shorts, real", known_usd[1][which]), Series("longs, real", -known_usd[0][which]))
                 ),
             ),
             root=True,
         )
     ]
-    if told is not None:
+    if known_usd is not None:
         score = np.full((2, len(hours)), np.nan)
         for h in range(SCORED_HOURS - 1, len(hours)):
             span = slice(h - SCORED_HOURS + 1, h + 1)
             for side in range(2):
-                pair = swept[side, span], told[side, span]
+                pair = swept[side, span], known_usd[side, span]
                 if np.isfinite(pair).all():
                     score[side, h] = spearman(*pair)
         panels.append(
@@ -262,7 +262,7 @@ def _real(hours: Int64Array, real: Liquidations | None, prints: Records) -> Floa
 def colour_scale(side: int, dark: bool, steps: int = STEPS) -> list[str]:
     """Colours of intensities 1 .. `steps`, lightness (OKLab) rising evenly on dark ground and falling on light.
 
-    Blue for longs and orange for shorts are told apart with every common kind of colour blindness.
+    Blue for longs and orange for shorts can be distinguished with every common kind of colour blindness.
     """
     share = np.linspace(0.0, 1.0, steps)
     light = 0.27 + 0.66 * share if dark else 0.95 - 0.55 * share

@@ -65,7 +65,7 @@ id="from">all</span></label>
 <span>drag: move · wheel: time · shift + wheel, or wheel over prices: price · keys: arrows, + -, page up and down,
 home</span>
 </div>
-<p id="told">Point at the map: time, price, side and USD stand here.</p>
+<p id="readout">Point at the map: time, price, side and USD stand here.</p>
 <div id="chart" tabindex="0" role="application" aria-label="Heatmap of the liquidation map over time with candles. The
 table below has its clusters.">
 <canvas aria-hidden="true"></canvas><canvas aria-hidden="true"></canvas></div>
@@ -75,7 +75,11 @@ table below has its clusters.">
 <script type="application/json" id="headline">{_json(head)}</script>
 <script type="application/json" id="picture">{_json(_data(pic))}</script>
 <script>
-{asset("heatmap.js")}</script>
+{asset("heatmap.js")}
+heatmap.load(JSON.parse(document.getElementById("picture").textContent)).then(() => {{
+  // For tests: ms from the page's begin to the first picture.
+  document.getElementById("chart").dataset.painted = String(Math.round(performance.now()));
+}});</script>
 </body>
 </html>
 """
@@ -107,7 +111,7 @@ def _data(pic: Picture) -> dict[str, Any]:
         for c in pic.head["clusters"][where]
     ]  # fmt: skip
     return {
-        "start": pic.start // _MS, "step": pic.step // _MS, "columns": columns, "rows": len(pic.heat), "row": pic.row,
+        "pair": pic.head["pair"], "start": pic.start // _MS, "step": pic.step // _MS, "columns": columns, "rows": len(pic.heat), "row": pic.row,
         "log_step": STEP, "steps": STEPS, "faint": pic.faint_usd, "strong": pic.strong_usd,
         "heat": _deflated(np.diff(pic.heat, axis=1, prepend=np.uint8(0))),
         "candles": _floats(pic.candles), "profile": _floats(pic.profile),
@@ -137,11 +141,11 @@ def _headline(head: dict[str, Any]) -> str:
     parts = []
     for where, side, word in (("above", "short", "shorts above"), ("below", "long", "longs below")):
         price = head[f"liq_{where}_price"]
-        told = "no major cluster within 15 %"
+        text = "no major cluster within 15 %"
         if price is not None:
             distance, usd = head[f"liq_{where}_distance"], usd_text(head[f"liq_{where}_usd"])
-            told = f"{price_text(price)} ({distance:.2%} away), {usd} USD"
-        parts.append(f'<span class="{side}">nearest {word}: {told}</span>')
+            text = f"{price_text(price)} ({distance:.2%} away), {usd} USD"
+        parts.append(f'<span class="{side}">nearest {word}: {text}</span>')
     stale = ""
     if head["liq_fresh"] != 1.0:
         stale = '<p class="headline">Open interest or candles are stale at this time: no map.</p>'

@@ -141,12 +141,12 @@ def _draw(figure: Any, pic: Picture, title: str) -> None:
     main.xaxis.set_major_locator(locator)
     main.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     head = pic.head
-    told = [f"{title}{head['pair']} at {head['at']}: {price_text(head['price'])}"]
+    parts = [f"{title}{head['pair']} at {head['at']}: {price_text(head['price'])}"]
     for where, word in (("above", "shorts above"), ("below", "longs below")):
         price = head[f"liq_{where}_price"]
         usd = usd_text(head[f"liq_{where}_usd"])
-        told.append(f"nearest {word} {price_text(price)}, {usd} USD" if price is not None else f"no major {word}")
-    figure.suptitle("   ".join(told), x=0.015, ha="left", fontsize=12)
+        parts.append(f"nearest {word} {price_text(price)}, {usd} USD" if price is not None else f"no major {word}")
+    figure.suptitle("   ".join(parts), x=0.015, ha="left", fontsize=12)
 
 
 def _few(n: int) -> Any:
