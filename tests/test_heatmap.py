@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import chromium, hover, needs_chromium
 from conftest import PAIR, make_market, write_datadir
 
 from liqsignals import cli
@@ -20,11 +21,6 @@ from liqsignals.report import heatmap
 from liqsignals.report.console import price_text
 from liqsignals.report.heatmap import Picture, colour_scale, picture
 from liqsignals.report.heatmap_html import page
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="no chromium here (apt install chromium chromium-driver)"
-)
 
 
 @pytest.fixture(scope="module")
@@ -158,34 +154,18 @@ def test_trades_of_a_backtests_file(tmp_path: Path) -> None:
 
 
 @needs_chromium
-def test_a_browser_draws_it_and_tells_price_usd_and_side(pic: Picture, tmp_path: Path) -> None:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (make test installs it)")
-    from selenium.webdriver.chrome.service import Service
+def test_a_browser_draws_it_and_shows_price_usd_and_side(pic: Picture, tmp_path: Path) -> None:
+    pytest.importorskip("selenium.webdriver", reason="selenium is not installed (make test installs it)")
     from selenium.webdriver.support.wait import WebDriverWait
 
     out = tmp_path / "map.html"
     out.write_text(page(pic))
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-dev-shm-usage"):
-        options.add_argument(f"--{flag}")
-    options.add_argument("--window-size=1300,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
+    with chromium() as browser:
         browser.get(out.as_uri())
         wait = WebDriverWait(browser, 60)
         wait.until(lambda b: b.execute_script("return document.getElementById('chart').dataset.painted"))
 
-        def hover(share: float) -> str:
-            return str(browser.execute_script(
-                "const c = document.getElementById('chart'), b = c.getBoundingClientRect();"
-                "const at = {clientX: b.left + b.width * .6, clientY: b.top + b.height * arguments[0]};"
-                "c.dispatchEvent(new PointerEvent('pointermove', at));"
-                "return document.getElementById('readout').textContent", share,
-            ))  # fmt: skip
-
-        readout = hover(0.06)
+        readout = hover(browser, 0.06)
         assert re.search(r"UTC · price [\d,.]+ .*shorts: ≈ [\d.]+ [kMB] USD", readout), readout
         pixels = (
             "const c = document.querySelector('#chart canvas');"
@@ -198,5 +178,3 @@ def test_a_browser_draws_it_and_tells_price_usd_and_side(pic: Picture, tmp_path:
         browser.find_element("css selector", "input[value=both]").click()
         wait.until(lambda b: b.execute_script(pixels) == whole)
         assert [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
-    finally:
-        browser.quit()

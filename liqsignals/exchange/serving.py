@@ -10,8 +10,8 @@ from aiohttp import web
 
 
 @contextmanager
-def served(app: web.Application, name: str, shutdown_s: float) -> Iterator[int]:
-    """Serve an application; yields the port. `shutdown_s`: seconds that open requests have to finish at shutdown."""
+def served(app: web.Application, name: str, shutdown_s: float, port: int = 0) -> Iterator[int]:
+    """Serve an application on `port` (0: a free one), which is yielded; open requests have `shutdown_s` to finish."""
     started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:
@@ -19,7 +19,7 @@ def served(app: web.Application, name: str, shutdown_s: float) -> Iterator[int]:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_s)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await web.TCPSite(runner, "127.0.0.1", port).start()
             started.set_result((runner.addresses[0][1], asyncio.get_running_loop(), stop))
             await stop.wait()
         finally:
@@ -36,9 +36,9 @@ def served(app: web.Application, name: str, shutdown_s: float) -> Iterator[int]:
     # A daemon thread does not keep the process alive if the main thread dies.
     server = threading.Thread(target=thread, name=name, daemon=True)
     server.start()
-    port, loop, stop = started.result()
+    bound, loop, stop = started.result()
     try:
-        yield port
+        yield bound
     finally:
         loop.call_soon_threadsafe(stop.set)
         server.join()

@@ -21,6 +21,22 @@ from liqsignals.report.console import price_text, usd_text
 from liqsignals.report.heatmap import STEPS, Picture, colour_scale
 
 _MS = 1_000_000
+#: The switches and the canvas that heatmap.js works on.
+CONTROLS = """<div class="controls">
+<fieldset><legend>Show</legend>
+<label><input type="radio" name="side" value="both" checked> both sides</label>
+<label><input type="radio" name="side" value="short"> shorts</label>
+<label><input type="radio" name="side" value="long"> longs</label></fieldset>
+<label>Hide below <input id="threshold" type="range" min="1" value="1" aria-valuetext="all"> <span
+id="from">all</span></label>
+<button id="reset" type="button">Whole span</button>
+<span>drag: move · wheel: time · shift + wheel, or wheel over prices: price · keys: arrows, + -, page up and down,
+home</span>
+</div>
+<p id="readout">Point at the map: time, price, side and USD stand here.</p>
+<div id="chart" tabindex="0" role="application" aria-label="Heatmap of the liquidation map over time with candles. The
+table below has its clusters.">
+<canvas aria-hidden="true"></canvas><canvas aria-hidden="true"></canvas></div>"""
 _SIDES = {kernels.LONG: "long", kernels.SHORT: "short"}
 
 
@@ -31,13 +47,15 @@ def write_html(pic: Picture, out: Path, title: str = "") -> Path:
     return out
 
 
+def asset(file: str) -> str:
+    """Text of heatmap.js or heatmap.css."""
+    return (package_files("liqsignals.report") / file).read_text(encoding="utf-8")
+
+
 def page(pic: Picture, title: str = "") -> str:
     """The whole page. The headline stands in it as `liqsignals map --json` prints it (script `headline`)."""
     head = pic.head
     name = f"{title}{head['pair']}: liquidation map at {head['at']}"
-
-    def asset(file: str) -> str:
-        return (package_files("liqsignals.report") / file).read_text(encoding="utf-8")
 
     return f"""<!doctype html>
 <html lang="en">
@@ -53,27 +71,13 @@ def page(pic: Picture, title: str = "") -> str:
 <body>
 <main>
 <h1>{'<span class="simulated">SIMULATED</span> ' if title else ""}{html.escape(str(head["pair"]))}: liquidation map</h1>
-{_headline(head)}
-<div class="controls">
-<fieldset><legend>Show</legend>
-<label><input type="radio" name="side" value="both" checked> both sides</label>
-<label><input type="radio" name="side" value="short"> shorts</label>
-<label><input type="radio" name="side" value="long"> longs</label></fieldset>
-<label>Hide below <input id="threshold" type="range" min="1" value="1" aria-valuetext="all"> <span
-id="from">all</span></label>
-<button id="reset" type="button">Whole span</button>
-<span>drag: move · wheel: time · shift + wheel, or wheel over prices: price · keys: arrows, + -, page up and down,
-home</span>
-</div>
-<p id="readout">Point at the map: time, price, side and USD stand here.</p>
-<div id="chart" tabindex="0" role="application" aria-label="Heatmap of the liquidation map over time with candles. The
-table below has its clusters.">
-<canvas aria-hidden="true"></canvas><canvas aria-hidden="true"></canvas></div>
-{_clusters(head)}
-{_how(pic)}
+{headline_html(head)}
+{CONTROLS}
+{clusters_html(head)}
+{how_html(pic)}
 </main>
 <script type="application/json" id="headline">{_json(head)}</script>
-<script type="application/json" id="picture">{_json(_data(pic))}</script>
+<script type="application/json" id="picture">{_json(data(pic))}</script>
 <script>
 {asset("heatmap.js")}
 heatmap.load(JSON.parse(document.getElementById("picture").textContent)).then(() => {{
@@ -98,7 +102,7 @@ def _floats(values: np.ndarray) -> str:
     return _deflated(values.astype("<f4"))
 
 
-def _data(pic: Picture) -> dict[str, Any]:
+def data(pic: Picture) -> dict[str, Any]:
     """What heatmap.js reads. Times are ms; arrays are deflated little-endian float32 in base64, `heat` uint8
     differences along time by (bucket, column)."""
     columns = pic.heat.shape[1]
@@ -134,7 +138,9 @@ def _data(pic: Picture) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _headline(head: dict[str, Any]) -> str:
+def headline_html(head: dict[str, Any]) -> str:
+    """The headline as HTML, from `report.headline.headline`."""
+
     def number(name: str, form: str) -> str:
         return "unknown" if head[name] is None else format(head[name], form)
 
@@ -158,7 +164,8 @@ def _headline(head: dict[str, Any]) -> str:
  · hour score of the map, out of sample: {number("liq_model_score", ".3f")}</p>{stale}"""
 
 
-def _clusters(head: dict[str, Any]) -> str:
+def clusters_html(head: dict[str, Any]) -> str:
+    """The table of major clusters as HTML."""
     rows = "".join(
         f'<tr><td class="{side}">{side}s {where}</td><td>{price_text(c["price"])}</td>'
         f"<td>{price_text(c['low'])} .. {price_text(c['high'])}</td>"
@@ -173,7 +180,8 @@ scope="col">price</th><th scope="col">extent</th>
 <tbody>{rows or '<tr><td colspan="5">none within 15 %</td></tr>'}</tbody></table></div>"""
 
 
-def _how(pic: Picture) -> str:
+def how_html(pic: Picture) -> str:
+    """How to read the picture, and its notes, as HTML."""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in pic.notes)
     dots = f"<li>Dots: {len(pic.prints)} recorded liquidations, larger for more USD.</li>" if len(pic.prints) else ""
     trades = "<li>Triangles and crosses: entries and exits of the backtest's trades.</li>" if pic.trades else ""
