@@ -20,6 +20,7 @@ from liqsignals.clock import HOUR, parse_time, to_dates
 from liqsignals.data.tape import MapTape, read_tape
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration, fold, kernels, squeeze
+from liqsignals.liqmap.cascade import cascade
 from liqsignals.liqmap.kernels import BRANCHING, DISPLACED, FORCED, LINEAR, SQRT
 from liqsignals.strategy.config import Settings
 
@@ -132,24 +133,12 @@ def test_the_columns_are_the_cascade_over_the_levels_of_the_book() -> None:
             if not np.isfinite(price):
                 assert np.isnan(out[f"{name}_usd"][row])
                 continue
-            y = sign * ((book.origin + np.arange(len(book.price)) + 0.5) * liqmap.STEP - math.log(closes[row]))
-            touch = abs(math.log(price) - math.log(closes[row]))
-            usd = book.levels()[1 if sign > 0 else 0] * book.price
-            ahead = (y > max(touch - SHIPPED.edge, 0.0)) & (y < fold.FAR)
-            order = np.argsort(y[ahead])
-            found = solved(
-                y[ahead][order],
-                usd[ahead][order],
-                SQRT,
-                touch,
-                push,
-                scale=scale,
-                volume=reading.volume[0],
-                far=fold.FAR,
-            )
-            assert out[f"{name}_usd"][row] == found[FORCED]
-            assert out[f"{name}_gain"][row] == found[DISPLACED] / push
-            assert out[f"{name}_end_price"][row] == price * np.exp(sign * found[DISPLACED])
+            side = kernels.SHORT if sign > 0 else kernels.LONG
+            found = cascade(book, side, closes[row], price, push, scale, reading.volume[0], edge=SHIPPED.edge)
+            assert out[f"{name}_usd"][row] == found.usd
+            assert out[f"{name}_gain"][row] == found.gain
+            # numpy's exponential and the C library's.
+            assert out[f"{name}_end_price"][row] == pytest.approx(found.end_price(price, side), rel=1e-15)
             assert sign * out[f"{name}_end_price"][row] > sign * price
             seen += 1
     assert seen > 15

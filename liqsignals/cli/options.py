@@ -38,6 +38,14 @@ CalibrationFile = Annotated[
     ),
 ]
 
+SqueezeFile = Annotated[
+    str | None,
+    typer.Option(
+        "--squeeze",
+        help="File of liqsignals touch, or none for no squeeze_* and flush_* columns; the shipped one unless given.",
+    ),
+]
+
 Unit = Annotated[
     str | None, typer.Option("--unit", help="usd or base: unit of the table, where its columns do not say.")
 ]

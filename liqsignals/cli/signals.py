@@ -12,14 +12,14 @@ import typer
 
 from liqsignals import features, venues
 from liqsignals.cli.app import app
-from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, Timerange
+from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, SqueezeFile, Timerange
 from liqsignals.clock import DAY, HOUR, duration_ns, iso, open_time, parse_time, parse_timerange, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
 from liqsignals.evaluation.liquidations import read as read_liquidations
 from liqsignals.files import written
-from liqsignals.liqmap import calibration
+from liqsignals.liqmap import calibration, squeeze
 from liqsignals.report.console import progress, say, simulated_label
 from liqsignals.report.headline import headline, print_headline
 from liqsignals.report.heatmap import picture
@@ -40,6 +40,7 @@ def features_command(
     exchange: Exchange = None,
     finest: Finest = "5m",
     calibrated: CalibrationFile = None,
+    squeeze_file: SqueezeFile = None,
 ) -> None:
     """Write every liqsignals column of a pair: column `date` (candle open, UTC), then the features."""
     freqtrade.check_datadir(datadir)
@@ -61,7 +62,7 @@ def features_command(
         )
     command = freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)
     Notices().missing(tape, datadir, extras or datadir / "liqsignals", command)
-    chosen = calibration.choose(calibrated)
+    chosen = calibration.choose(calibrated).with_squeeze(squeeze.choose(squeeze_file))
     markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
     columns = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
     table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
@@ -100,6 +101,10 @@ def map_command(
         Path | None, typer.Option("--html", help="Also draw the map over time: .html file that opens offline.")
     ] = None,
     as_png: Annotated[Path | None, typer.Option("--png", help="The same as a .png file (needs matplotlib).")] = None,
+    to_price: Annotated[
+        float | None,
+        typer.Option("--to-price", help="Add up what is liquidated on the way from the price to this one.", min=0.0),
+    ] = None,
     days: Annotated[float, typer.Option("--days", help="With --html or --png: days before the map.", min=0.1)] = 30.0,
     liquidations: Annotated[
         Path | None,
@@ -110,17 +115,18 @@ def map_command(
     exchange: Exchange = None,
     finest: Finest = "5m",
     calibrated: CalibrationFile = None,
+    squeeze_file: SqueezeFile = None,
 ) -> None:
     """Show the liquidation map of a pair (headline and clusters), or write its levels over time."""
     freqtrade.check_datadir(datadir)
-    if (every is None) != (out is None) or (every is not None and (at is not None or as_json)):
+    if (every is None) != (out is None) or (every is not None and (at is not None or as_json or to_price is not None)):
         raise InputError("map: give either --at and --json (show a map), or --every together with --out (write levels)")
     drawn = as_html is not None or as_png is not None
     if (drawn and every is not None) or (liquidations is not None and not drawn):
         raise InputError("map: --html and --png draw the map of one moment; --liquidations goes with them")
     if every is None and timerange is not None:
         raise InputError("map: --timerange goes with --every; for the map of one moment use --at")
-    parameters = calibration.choose(calibrated).parameters(pair)
+    parameters = calibration.choose(calibrated).with_squeeze(squeeze.choose(squeeze_file)).parameters(pair)
     tape = map_tape(datadir, pair, extras, exchange, finest)
     if every is not None and out is not None:
         start, stop = parse_timerange(timerange)
@@ -148,7 +154,8 @@ def map_command(
             iso(when) if at is not None else "now",
             freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )
-    head = headline(tape, int(ends[row]), float(tape.bars["close"][row]), parameters, extras or datadir / "liqsignals")
+    close = float(tape.bars["close"][row])
+    head = headline(tape, int(ends[row]), close, parameters, extras or datadir / "liqsignals", to_price)
     if as_json:
         print(json.dumps(head, indent=2))
     else:
