@@ -136,6 +136,12 @@ def parse_name(name: str) -> DataFile | None:
     return DataFile(*match.groups()) if match else None
 
 
+def format_of(datadir: Path) -> str | None:
+    """The one format (FORMATS) of a data directory's candle files; None where there are several, or none."""
+    suffixes = {file.suffix for path in (datadir / "futures").glob("*-futures.*") if (file := parse_name(path.name))}
+    return next((name for name, suffix in FORMATS.items() if {suffix} == suffixes), None)
+
+
 def put(temporary: Path, path: Path, *, durable: bool = True) -> None:
     """Let a whole file take a name in one step. It is on disk by then, unless not `durable`."""
     if durable:

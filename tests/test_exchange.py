@@ -621,7 +621,7 @@ def test_without_a_command_it_serves_until_stdin_closes(tmp_path: Path, frames: 
         assert process.stdout
         *label, _, port, _, overlay = process.stdout.readline().split()
         assert label == ["SIMULATED", "market:"]
-        assert json.loads(Path(overlay).read_text()) == config_overlay(int(port))
+        assert json.loads(Path(overlay).read_text()) == config_overlay(int(port), "binance", "feather")
         assert is_served(int(port))
         assert process.communicate()[0] == ""
     assert process.returncode == 0

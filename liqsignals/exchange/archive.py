@@ -16,11 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather, ipc
 
-from liqsignals.data import labels
+from liqsignals.clock import dates_ns
+from liqsignals.data import choice, labels
 from liqsignals.data.freqtrade import CANDLES
 from liqsignals.errors import InputError
-from liqsignals.files import parse_name
-from liqsignals.venues import LABEL_START
+from liqsignals.files import FORMATS, format_of, parse_name, read_stable
+from liqsignals.venues import LABEL_START, known_exchange
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE
@@ -30,6 +31,8 @@ _UNITS = {"m": 1, "h": 60, "d": 1440, "w": 10080}
 _Time = TypeVar("_Time", int, NDArray[np.int64])
 INTERVALS = {name: int(name[:-1]) * _UNITS[name[-1]] for name in _TIMEFRAMES.split()}
 PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")  # of open interest
+#: Rows from whose decimals tick and step are estimated.
+_SAMPLE = 200
 # Binance's weeks begin on Mondays, the epoch on a Thursday.
 _WEEK_ORIGIN = 4 * DAY
 
@@ -64,6 +67,10 @@ class Market:
     def symbol(self) -> str:
         return self.base + self.quote
 
+    @property
+    def pair(self) -> str:
+        return f"{self.base}/{self.quote}:{self.quote}"
+
 
 class Spec(NamedTuple):
     """Tick, step and listing date of a contract, derived from its candles."""
@@ -74,10 +81,17 @@ class Spec(NamedTuple):
 
 
 class Archive:
-    """A freqtrade data directory. Files are listed on construction, read on first use and cached in memory."""
+    """A freqtrade data directory. Files are listed on construction, read on first use and cached in memory.
+
+    Of a series in several formats the one that freqtrade and liqsignals read is served (data/choice.py).
+    """
 
     def __init__(self, datadir: Path) -> None:
         self.datadir = datadir
+        #: Exchange that the files come from, by the folder's name; Binance where that says nothing.
+        self.exchange = known_exchange(datadir) or "binance"
+        #: The one format of its candle files (files.FORMATS), None where there are several.
+        self.dataformat = format_of(datadir)
         self.simulated = (datadir / "SIMULATED").is_file()
         folder = datadir / "futures"
         if not datadir.is_dir():
@@ -85,20 +99,22 @@ class Archive:
                 f"{datadir}: no such folder; give the one that freqtrade's --datadir takes,"
                 " such as user_data/data/binance"
             )
-        fill = "fill it with `freqtrade download-data --trading-mode futures --data-format-ohlcv feather`"
+        fill = "fill it with `freqtrade download-data --trading-mode futures`"
         if not folder.is_dir():
             raise InputError(f"{datadir}: no folder `futures` in it; give its parent, or {fill}")
         found: dict[str, Market] = {}
         for path in sorted(folder.iterdir()):
             file = parse_name(path.name)
-            if file is None or file.suffix != ".feather" or file.candle_type not in _COLUMNS:
+            if file is None or file.candle_type not in _COLUMNS:
                 continue
             base, quote, settle = re.split("[/:]", file.pair) if "/" in file.pair else ("", "", "")
             # What settles in another coin is no USD-M market.
             if base and quote == settle and file.timeframe in INTERVALS:
                 market = Market(base, quote)
-                files = found.setdefault(market.symbol, market).files
-                files.setdefault(file.candle_type, {})[INTERVALS[file.timeframe]] = path
+                kinds = found.setdefault(market.symbol, market).files.setdefault(file.candle_type, {})
+                if INTERVALS[file.timeframe] not in kinds:
+                    read = choice.data_file(datadir, file.pair, file.timeframe, file.candle_type)
+                    kinds[INTERVALS[file.timeframe]] = read or path
         self.markets = {symbol: market for symbol, market in found.items() if "futures" in market.files}
         if not self.markets:
             raise InputError(f"{folder}: no candle file such as BTC_USDT_USDT-5m-futures.feather; {fill}")
@@ -143,7 +159,7 @@ class Archive:
             stored = self._read(files[period], "open_interest")
             days, kinds, _ = labels.conventions(
                 stored.date * _NS, stored.columns[0], period * MINUTE * _NS, bars.date * _NS, length * MINUTE * _NS,
-                bars.columns[4], "binance",
+                bars.columns[4], self.exchange,
             )  # fmt: skip
             start = kinds[np.searchsorted(days, rows.date * _NS, side="right") - 1] == LABEL_START
             self._published[key] = np.maximum.accumulate(rows.date + np.where(start, period * MINUTE, 0))
@@ -158,25 +174,49 @@ class Archive:
         if symbol not in self._specs:
             paths = self.markets[symbol].files["futures"].values()
             by_size = sorted(paths, key=lambda path: path.stat().st_size)
-            self._specs[symbol] = next((spec for path in by_size if (spec := _sample(path))), None)
+            self._specs[symbol] = next((spec for path in by_size if (spec := self._sample(path))), None)
         return self._specs[symbol]
+
+    def _sample(self, path: Path) -> Spec | None:
+        if path.name.endswith(FORMATS["feather"]):
+            return _sample(path)
+        rows = self._read(path, "futures")
+        if not len(rows.date):
+            return None
+        close, volume = (rows.columns[number][-_SAMPLE:].tolist() for number in (3, 4))
+        return Spec(*decimals(close, volume), int(rows.date[0]))
 
     def _read(self, path: Path, kind: str) -> Frame:
         if path not in self._frames:
-            names = _COLUMNS[kind]
-            try:
-                table = feather.read_table(path)
-                if kind == "funding_rate" and names[0] not in table.column_names:
-                    names = ("open",)  # freqtrade's column name for funding until 2026
-                date = table["date"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy()
-                columns = [table[name].cast(pa.float64()).to_numpy() for name in names]
-            except (OSError, KeyError, pa.ArrowInvalid) as error:
-                raise _unreadable(path, error) from error
+            date, columns = (_read_feather if path.name.endswith(FORMATS["feather"]) else _read_other)(path, kind)
             if np.any(date[1:] <= date[:-1]):
                 date, order = np.unique(date, return_index=True)
                 columns = [column[order] for column in columns]
             self._frames[path] = Frame(date, tuple(columns))
         return self._frames[path]
+
+
+def _read_feather(path: Path, kind: str) -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
+    """Dates (ms) and columns of a feather file, without pandas' detour."""
+    names = _COLUMNS[kind]
+    try:
+        table = feather.read_table(path)
+        if kind == "funding_rate" and names[0] not in table.column_names:
+            names = ("open",)  # freqtrade's column name for funding until 2026
+        date = table["date"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy()
+        return date, [table[name].cast(pa.float64()).to_numpy() for name in names]
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_other(path: Path, kind: str) -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
+    """The same of freqtrade's other formats."""
+    frame = read_stable(path, choice.load_file)
+    try:
+        columns = [frame[name].to_numpy(np.float64) for name in _COLUMNS[kind]]
+    except (KeyError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return dates_ns(frame["date"], str(path)) // _NS, columns
 
 
 def opened(at: _Time, minutes: int) -> _Time:
@@ -216,8 +256,8 @@ def _snapshots(rows: Frame, shorter: int, minutes: int) -> Frame:
     return Frame(rows.date[keep], tuple(column[keep] for column in rows.columns))
 
 
-def _sample(path: Path, rows: int = 200) -> Spec | None:
-    """Tick and step from the decimals of a file's last rows.
+def _sample(path: Path) -> Spec | None:
+    """Tick and step from the decimals of a feather file's last rows.
 
     No call in here may make pyarrow import pandas: a backtest needs nothing else, and the import would delay its start.
     """
@@ -228,7 +268,7 @@ def _sample(path: Path, rows: int = 200) -> Spec | None:
             reader = ipc.open_file(source, options=ipc.IpcReadOptions(included_fields=wanted))
             batches = [reader.get_batch(index) for index in range(reader.num_record_batches)[-2:]]
             close, volume = (
-                [value for batch in batches for value in batch.column(name)[-rows:].to_pylist()][-rows:]
+                [value for batch in batches for value in batch.column(name)[-_SAMPLE:].to_pylist()][-_SAMPLE:]
                 for name in ("close", "volume")
             )
             if not close:
@@ -241,7 +281,7 @@ def _sample(path: Path, rows: int = 200) -> Spec | None:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not readable as freqtrade's feather ({error}); download it again")
+    return InputError(f"{path}: not readable as freqtrade's ({error}); download it again")
 
 
 def decimals(close: Sequence[float], volume: Sequence[float]) -> tuple[int, int]:

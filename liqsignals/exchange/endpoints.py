@@ -36,7 +36,7 @@ def _handler(answer: Callable[[Row], Any]) -> Callable[[web.Request], Awaitable[
     return handle
 
 
-def _dated(now_ms: Clock) -> Any:
+def dated(now_ms: Clock) -> Any:
     """Add a Date header with the market clock's time: a recorder compares it with its own clock."""
 
     @web.middleware
@@ -106,14 +106,14 @@ class LoopbackExchange:
         self, archive: Archive, now_ms: Clock = wall_clock_ms, walks: Walks | None = None, spread: int | None = None
     ) -> None:
         self.archive = archive
-        self.extras = Extras(archive.datadir, archive.markets)
+        self.extras = Extras(archive.datadir, archive.markets, archive.exchange)
         self.now_ms = seen(now_ms)
         self._walks = walks or {}
         self._spread = spread
         self._paths: dict[str, paths.Path] = {}
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[_dated(self.now_ms), _answer_errors])
+        app = web.Application(middlewares=[dated(self.now_ms), _answer_errors])
         routes: dict[str, Callable[[Row], Any]] = {
             "/fapi/v1/exchangeInfo": self.exchange_info,
             "/fapi/v1/time": lambda _: {"serverTime": self.now_ms()},
@@ -161,12 +161,22 @@ class LoopbackExchange:
 
     def klines(self, query: Row, kind: str) -> list[list[Any]]:
         symbol = self._symbol(query)
-        interval = _required(query, "interval")
+        interval = required(query, "interval")
         if interval not in INTERVALS:
             raise ApiError(-1120, "Invalid interval.")
-        minutes, now = INTERVALS[interval], self.now_ms()
-        step = minutes * MINUTE
         start, end, limit = _window(query, default=500, most=1500)
+        return self.candles(symbol, kind, INTERVALS[interval], start, end, limit)
+
+    def candles(
+        self, symbol: str, kind: str, minutes: int, start: int | None, end: int | None, limit: int
+    ) -> list[list[Any]]:
+        """Candles that open from `start` to `end` (ms, both included), the forming one among them, as Binance sends them.
+
+        The first `limit` of them where there is a start, else the last.
+        """
+        now = self.now_ms()
+        end = _NEVER if end is None else end
+        step = minutes * MINUTE
         frame = self.archive.frame(symbol, kind, minutes)
         forming = self._forming(symbol, kind, minutes, now) if frame else None
         if forming and not (start or 0) <= forming.date <= end:
@@ -209,8 +219,7 @@ class LoopbackExchange:
     def funding_rate(self, query: Row) -> list[dict[str, Any]]:
         symbols = [self._symbol(query)] if "symbol" in query else list(self.archive.markets)
         start, end, limit = _window(query, default=100, most=1000)
-        end = min(end, self.now_ms())
-        found = [
+        found: list[dict[str, Any]] = [
             {
                 "symbol": symbol,
                 "fundingRate": text(rate),
@@ -219,14 +228,25 @@ class LoopbackExchange:
                 "rateType": "Regular",
             }
             for symbol in symbols
-            for date, rate in _tuples(_select(self._funding(symbol), start, end, limit, start is not None))
+            for date, rate in self.settled(symbol, start, end, limit, start is not None)
         ]
         found.sort(key=lambda row: int(row["fundingTime"]))
         return found[:limit] if start is not None else found[-limit:]
 
+    def settled(
+        self, symbol: str, start: int | None, end: int | None, limit: int, oldest_first: bool = False
+    ) -> list[tuple[int, float]]:
+        """Settlements (ms, rate) from `start` to `end`, both included, the first or the last `limit` of them."""
+        now = self.now_ms()
+        end = now if end is None else min(end, now)
+        return list(_tuples(_select(self._funding(symbol), start, end, limit, oldest_first)))
+
+    def funding_hours(self, symbol: str) -> int:
+        """Hours between settlements at the market time."""
+        return self._funding_now(symbol, self.now_ms())[1]
+
     def funding_info(self, query: Row) -> list[dict[str, Any]]:
         """Binance lists only contracts whose funding differs from eight hours and the default caps."""
-        now = self.now_ms()
         return [
             {
                 "symbol": symbol,
@@ -236,7 +256,7 @@ class LoopbackExchange:
                 "disclaimer": False,
             }
             for symbol in self.archive.markets
-            if (hours := self._funding_now(symbol, now)[1]) != 8
+            if (hours := self.funding_hours(symbol)) != 8
         ]
 
     def premium_index(self, query: Row) -> dict[str, Any] | list[dict[str, Any]]:
@@ -244,14 +264,19 @@ class LoopbackExchange:
 
     def depth(self, query: Row) -> dict[str, Any]:
         symbol = self._symbol(query)
-        limit = _integer(query, "limit", 500)
+        limit = integer(query, "limit", 500)
         if limit not in (5, 10, 20, 50, 100, 500, 1000):
             raise ApiError(-4021, f"{limit} is not valid depth limit.")
         now = self.now_ms()
+        bids, asks = self.book(symbol, limit)
+        return {"lastUpdateId": now, "E": now, "T": now, "bids": bids, "asks": asks}
+
+    def book(self, symbol: str, levels: int) -> tuple[list[list[str]], list[list[str]]]:
+        """Bids and asks now as price and amount, best first."""
+        now = self.now_ms()
         if (market := self._look(symbol, now)) is None:
             raise _not_listed_yet()
-        bids, asks = self._book(symbol, market, now, limit)
-        return {"lastUpdateId": now, "E": now, "T": now, "bids": bids, "asks": asks}
+        return self._book(symbol, market, now, levels)
 
     def ticker(self, query: Row) -> dict[str, Any] | list[dict[str, Any]]:
         return self._one_or_all(query, self._ticker)
@@ -273,10 +298,6 @@ class LoopbackExchange:
         symbol = self._symbol(query)
         now = self.now_ms()
         minutes, start, end, limit = _span(query, now)
-        frame = self.archive.frame(symbol, "open_interest", minutes)
-        if frame:
-            frame = frame.slice(0, int(np.searchsorted(self.archive.published_ms(symbol, minutes), now, side="right")))
-        rows = _select(frame, start, end, limit, oldest_first=False)
         return [
             {
                 "symbol": symbol,
@@ -284,8 +305,18 @@ class LoopbackExchange:
                 "sumOpenInterestValue": text(value),
                 "timestamp": date,
             }
-            for date, amount, value in _tuples(rows)
+            for date, amount, value in self.interest(symbol, minutes, start, end, limit)
         ]
+
+    def interest(
+        self, symbol: str, minutes: int, start: int | None, end: int | None, limit: int
+    ) -> list[tuple[int, float, float]]:
+        """The last `limit` rows of open interest (label in ms, amount, worth) from `start` to `end`, both included."""
+        now = self.now_ms()
+        frame = self.archive.frame(symbol, "open_interest", minutes)
+        if frame:
+            frame = frame.slice(0, int(np.searchsorted(self.archive.published_ms(symbol, minutes), now, side="right")))
+        return list(_tuples(_select(frame, start, now if end is None else min(end, now), limit, oldest_first=False)))
 
     def ratio(self, query: Row, column: str) -> list[dict[str, Any]]:
         """Like `open_interest`, from the extras; labels follow Binance's REST convention at the market time."""
@@ -293,7 +324,7 @@ class LoopbackExchange:
         now = self.now_ms()
         minutes, start, end, limit = _span(query, now)
         # What is labelled by its start is told at its end all the same.
-        ahead = _PERIOD if documented_convention("binance", now * 1_000_000) == LABEL_START else 0
+        ahead = _PERIOD if documented_convention(self.archive.exchange, now * 1_000_000) == LABEL_START else 0
         frame = self.extras.ratios(symbol, column)
         if minutes * MINUTE != _PERIOD:
             keep = (frame.date - ahead) % (minutes * MINUTE) == 0
@@ -302,7 +333,7 @@ class LoopbackExchange:
         return [_ratio(symbol, column, date - ahead, value) for date, value in _tuples(rows)]
 
     def _symbol(self, query: Row) -> str:
-        symbol = _required(query, "symbol")
+        symbol = required(query, "symbol")
         if symbol not in self.archive.markets:
             raise ApiError(-1121, "Invalid symbol.")
         return symbol
@@ -514,13 +545,13 @@ def _tuples(rows: Frame) -> Iterator[tuple[Any, ...]]:
     return zip(rows.date.tolist(), *(column.tolist() for column in rows.columns), strict=True)
 
 
-def _required(query: Row, name: str) -> str:
+def required(query: Row, name: str) -> str:
     if not (value := query.get(name)):
         raise ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
     return str(value)
 
 
-def _integer(query: Row, name: str, default: int) -> int:
+def integer(query: Row, name: str, default: int) -> int:
     try:
         return int(query.get(name, default))
     except ValueError:
@@ -529,11 +560,11 @@ def _integer(query: Row, name: str, default: int) -> int:
 
 def _window(query: Row, default: int, most: int) -> tuple[int | None, int, int]:
     """startTime (None if not given), endTime and limit."""
-    limit = _integer(query, "limit", default)
+    limit = integer(query, "limit", default)
     if not 1 <= limit <= most:
         raise ApiError(-1130, "Data sent for parameter 'limit' is not valid.")
-    start = _integer(query, "startTime", 0) if "startTime" in query else None
-    end = _integer(query, "endTime", _NEVER)
+    start = integer(query, "startTime", 0) if "startTime" in query else None
+    end = integer(query, "endTime", _NEVER)
     if start is not None and start > end:
         raise ApiError(-1023, "Start time is greater than end time.")
     return start, end, limit
@@ -541,7 +572,7 @@ def _window(query: Row, default: int, most: int) -> tuple[int | None, int, int]:
 
 def _span(query: Row, now: int) -> tuple[int, int, int, int]:
     """Minutes of the period, first and last label and limit of a series with 30 days of history."""
-    period = _required(query, "period")
+    period = required(query, "period")
     if period not in PERIODS:
         raise ApiError(-1130, "Data sent for parameter 'period' is not valid.")
     start, end, limit = _window(query, default=30, most=500)

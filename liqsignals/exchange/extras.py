@@ -1,6 +1,6 @@
 """Exchange data that freqtrade's files cannot hold, read from the extras: liquidation prints, ratios, taker volume.
 
-Folders are `<datadir>/liqsignals/<kind>/binance/<pair>-<period>/`, as `liqsignals download` and `record` write them
+Folders are `<datadir>/liqsignals/<kind>/<exchange>/<pair>-<period>/`, as `liqsignals download` and `record` write them
 (data/store.py). Each may be absent. Series are read on first use and cached in memory.
 """
 
@@ -17,7 +17,6 @@ from liqsignals.exchange.archive import Frame, Market, text
 from liqsignals.records import Records
 
 _NS = 1_000_000  # in a millisecond
-_SOURCE = "binance"
 
 
 class Prints(NamedTuple):
@@ -31,7 +30,8 @@ class Prints(NamedTuple):
 class Extras:
     """The extras of one data directory. `markets` is keyed by symbol. Reading raises InputError for a damaged file."""
 
-    def __init__(self, datadir: Path, markets: dict[str, Market]) -> None:
+    def __init__(self, datadir: Path, markets: dict[str, Market], exchange: str = "binance") -> None:
+        self._exchange = exchange
         self._folder = datadir / "liqsignals"
         self._markets = markets
         self._read: dict[tuple[str, str], Records] = {}
@@ -66,8 +66,9 @@ class Extras:
     def _rows(self, symbol: str, kind: str, period: str, dtype: np.dtype[np.void]) -> Records:
         if (symbol, kind) not in self._read:
             market = self._markets[symbol]
-            pair = f"{market.base}/{market.quote}:{market.quote}"
-            self._read[symbol, kind] = store.read(store.series_dir(self._folder, kind, _SOURCE, pair, period), dtype)
+            self._read[symbol, kind] = store.read(
+                store.series_dir(self._folder, kind, self._exchange, market.pair, period), dtype
+            )
         return self._read[symbol, kind]
 
 

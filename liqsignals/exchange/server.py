@@ -1,6 +1,7 @@
-"""The loopback exchange: the part of Binance's public USD-M REST API that freqtrade needs, served from files.
+"""The loopback exchange: the part of an exchange's public REST API that freqtrade needs, served from files.
 
-Any freqtrade data directory can be served. Freqtrade is not modified: it reads one more configuration file, the
+A freqtrade data directory is served in the words of the exchange that it is named after: Binance USD-M (endpoints.py) or
+Bybit (bybit.py); one with another name as Binance. Freqtrade is not modified: it reads one more configuration file, the
 overlay, which points all addresses here, those for orders and balances included, so that a bot started with it cannot
 reach a real account by mistake.
 
@@ -22,8 +23,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from aiohttp import web
+
 from liqsignals.errors import InputError
 from liqsignals.exchange.archive import Archive
+from liqsignals.exchange.bybit import BybitExchange
 from liqsignals.exchange.endpoints import Clock, LoopbackExchange, wall_clock_ms
 from liqsignals.exchange.serving import served
 from liqsignals.exchange.supervise import caught_signals, run, wait
@@ -55,11 +59,20 @@ _API = {
 }
 
 
-def config_overlay(port: int) -> dict[str, Any]:
-    """The configuration that points all of freqtrade's requests, sync and async, at the loopback exchange."""
-    return {
+#: The same of Bybit: its paths begin with the version.
+_BYBIT = ("spot", "futures", "v2", "public", "private")
+_TIERS = "leverage_tiers_*.json"
+
+
+def config_overlay(port: int, exchange: str = "binance", dataformat: str | None = None) -> dict[str, Any]:
+    """The configuration that points all of freqtrade's requests, sync and async, at the loopback exchange.
+
+    `dataformat`: that of the data directory's files, where it has one; freqtrade finds no others.
+    """
+    paths = dict.fromkeys(_BYBIT, "") if exchange == "bybit" else {name: f"/{path}" for name, path in _API.items()}
+    overlay: dict[str, Any] = {
         "exchange": {
-            "name": "binance",
+            "name": exchange,
             "enable_ws": False,
             # Otherwise freqtrade downloads long candle histories from Binance's archive.
             "only_from_ccxt": True,
@@ -67,37 +80,73 @@ def config_overlay(port: int) -> dict[str, Any]:
                 # The loopback exchange has no limits; with ccxt's limiter, downloads would wait for Binance's request
                 # weights.
                 "enableRateLimit": False,
-                # A proxy that the user needs for Binance cannot reach this machine's loopback interface.
+                # A proxy that the user needs for the exchange cannot reach this machine's loopback interface.
                 "httpProxy": None,
                 "httpsProxy": None,
                 "socksProxy": None,
-                "urls": {"api": {name: f"http://127.0.0.1:{port}/{path}" for name, path in _API.items()}},
+                "urls": {"api": {name: f"http://127.0.0.1:{port}{path}" for name, path in paths.items()}},
                 "options": {"fetchMarkets": {"types": ["linear"]}, "fetchCurrencies": False},
             },
         }
     }
+    if exchange == "bybit":
+        # With keys ccxt asks for currencies, which are an account's.
+        overlay["exchange"] |= {"key": "", "secret": ""}
+    if dataformat is not None:
+        overlay["dataformat_ohlcv"] = dataformat
+    return overlay
+
+
+def application(exchange: LoopbackExchange) -> web.Application:
+    """The server of a market in the words of its exchange."""
+    return BybitExchange(exchange).app() if exchange.archive.exchange == "bybit" else exchange.app()
 
 
 @contextmanager
 def serve(exchange: LoopbackExchange) -> Iterator[int]:
     """Serve on a free port of 127.0.0.1, in a thread that stops at the end of the block; yields the port."""
-    with served(exchange.app(), "loopback-exchange", 1.0) as port:
+    with served(application(exchange), "loopback-exchange", 1.0) as port:
         yield port
 
 
 @contextmanager
-def overlay_file(port: int) -> Iterator[Path]:
+def overlay_file(port: int, archive: Archive, dataformat: str | None = None) -> Iterator[Path]:
+    """A file of `config_overlay`; `dataformat`: of the files that freqtrade is to read, the archive's unless given."""
+    overlay = config_overlay(port, archive.exchange, dataformat or archive.dataformat)
     with TemporaryDirectory(prefix="liqsignals-") as folder:
         path = Path(folder) / "overlay.json"
-        path.write_text(json.dumps(config_overlay(port), indent=4) + "\n")
+        path.write_text(json.dumps(overlay, indent=4) + "\n")
         yield path
 
 
 @contextmanager
 def loopback(datadir: Path, now_ms: Clock = wall_clock_ms) -> Iterator[Path]:
     """Serve `datadir`; yields the overlay's path, for a second `--config` of any freqtrade command."""
-    with serve(LoopbackExchange(Archive(datadir), now_ms)) as port, overlay_file(port) as overlay:
+    archive = Archive(datadir)
+    with (
+        leverage_tiers_kept(datadir),
+        serve(LoopbackExchange(archive, now_ms)) as port,
+        overlay_file(port, archive) as overlay,
+    ):
         yield overlay
+
+
+@contextmanager
+def leverage_tiers_kept(datadir: Path) -> Iterator[None]:
+    """Put freqtrade's cache of leverage tiers back at the end: a bot must not trade by those of the loopback exchange.
+
+    Freqtrade keeps Bybit's in the data directory for a day.
+    """
+    folder = datadir / "futures"
+    before = {path: path.read_bytes() for path in folder.glob(_TIERS)}
+    try:
+        yield
+    finally:
+        for path in folder.glob(_TIERS):
+            if path not in before:
+                path.unlink()
+            elif path.read_bytes() != before[path]:
+                path.write_bytes(before[path])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m liqsignals.exchange.server",
         usage="%(prog)s [-h] --datadir DIR [-- CMD ARG ...]",
-        description="Serve a freqtrade data directory as Binance USD-M futures, on 127.0.0.1 and offline.",
+        description="Serve a freqtrade data directory as the exchange it is named after, on 127.0.0.1 and offline.",
         epilog="With CMD: run it with {overlay} in its arguments replaced by the path of the configuration to"
         " add with a second --config, and end with it. Without: print the port and that path, and serve until"
         " interrupted or left by the parent process.",
@@ -124,7 +173,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     label = "SIMULATED market: " if archive.simulated else ""
-    with caught_signals() as caught, serve(LoopbackExchange(archive)) as port, overlay_file(port) as overlay:
+    with (
+        caught_signals() as caught,
+        leverage_tiers_kept(archive.datadir),
+        serve(LoopbackExchange(archive)) as port,
+        overlay_file(port, archive) as overlay,
+    ):
         if command:
             if not any("{overlay}" in argument for argument in command):
                 print(

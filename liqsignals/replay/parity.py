@@ -29,7 +29,7 @@ from liqsignals.errors import InputError
 from liqsignals.exchange import quotes
 from liqsignals.exchange.archive import INTERVALS, Archive
 from liqsignals.exchange.path import Bar
-from liqsignals.files import stem
+from liqsignals.files import format_of, stem
 from liqsignals.replay import bot as driver
 from liqsignals.replay import observer
 from liqsignals.replay.bot import Bot, Session, Settings, Trade
@@ -177,7 +177,10 @@ def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None)
         _OBSERVED.format(file=str(file), name=span.strategy, folder=str(frames.resolve()))
     )
     own = folder / "backtest.json"
-    own.write_text(json.dumps(_PROMPT if detail else {}))
+    dataformat = format_of(span.datadir)
+    own.write_text(
+        json.dumps((_PROMPT if detail else {}) | ({} if dataformat is None else {"dataformat_ohlcv": dataformat}))
+    )
     log = folder / "backtest.log"
     done = freqtrade_command.run(
         freqtrade_command.backtesting(

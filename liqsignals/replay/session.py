@@ -18,14 +18,14 @@ from liqsignals import venues
 from liqsignals.clock import duration_ns, iso, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
+from liqsignals.exchange import bybit, quotes, supervise
 from liqsignals.exchange import path as inside
-from liqsignals.exchange import quotes, supervise
 from liqsignals.exchange.archive import INTERVALS, MINUTE, Archive
 from liqsignals.exchange.endpoints import LoopbackExchange, Walks
 from liqsignals.exchange.faults import Fault, faulty, read_faults
-from liqsignals.exchange.server import overlay_file
+from liqsignals.exchange.server import application, leverage_tiers_kept, overlay_file
 from liqsignals.exchange.serving import served
-from liqsignals.files import parse_name, replaced
+from liqsignals.files import FORMATS, parse_name, replaced
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.idle import Traffic
 
@@ -34,29 +34,38 @@ _COPIED_WHOLE = ("flows", "venues")
 
 
 def as_of(datadir: Path, at: int, out: Path) -> Path:
-    """Write the data directory as it was at `at` (ns) to `out`/<name of its exchange>; returns that folder.
+    """Write the data directory as it was at `at` (ns) to `out`/<name of its exchange>, as feather; returns that folder.
 
     It has the candles that had closed, and the open interest and funding that had been published. Extras that a running
     bot does not update (flows, other venues' funding) are copied whole: a tape hides what is not known yet, and a cut
-    file would go stale. Raises InputError where candles begin after `at` or a file cannot be read.
+    file would go stale. Candles that begin after `at` are left out: their pair was not listed. Raises InputError where
+    all candles do, or a file cannot be read.
     """
     freqtrade.check_datadir(datadir)
     copy = out / venues.exchange_of(datadir)
     (copy / "futures").mkdir(parents=True, exist_ok=True)
-    for path in sorted((datadir / "futures").glob("*.feather")):
+    begins: dict[Path, bool] = {}
+    for path in sorted((datadir / "futures").iterdir()):
         file = parse_name(path.name)
         if file is None:
             continue
+        if path != (freqtrade.data_file(datadir, file.pair, file.timeframe, file.candle_type) or path):
+            continue  # another format of it is read
         frame = freqtrade.read_table(path, ())
         length = duration_ns(file.timeframe) if file.candle_type in ("futures", "mark") else 0
         kept = frame[frame["date"] <= to_dates(np.array([at - length]))[0]]
-        if file.candle_type == "futures" and len(kept) == 0:
-            raise InputError(
-                f"{path}: begins after {iso(at)}, where the replay begins",
-                "begin later",
-            )
-        with replaced(copy / "futures" / path.name) as staged:
+        if file.candle_type == "futures":
+            begins[path] = len(kept) > 0
+            if not begins[path]:
+                continue
+        name = path.name.removesuffix(file.suffix) + FORMATS["feather"]
+        with replaced(copy / "futures" / name) as staged:
             kept.reset_index(drop=True).to_feather(staged)
+    if begins and not any(begins.values()):
+        raise InputError(
+            f"{next(iter(begins))}: begins after {iso(at)}, where the replay begins",
+            "begin later",
+        )
     for path in (datadir / "liqsignals").glob("*"):
         if path.name in _COPIED_WHOLE:
             shutil.copytree(path, copy / "liqsignals" / path.name, dirs_exist_ok=True)
@@ -132,13 +141,23 @@ def replayed(
     exchange = LoopbackExchange(archive, clock.now_ms, walks, spread)
     traffic = Traffic()
     counts: Counter[str] = Counter()
-    app = exchange.app()
+    app = application(exchange)
+    if faults and archive.exchange != "binance":
+        raise InputError(
+            f"--faults: they change Binance's answers, and {datadir} is served as {archive.exchange}",
+            "replay it without faults",
+        )
     if faults:
         app.middlewares.insert(0, faulty(faults, clock.now_ms, traffic.waiting, counts))
     if slow_down is not None:
         app.middlewares.insert(0, _watched(clock, slow_down))
     traffic.watch(app)
-    with served(app, "replay", 1.0) as port, overlay_file(port) as overlay, clock.running():
+    with (
+        leverage_tiers_kept(datadir),
+        served(app, "replay", 1.0) as port,
+        overlay_file(port, archive, "feather") as overlay,
+        clock.running(),
+    ):
         yield Replay(port, overlay, archive, traffic, counts, walks or {}, spread)
 
 
@@ -152,8 +171,9 @@ def _watched(clock: MarketClock, log: Callable[[str], None]) -> Middleware:
     async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal slowed
         interval = request.query.get("interval", "")
-        if request.path.endswith("/klines") and interval in INTERVALS and clock.speed > 1:
-            step, now = INTERVALS[interval] * MINUTE, clock.now_ms()
+        minutes = (bybit.CANDLES if request.path.endswith("/kline") else INTERVALS).get(interval)
+        if request.path.endswith(("/klines", "/kline")) and minutes and clock.speed > 1:
+            step, now = minutes * MINUTE, clock.now_ms()
             key = request.query.get("symbol", ""), interval
             with lock:
                 candle, last = now // step, asked.get(key)
@@ -199,6 +219,7 @@ def serve(
         names = {
             "overlay": str(market.overlay),
             "datadir": str(own),
+            # Only Binance's is served.
             "stream": f"ws://127.0.0.1:{market.port}/market/ws",
             "rest": f"http://127.0.0.1:{market.port}",
         }
