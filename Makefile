@@ -8,7 +8,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || tr
 OURS := setup.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
-# Of paper and parity 5m unless given; of backtest the strategy's own.
+# The strategy's own unless given.
 TIMEFRAME ?=
 MARKET := build/market
 # A day of the SIMULATED market on which both strategies trade.
@@ -61,12 +61,12 @@ backtest: setup
 paper: setup
 	@test -n "$(DATADIR)" || test -d $(MARKET)/binance || $(BIN)/liqsignals simulate --out $(MARKET)
 	@for strategy in $(STRATEGY); do $(BIN)/liqsignals paper --datadir "$(or $(DATADIR),$(MARKET)/binance)" \
-		--from "$(FROM)" --hours $(HOURS) --pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(or $(TIMEFRAME),5m)" || exit; done
+		--from "$(FROM)" --hours $(HOURS) --pairs "$(PAIRS)" --strategy $$strategy $(if $(TIMEFRAME),--timeframe "$(TIMEFRAME)") || exit; done
 
 parity: setup
 	@test -n "$(DATADIR)" -a -n "$(TIMERANGE)" || { echo "make parity needs DATADIR=... and TIMERANGE=..." >&2; exit 2; }
 	@for strategy in $(STRATEGY); do $(BIN)/liqsignals parity --datadir "$(DATADIR)" --timerange "$(TIMERANGE)" \
-		--pairs "$(PAIRS)" --strategy $$strategy --timeframe "$(or $(TIMEFRAME),5m)" || exit; done
+		--pairs "$(PAIRS)" --strategy $$strategy $(if $(TIMEFRAME),--timeframe "$(TIMEFRAME)") || exit; done
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(OURS)

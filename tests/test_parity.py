@@ -14,7 +14,7 @@ from conftest import ETH, ROOT, needs_faketime
 from liqsignals import features
 from liqsignals.clock import parse_time
 from liqsignals.errors import InputError
-from liqsignals.replay import parity
+from liqsignals.replay import parity, strategies
 from liqsignals.replay.bot import Session, Trade
 from liqsignals.replay.walks import Exit
 
@@ -310,6 +310,22 @@ def test_what_cannot_be_compared_is_named(change: dict[str, object], word: str) 
     assert parity.limits(PLAIN, at, ["close"])[0].startswith("the strategy attaches no liqsignals column")
 
 
+def test_the_timeframe_is_the_configs_else_the_classes_own(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(
+        "class Base(IStrategy):\n    timeframe = '1h'\n\nclass Mine(Base):\n    stoploss = -0.1\n\n"
+        "class Own(Base):\n    timeframe: str = '15m'\n\nclass Bare(Elsewhere):\n    pass\n"
+    )
+    config = tmp_path / "config.json"
+    for text in ("{}", "// freqtrade reads comments\n{}"):
+        config.write_text(text)
+        assert strategies.own_timeframe(config, tmp_path, "Mine") == "1h"
+        assert strategies.own_timeframe(config, tmp_path, "Own") == "15m"
+    with pytest.raises(InputError, match=r"Bare names no timeframe.*--timeframe"):
+        strategies.own_timeframe(config, tmp_path, "Bare")
+    config.write_text('{"timeframe": "4h"}')
+    assert strategies.own_timeframe(config, tmp_path, "Own") == "4h"
+
+
 def test_an_unknown_strategy_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file in .* defines the strategy Nobody\. Way out: check --strategy"):
-        parity.strategy_file(tmp_path, "Nobody")
+        strategies.strategy_file(tmp_path, "Nobody")

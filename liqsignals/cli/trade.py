@@ -1,4 +1,4 @@
-"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `replay`, `paper`, `parity`."""
+"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `offline`, `replay`, `paper`, `parity`."""
 
 import time
 import webbrowser
@@ -14,6 +14,7 @@ from liqsignals.errors import InputError
 from liqsignals.replay import starter
 from liqsignals.replay.backtest import Result, Run, covered, run_backtest
 from liqsignals.replay.picture import draw_backtest
+from liqsignals.replay.strategies import own_timeframe
 from liqsignals.report.backtest import print_accounts, timeframe_warning
 from liqsignals.report.console import console, errors, progress, say, simulated_label
 from liqsignals.report.headline import print_headline
@@ -163,6 +164,28 @@ def demo(
         webbrowser.open(drawn.resolve().as_uri())
 
 
+@app.command("offline", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def offline_command(
+    context: typer.Context,
+    datadir: Annotated[
+        Path | None,
+        typer.Option(
+            "--datadir", "-d", help="Data directory; the command's, or the only one of user_data, unless given."
+        ),
+    ] = None,
+) -> None:
+    """Run any freqtrade command without internet: a loopback exchange serves the data directory's markets.
+
+    liqsignals offline -- freqtrade hyperopt --strategy S --hyperopt-loss SharpeHyperOptLoss --timerange 20260101-
+
+    The configuration that points freqtrade there is added behind the command's own. A command with {overlay} in it is run
+    as it is, with the path of that configuration.
+    """
+    from liqsignals.replay import offline
+
+    raise typer.Exit(offline.run(context.args, datadir))
+
+
 @app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def replay_command(
     context: typer.Context,
@@ -198,7 +221,9 @@ def paper_command(
     hours: Annotated[float, typer.Option("--hours", help="Market hours after which it ends.", min=0.1)] = 24.0,
     strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
     pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", help="Timeframe; the strategy's own unless given.")
+    ] = None,
     config: Config = Path("config.json"),
     userdir: UserDir = Path("user_data"),
     keep: Keep = None,
@@ -209,9 +234,10 @@ def paper_command(
 
     begun, at = time.monotonic(), parse_time(start)
     names = tuple(pairs.split())
+    chosen = timeframe or own_timeframe(config_of(config, userdir), userdir / "strategies", strategy)
     with kept(keep) as folder:
         settings = Settings(
-            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder
+            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, chosen, folder
         )
         result = paper.run(settings, at, hours, say)
     for trade in result.trades:
@@ -228,7 +254,9 @@ def parity_command(
     timerange: Annotated[str, typer.Option("--timerange", help="freqtrade's notation, UTC: 20251124-20251201.")],
     strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
     pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", help="Timeframe; the strategy's own unless given.")
+    ] = None,
     config: Config = Path("config.json"),
     userdir: UserDir = Path("user_data"),
     keep: Keep = None,
@@ -239,14 +267,15 @@ def parity_command(
     start, stop = parse_timerange(timerange)
     if start is None or stop is None:
         raise InputError(f"parity: the timerange {timerange} needs a start and an end")
-    step = duration_ns(timeframe)
+    chosen = timeframe or own_timeframe(config_of(config, userdir), userdir / "strategies", strategy)
+    step = duration_ns(chosen)
     span = parity.Span(
         datadir,
         config_of(config, userdir),
         userdir,
         strategy,
         tuple(pairs.split()),
-        timeframe,
+        chosen,
         -(-start // step) * step,
         stop // step * step,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from liqsignals import features
+from liqsignals import features, files
 from liqsignals.clock import duration_ns
 from liqsignals.collect import freqtrade_command
 from liqsignals.data import freqtrade
@@ -165,6 +165,8 @@ def _one(run: Run, configs: Sequence[Path], strategies: Sequence[str]) -> tuple[
         run.timeframe,
         run.pairs,
         *(["--timerange", run.timerange] if run.timerange else []),
+        # Of one format only: freqtrade reads no other than the configured one.
+        *(["--data-format-ohlcv", dataformat] if (dataformat := files.format_of(run.datadir)) else []),
     )
     done = freqtrade_command.run(command, run.log, show=not run.brief)
     made = sorted(freqtrade_command.results(folder) - before)

@@ -33,8 +33,8 @@ def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]
     with replayed(settings.datadir, clock) as market:
         bot = Bot(replace(settings, datadir=own), market.overlay, clock, market.traffic)
         log(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
-        bot.start()
         try:
+            bot.start()
             session = driver.drive(bot, stop // 10**6, market.dwells, each=_log_trades(bot, log))
         finally:
             bot.stop()

@@ -35,6 +35,7 @@ from liqsignals.replay import observer
 from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock, faketime_library
 from liqsignals.replay.session import as_of, replayed
+from liqsignals.replay.strategies import strategy_file
 from liqsignals.replay.walks import Exit, walk
 from liqsignals.sources import binance
 from liqsignals.strategy.guard import REFUSED
@@ -154,17 +155,6 @@ class Report:
 def _percent(part: int, whole: int) -> str:
     """Never 100 % for less than all."""
     return "100%" if part == whole and whole else f"{np.floor(1000 * part / max(whole, 1)) / 10:g}%"
-
-
-def strategy_file(folder: Path, name: str) -> Path:
-    """The file of a folder that defines a strategy class. Raises InputError where none does."""
-    for path in sorted(folder.glob("*.py")):
-        if re.search(rf"^class {re.escape(name)}\b", path.read_text(), re.MULTILINE):
-            return path
-    raise InputError(
-        f"no file in {folder} defines the strategy {name}",
-        "check --strategy and --userdir",
-    )
 
 
 def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None) -> Backtest:
