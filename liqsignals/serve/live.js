@@ -17,10 +17,10 @@
     const all = [...(state.lamps[pairs.value] || []), ...(state.lamps[""] || [])];
     const items = all.map((lamp) => {
       const since = lamp.since ? (lamp.state === "fresh" ? `, newest ${when(lamp.since)}` : ` since ${when(lamp.since)}`) : "";
-      const li = element("li", `${lamp.name}: ${lamp.state}${since}`, lamp.state);
-      if (lamp.remedy) li.append(element("code", lamp.remedy));
-      return li;
+      return element("li", `${lamp.name}: ${lamp.state}${since}`, lamp.state);
     });
+    // One command may mend several inputs.
+    for (const command of new Set(all.map((lamp) => lamp.remedy).filter(Boolean))) items.push(element("li", command, "command"));
     get("lamps").replaceChildren(...items);
   }
 
@@ -54,12 +54,16 @@
     try {
       while (wanted !== shown) {
         const asked = wanted, pair = pairs.value;
+        chart.setAttribute("aria-busy", "true");
+        if (chart.dataset.pair !== pair) get("readout").textContent = "Loading the map ...";
         const answer = await fetch("/picture?pair=" + encodeURIComponent(pair));
         if (pair !== pairs.value) continue;
         if (!answer.ok) { problem.textContent = await answer.text(); problem.hidden = false; break; }
         const body = await answer.json();
         for (const name of ["headline", "clusters", "how"]) get(name).innerHTML = body.html[name];
         await heatmap.load(body.data);
+        chart.removeAttribute("aria-busy");
+        if (chart.dataset.pair !== pair) get("readout").textContent = "Point at the map: time, price, side and USD stand here.";
         chart.dataset.at = body.head.at; chart.dataset.pair = body.head.pair;
         shown = asked;
       }
