@@ -161,7 +161,31 @@ def headline_html(head: dict[str, Any]) -> str:
  · {" · ".join(parts)}</p>
 <p class="headline dim">funding {number("fund_rate_8h", "+.4%")} per 8 h (z {number("fund_skew_z", "+.2f")})
  · exchange inflow z {number("flow_inflow_z", "+.2f")}
- · hour score of the map, out of sample: {number("liq_model_score", ".3f")}</p>{stale}"""
+ · hour score of the map, out of sample: {number("liq_model_score", ".3f")}</p>{_gauges(head)}{stale}"""
+
+
+def _gauges(head: dict[str, Any]) -> str:
+    """Touch and cascade of both sides: probabilities as bars, the gain and the end price with their intervals."""
+    rows = []
+    for side, word in (("short", "squeeze"), ("long", "flush")):
+        one = head.get(side)
+        if not one or one.get("prob_1d") is None:
+            continue
+        parts = [
+            f'<span>within {horizon}: <meter min="0" max="1" value="{one[name]:.4f}" aria-label="{word}, touched within '
+            f'{horizon}"></meter> {one[name]:.0%}</span>'
+            for name, horizon in (("prob_4h", "4 h"), ("prob_1d", "1 day"), ("prob_3d", "3 days"))
+            if one[name] is not None
+        ]
+        if one["gain"] is not None:
+            low, high = sorted((one["end_price_low"], one["end_price_high"]))
+            parts.append(
+                f"<span>once touched: {usd_text(one['forced_usd'])} USD forced, gain {one['gain']:.2f} "
+                f"({one['gain_low']:.2f} .. {one['gain_high']:.2f}), end near {price_text(one['end_price'])} "
+                f"({price_text(low)} .. {price_text(high)})</span>"
+            )
+        rows.append(f'<p class="gauges"><strong class="{side}">{word}</strong>{"".join(parts)}</p>')
+    return "".join(rows)
 
 
 def clusters_html(head: dict[str, Any]) -> str:
