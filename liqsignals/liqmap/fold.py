@@ -281,15 +281,16 @@ class Fold:
         """Take bars `start` .. `stop` - 1 into the means of variance and volume, and fill these rows of the readings."""
         if self._forecast is None:
             return
-        p = self.plan
-        if reading is None:
-            none = np.empty(0, np.int64)
-            readings: tuple[Any, ...] = (none, none, np.empty((0, len(self._forecast.hours))), np.empty(0))
-        else:
-            readings = (reading.bar[rows], reading.at[rows], reading.sigma[rows], reading.volume[rows])
+        p, f = self.plan, self._forecast
+        read = np.empty(0, np.int64) if reading is None else reading.bar[rows]
+        means = np.full((len(read), len(f.half_lives)), np.nan)
         kernels.run_volatility(
-            p.low, p.high, p.close, p.volume, p.closes_at, p.bar_ns, self._forecast, start, stop, pace, *readings
-        )
+            p.low, p.high, p.close, p.volume, p.closes_at, p.bar_ns, f.half_lives, f.season, start, stop, pace, read,
+            means,
+        )  # fmt: skip
+        if reading is not None:
+            kernels.expect(means, reading.at[rows], f, reading.sigma[rows])
+            reading.volume[rows] = 24.0 * means[:, -1]
 
     def _run(self, book: Book, stop: int, reading: "Reading | None", r0: int, r1: int) -> None:
         p, start = self.plan, book.bars

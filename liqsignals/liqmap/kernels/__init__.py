@@ -37,7 +37,7 @@ from liqsignals.liqmap.kernels.read import (
     levels,
 )
 from liqsignals.liqmap.kernels.shared import LONG, SHORT, BookArrays, Distances, Grid
-from liqsignals.liqmap.kernels.volatility import WEEK, Forecast, run_volatility
+from liqsignals.liqmap.kernels.volatility import WEEK, Forecast, expect, run_volatility
 
 __all__ = [
     "BRANCHING",
@@ -77,6 +77,7 @@ __all__ = [
     "Rule",
     "Walk",
     "clusters",
+    "expect",
     "in_buckets",
     "levels",
     "run_side",
