@@ -248,6 +248,60 @@ def paper_command(
     )
 
 
+@app.command("live-rehearsal")
+def rehearsal_command(
+    datadir: DataDir,
+    start: Annotated[str, typer.Option("--from", help="Market time at which the bot starts, with zone.")],
+    hours: Annotated[float, typer.Option("--hours", help="Market hours after which it ends.", min=0.1)] = 24.0,
+    strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
+    pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    wallet: Annotated[float, typer.Option("--wallet", help="USDT in the account.", min=1.0)] = 10_000.0,
+    down: Annotated[
+        Path | None, typer.Option("--down", help='Spans in which the bot is dead: JSON, [{"from": ..., "until": ...}].')
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", help="Faults to inject: .json, see docs/replay.md.")
+    ] = None,
+    config: Config = Path("config.json"),
+    userdir: UserDir = Path("user_data"),
+    keep: Keep = None,
+) -> None:
+    """Run a real bot with dry_run off on a loopback exchange that takes its orders, on a stretch of history.
+
+    Orders, stops, fees, funding and liquidations happen at the exchange, also while the bot is down. Keys are dummies;
+    it refuses to start unless every address in the configuration is this machine's.
+    """
+    from liqsignals.exchange.faults import read_faults
+    from liqsignals.replay import paper, rehearsal
+    from liqsignals.replay.bot import Settings
+
+    begun, at = time.monotonic(), parse_time(start)
+    names = tuple(pairs.split())
+    with kept(keep) as folder:
+        settings = Settings(
+            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder
+        )
+        found = rehearsal.run(
+            settings,
+            at,
+            hours,
+            say,
+            wallet=wallet,
+            down=rehearsal.outages(down),
+            faults=read_faults(faults) if faults else (),
+        )
+    label = simulated_label(datadir)
+    for trade in found.trades:
+        console.print(f"{label}{paper.sentence(trade)}", markup=False)
+    for line in rehearsal.lines(found):
+        console.print(f"{label}{line}", markup=False)
+    console.print(
+        f"{label}{strategy}: {hours:g} h from {iso(at)} in {time.monotonic() - begun:.0f} s, "
+        f"{len(found.session.rows)} candles analysed, {len(found.trades)} trades"
+    )
+
+
 @app.command("parity")
 def parity_command(
     datadir: DataDir,

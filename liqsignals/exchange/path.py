@@ -51,6 +51,11 @@ class Path:
             return list(zip(DWELLS, prices, strict=True))
         return [((number + _DWELL) / len(prices), price) for number, price in enumerate(prices)]
 
+    def points(self, bar: Bar) -> list[tuple[float, float]]:
+        """(share of the bar, price) at begin and end of every dwell; between two of them the price moves linearly."""
+        prices = self._prices(bar)
+        return [(share, price) for hold, price in zip(self._holds(len(prices)), prices, strict=True) for share in hold]
+
     def forming(self, bar: Bar, share: float) -> Bar:
         """The forming candle after `share` (0 .. 1) of the bar; its close is the price at that time.
 

@@ -30,6 +30,7 @@ from liqsignals.exchange.archive import Archive
 from liqsignals.exchange.bybit import BybitExchange
 from liqsignals.exchange.endpoints import Clock, LoopbackExchange, wall_clock_ms
 from liqsignals.exchange.serving import served
+from liqsignals.exchange.signed import Keys
 from liqsignals.exchange.supervise import caught_signals, run, wait
 
 # ccxt's names of Binance's base URLs, and their paths.
@@ -64,15 +65,20 @@ _BYBIT = ("spot", "futures", "v2", "public", "private")
 _TIERS = "leverage_tiers_*.json"
 
 
-def config_overlay(port: int, exchange: str = "binance", dataformat: str | None = None) -> dict[str, Any]:
+def config_overlay(
+    port: int, exchange: str = "binance", dataformat: str | None = None, keys: Keys | None = None
+) -> dict[str, Any]:
     """The configuration that points all of freqtrade's requests, sync and async, at the loopback exchange.
 
-    `dataformat`: that of the data directory's files, where it has one; freqtrade finds no others.
+    `dataformat`: that of the data directory's files, where it has one; freqtrade finds no others. `keys` replace the
+    user's: those of the loopback exchange's account, or none.
     """
     paths = dict.fromkeys(_BYBIT, "") if exchange == "bybit" else {name: f"/{path}" for name, path in _API.items()}
     overlay: dict[str, Any] = {
         "exchange": {
             "name": exchange,
+            "key": keys.key if keys else "",
+            "secret": keys.secret if keys else "",
             "enable_ws": False,
             # Otherwise freqtrade downloads long candle histories from Binance's archive.
             "only_from_ccxt": True,
@@ -110,9 +116,11 @@ def serve(exchange: LoopbackExchange) -> Iterator[int]:
 
 
 @contextmanager
-def overlay_file(port: int, archive: Archive, dataformat: str | None = None) -> Iterator[Path]:
+def overlay_file(
+    port: int, archive: Archive, dataformat: str | None = None, keys: Keys | None = None
+) -> Iterator[Path]:
     """A file of `config_overlay`; `dataformat`: of the files that freqtrade is to read, the archive's unless given."""
-    overlay = config_overlay(port, archive.exchange, dataformat or archive.dataformat)
+    overlay = config_overlay(port, archive.exchange, dataformat or archive.dataformat, keys)
     with TemporaryDirectory(prefix="liqsignals-") as folder:
         path = Path(folder) / "overlay.json"
         path.write_text(json.dumps(overlay, indent=4) + "\n")

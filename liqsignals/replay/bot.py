@@ -71,6 +71,8 @@ class Settings:
     folder: Path
     #: Configuration that goes before the user's.
     more: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it sends its orders (rehearsal.py, to a loopback exchange with an account) instead of running dry.
+    live: bool = False
 
     @property
     def database(self) -> Path:
@@ -84,7 +86,8 @@ class Settings:
 class Bot:
     """One `freqtrade trade` process, watched through its REST API (loopback only, random password).
 
-    Whatever the user's configuration says, it runs dry, tells nobody (no Telegram, no webhooks) and keeps its own database.
+    Whatever the user's configuration and environment say, it runs dry (unless `Settings.live`), tells nobody (no Telegram,
+    no webhooks) and keeps its own database.
     """
 
     def __init__(self, settings: Settings, overlay: Path, clock: MarketClock, traffic: Traffic) -> None:
@@ -93,13 +96,17 @@ class Bot:
         self.traffic = traffic
         self.password = secrets.token_urlsafe(24)
         self.port = _free_port()
-        self._environment = {**os.environ, **clock.environment()}
+        # freqtrade's own environment variables would count more than every configuration.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FREQTRADE__")}
+        self._environment = {**kept, **clock.environment()}
         settings.folder.mkdir(parents=True, exist_ok=True)
         own = settings.folder / "bot.json"
         with replaced(own, private=True) as staged:  # it holds the password
             staged.write_text(json.dumps(self._config(), indent=1))
+        #: Configurations in the order in which freqtrade reads them: the later one counts.
+        self.configs = (settings.config, overlay, own)
         self._command = command(
-            "trade", (settings.config, overlay, own), settings.userdir, settings.datadir, "--strategy", settings.strategy,
+            "trade", self.configs, settings.userdir, settings.datadir, "--strategy", settings.strategy,
             "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),
         )  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
@@ -112,7 +119,7 @@ class Bot:
     def _config(self) -> dict[str, Any]:
         return {
             **self.settings.more,
-            "dry_run": True,
+            "dry_run": not self.settings.live,
             "db_url": f"sqlite:///{self.settings.database.resolve()}",
             "timeframe": self.settings.timeframe,
             "initial_state": "running",

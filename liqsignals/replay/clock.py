@@ -13,6 +13,7 @@ while the clock is stopped, and one step can expire all of them: programs under 
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from liqsignals.files import replaced
 LIBRARIES = ("/usr/lib/*/faketime", "/usr/lib*/faketime", "/usr/local/lib/faketime")
 _NAME = "libfaketimeMT.so.1"
 _REFRESH = 0.05
+#: Seconds of this machine's that a request may be under way.
+_UNDER_WAY = 5.0
 
 
 def faketime_library() -> Path:
@@ -46,6 +49,8 @@ class MarketClock:
         self.file = file
         self._lock = threading.Lock()
         self._ms = start_ms
+        #: Steps of the last _UNDER_WAY seconds: when (this machine's), and where the clock stood before.
+        self._steps: deque[tuple[float, int]] = deque()
         self._speed = speed
         self._since = time.monotonic()
         self._write()
@@ -63,8 +68,18 @@ class MarketClock:
         with self._lock:
             if ms < self._now():
                 raise ValueError(f"the market clock cannot go back from {self._now()} to {ms}")
-            self._ms, self._since = ms, time.monotonic()
+            now, self._since = self._now(), time.monotonic()
+            while self._steps and self._steps[0][0] < self._since - _UNDER_WAY:
+                self._steps.popleft()
+            self._steps.append((self._since, now))
+            self._ms = ms
             self._write()
+
+    def stood_ms(self) -> int:
+        """Where the clock stood before the steps of the last seconds: a request that was under way carries that time."""
+        with self._lock:
+            since = time.monotonic() - _UNDER_WAY
+            return next((ms for at, ms in self._steps if at >= since), self._now())
 
     def run(self, speed: float) -> None:
         """Continue from now at another speed."""

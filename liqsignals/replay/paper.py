@@ -27,7 +27,7 @@ def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]
     Raises InputError where the data of a pair hold no candle of that time, or the bot has analysed none.
     """
     stop = start + round(hours * HOUR)
-    _check_span(settings, start, stop)
+    check_span(settings, start, stop)
     clock = MarketClock(settings.folder / "clock", start // 10**6)
     own = as_of(settings.datadir, start, settings.folder / "data")
     with replayed(settings.datadir, clock) as market:
@@ -35,7 +35,7 @@ def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]
         log(f"freqtrade's REST API: http://127.0.0.1:{bot.port} user liqsignals password {bot.password}")
         try:
             bot.start()
-            session = driver.drive(bot, stop // 10**6, market.dwells, each=_log_trades(bot, log))
+            session = driver.drive(bot, stop // 10**6, market.dwells, each=log_trades(bot, log))
         finally:
             bot.stop()
     if not session.rows:
@@ -46,7 +46,7 @@ def run(settings: Settings, start: int, hours: float, log: Callable[[str], None]
     return Paper(driver.trades(settings.database), session)
 
 
-def _check_span(settings: Settings, start: int, stop: int) -> None:
+def check_span(settings: Settings, start: int, stop: int) -> None:
     """Raise InputError unless candles of each pair close in (start, stop] (ns)."""
     for pair in settings.pairs:
         freqtrade.check_pair(settings.datadir, pair)
@@ -62,7 +62,7 @@ def _check_span(settings: Settings, start: int, stop: int) -> None:
             )
 
 
-def _log_trades(bot: Bot, log: Callable[[str], None]) -> Callable[[int], None]:
+def log_trades(bot: Bot, log: Callable[[str], None]) -> Callable[[int], None]:
     """Log each trade's opening and closing once, at the first candle after it."""
     known: set[tuple[str, object, object]] = set()
 

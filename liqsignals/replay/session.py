@@ -1,6 +1,7 @@
 """A stretch of history as a running market: the disk as it was at its start, and a loopback exchange from there."""
 
 import os
+import secrets
 import shlex
 import shutil
 import threading
@@ -20,11 +21,14 @@ from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
 from liqsignals.exchange import bybit, quotes, supervise
 from liqsignals.exchange import path as inside
+from liqsignals.exchange.account import Account
 from liqsignals.exchange.archive import INTERVALS, MINUTE, Archive
+from liqsignals.exchange.course import Course
 from liqsignals.exchange.endpoints import LoopbackExchange, Walks
 from liqsignals.exchange.faults import Fault, faulty, read_faults
 from liqsignals.exchange.server import application, leverage_tiers_kept, overlay_file
 from liqsignals.exchange.serving import served
+from liqsignals.exchange.signed import Keys, SignedExchange
 from liqsignals.files import FORMATS, parse_name, replaced
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.idle import Traffic
@@ -85,6 +89,8 @@ class Replay:
     traffic: Traffic
     #: How often each kind of fault was injected.
     faults: Counter[str]
+    #: The account that takes orders, where there is one.
+    account: Account | None = None
     _walks: Walks = field(default_factory=dict)
     _spread: int | None = None
 
@@ -130,12 +136,15 @@ def replayed(
     spread: int | None = None,
     faults: Sequence[Fault] = (),
     slow_down: Callable[[str], None] | None = None,
+    wallet: float | None = None,
+    middlewares: Sequence[Middleware] = (),
 ) -> Iterator[Replay]:
     """Serve a data directory by a market clock, with faults.
 
     `walks`: bars with a walk of their own, by symbol and bar open (ms). `spread`: of every book, in ticks (None: as
     decision 040). `slow_down`: where given, a program that requests its candles too late halves the clock's speed, and
-    `slow_down` is called with the reason.
+    `slow_down` is called with the reason. `wallet`: quote units of an account that takes orders, with dummy keys in the
+    overlay; None: without one. `middlewares` are the exchange's outermost ones.
     """
     archive = Archive(datadir)
     exchange = LoopbackExchange(archive, clock.now_ms, walks, spread)
@@ -147,18 +156,30 @@ def replayed(
             f"--faults: they change Binance's answers, and {datadir} is served as {archive.exchange}",
             "replay it without faults",
         )
+    account = keys = None
+    if wallet is not None:
+        if archive.exchange != "binance":
+            raise InputError(
+                f"{datadir} is served as {archive.exchange}, and only Binance's orders are rehearsed",
+                "use a data directory of Binance",
+            )
+        keys = Keys(secrets.token_hex(32), secrets.token_hex(32))
+        account = Account(Course(archive, walks, spread), clock.now_ms(), wallet)
+        SignedExchange(account, keys, clock.now_ms, clock.stood_ms).add_to(app)
     if faults:
         app.middlewares.insert(0, faulty(faults, clock.now_ms, traffic.waiting, counts))
     if slow_down is not None:
         app.middlewares.insert(0, _watched(clock, slow_down))
+    for middleware in middlewares:
+        app.middlewares.insert(0, middleware)
     traffic.watch(app)
     with (
         leverage_tiers_kept(datadir),
         served(app, "replay", 1.0) as port,
-        overlay_file(port, archive, "feather") as overlay,
+        overlay_file(port, archive, "feather", keys) as overlay,
         clock.running(),
     ):
-        yield Replay(port, overlay, archive, traffic, counts, walks or {}, spread)
+        yield Replay(port, overlay, archive, traffic, counts, account, walks or {}, spread)
 
 
 def _watched(clock: MarketClock, log: Callable[[str], None]) -> Middleware:
