@@ -18,6 +18,7 @@ import pandas as pd
 from liqsignals.clock import duration_ns
 from liqsignals.strategy import sizing
 from liqsignals.strategy.guard import SPREAD, custom_data, is_live
+from liqsignals.strategy.placebo import Placebo
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +58,15 @@ def populated(
     """`populate(dataframe, metadata)`; in dry-run and live the frame without signals where that raises.
 
     freqtrade would drop the candle's whole frame, and exits with it. A backtest raises: a run without trades would be
-    no result.
+    no result. A backtest's placebo (strategy/placebo.py) adds its entries here.
     """
     try:
-        return populate(dataframe, metadata)
+        frame = populate(dataframe, metadata)
+        placebo: Placebo | None = getattr(getattr(strategy, "signals", None), "placebo", None)
+        if placebo is None or where != "populate_entry_trend":
+            return frame
+        placebo.described(strategy)
+        return placebo.with_entries(frame, metadata["pair"])
     except Exception as error:
         if not is_live(getattr(strategy, "dp", None)):
             raise

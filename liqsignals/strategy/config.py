@@ -9,6 +9,7 @@ from liqsignals import files, venues
 from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration, squeeze
+from liqsignals.strategy.placebo import Placebo
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,18 @@ class Settings:
     dataformat: str | None
     #: With the parameters of the squeeze in use.
     calibrated: calibration.Calibration
+    #: Of a backtest alone; None: the strategy as it is.
+    placebo: Placebo | None = None
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
         """Settings of a freqtrade configuration (keys: Signals.from_config). Raises InputError for what cannot work."""
         block = dict(config.get("liqsignals") or {})
-        unknown = sorted(set(block) - {"extras", "finest", "calibration", "squeeze"})
+        unknown = sorted(set(block) - {"extras", "finest", "calibration", "squeeze", "placebo"})
         if unknown:
             raise InputError(
                 f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; '
-                "known are: calibration, extras, finest, squeeze"
+                "known are: calibration, extras, finest, placebo, squeeze"
             )
         if config.get("trading_mode", "spot") != "futures":
             raise InputError(
@@ -63,4 +66,5 @@ class Settings:
                 "convert the data with freqtrade convert-data, and name the new format",
             )
         calibrated = calibration.choose(block.get("calibration")).with_squeeze(squeeze.choose(block.get("squeeze")))
-        return cls(Path(config["datadir"]), extras, finest, exchange, dataformat, calibrated)
+        placebo = Placebo.parse(block.get("placebo"), config.get("runmode"))
+        return cls(Path(config["datadir"]), extras, finest, exchange, dataformat, calibrated, placebo)

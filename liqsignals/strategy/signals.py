@@ -35,6 +35,7 @@ from liqsignals.strategy.guard import LATE, is_live, live_mode
 from liqsignals.strategy.live import Market, Place, unreadable
 from liqsignals.strategy.notices import Notices, nothing
 from liqsignals.strategy.orders import stop_problems
+from liqsignals.strategy.placebo import Placebo
 
 #: The bot's clock, ns.
 now_ns = time.time_ns
@@ -64,6 +65,8 @@ class Signals:
         #: The prior, unless given: from_config gives the configured one, or the one that ships.
         self.calibration = calibrated or calibration.uncalibrated()
         self.families = families
+        #: What a backtest replaces (strategy/placebo.py); from_config sets it.
+        self.placebo: Placebo | None = None
         self.notices = Notices()
         self._markets: dict[tuple[str, str], Market | None] = {}
         #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
@@ -96,6 +99,7 @@ class Signals:
             dataformat=s.dataformat,
             calibrated=s.calibrated,
         )
+        signals.placebo = s.placebo
         if live_mode(config.get("runmode")):
             for problem in stop_problems(config):
                 signals.notices.once(("stop", problem), logging.WARNING, "%s", problem)
@@ -161,6 +165,8 @@ class Signals:
             saved.save(saved.folder_of(self.extras), market.disk, state, parameters, loaded)
             self._views[pair, length] = annotations.View.of(tape, state, parameters)
             view.settle()
+        if self.placebo is not None and not live:
+            columns = self.placebo.columns(columns, dataframe, pair)
         return _with(dataframe, columns)
 
     def _load_state(self, market: Market, timeframe: str, first: int, parameters: liqmap.Parameters) -> int:

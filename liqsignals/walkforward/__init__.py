@@ -1,0 +1,1 @@
+"""Walk-forward of the strategies through freqtrade, with placebos and verdicts: `liqsignals walkforward`."""

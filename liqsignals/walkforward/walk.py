@@ -1,0 +1,438 @@
+"""The walk: monthly slices of frozen defaults, their placebos, and the account at other costs and stops."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from liqsignals.clock import DAY, HOUR, Int64Array, duration_ns, iso, open_time
+from liqsignals.data import freqtrade
+from liqsignals.data.tape import map_tape
+from liqsignals.errors import InputError, __version__
+from liqsignals.evaluation import fit as fits
+from liqsignals.evaluation import liquidations
+from liqsignals.files import replaced
+from liqsignals.liqmap import calibration
+from liqsignals.strategy.placebo import TAG
+from liqsignals.walkforward import candidates, runs, verdicts
+from liqsignals.walkforward.portfolio import Outcome, Rules, Trade, simulate
+from liqsignals.walkforward.protections import STOPS
+from liqsignals.walkforward.runs import Backtest, Done, Setting
+from liqsignals.walkforward.verdicts import Sample
+
+_MS = 1_000_000
+#: A stop in a candle with a wider range than this is re-priced.
+WIDE = 0.01
+#: Portfolios drawn of the matched candles.
+MATCHED_DRAWS = 200
+
+Show = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is walked."""
+
+    datadir: Path
+    pairs: tuple[str, ...]
+    strategies: tuple[str, ...]
+    config: Path
+    userdir: Path
+    out: Path
+    #: ns; whole months in between are walked.
+    span: tuple[int, int]
+    #: Fee and slippage of a fill, fractions.
+    fee: float = 0.0005
+    slippage: float = 0.0002
+    #: Portfolios of random entries, and runs with permuted columns a slice.
+    draws: int = 1000
+    shuffles: int = 2
+    seed: int = 1
+    jobs: int = 2
+    #: Whether the shipped calibration's result stands beside.
+    hindsight: bool = True
+    #: Pair and hourly liquidations to fit each slice's calibration on.
+    liquidations: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def cost(self) -> float:
+        return self.fee + self.slippage
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A month, or what the span holds of it."""
+
+    name: str
+    start: int
+    stop: int
+
+    @property
+    def timerange(self) -> str:
+        return f"{self.start // 10**9}-{self.stop // 10**9}"
+
+
+def slices(start: int, stop: int) -> list[Slice]:
+    """The calendar months (UTC) between two instants, the first and the last as far as they reach in.
+
+    >>> [s.name for s in slices(0, 40 * DAY)]
+    ['1970-01', '1970-02']
+    """
+    begin = pd.Timestamp(start, tz="UTC")
+    edges = [start]
+    at = (begin.normalize().replace(day=1) + pd.DateOffset(months=1)).as_unit("ns").value
+    while at < stop:
+        edges.append(int(at))
+        at = (pd.Timestamp(at, tz="UTC") + pd.DateOffset(months=1)).as_unit("ns").value
+    edges.append(stop)
+    return [Slice(pd.Timestamp(a, tz="UTC").strftime("%Y-%m"), a, b) for a, b in pairwise(edges)]
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Everything that freqtrade said about one strategy in one slice."""
+
+    slice: Slice
+    calibration: str
+    account: Done
+    #: Every signal of the strategy itself, each simulated alone.
+    signals: list[Outcome]
+    #: Outcomes at the placebos' candles, by pair, side and opening (ms); and the candles of each trade (ns).
+    elsewhere: Mapping[tuple[str, str, int], Outcome]
+    random: list[Int64Array]
+    matched: list[Int64Array]
+    shuffled: list[Done]
+    hindsight: Done | None
+
+
+def walk(plan: Plan, show: Show) -> dict[str, Any]:
+    """Walk every strategy over every slice, and judge: the content of result.json (docs/results.md explains it).
+
+    Backtests that ran before with the same code, data and settings are read from `out`/runs.
+    """
+    from joblib import Parallel, delayed
+
+    from liqsignals.exchange.server import loopback
+
+    runs.check(plan.datadir, plan.config)
+    folder = runs.strategy_folder(plan.userdir, plan.strategies)
+    data = runs.data_hashes(plan.datadir, plan.pairs)
+    parts = slices(*plan.span)
+    files = {part.name: _calibration(plan, part) for part in parts}
+    with loopback(plan.datadir) as overlay:
+        setting = Setting(
+            plan.datadir.resolve(), plan.pairs, plan.config.resolve(), folder.resolve(), overlay, plan.out.resolve(),
+            plan.cost, json.dumps(data, sort_keys=True),
+        )  # fmt: skip
+        jobs = [(name, part) for name in plan.strategies for part in parts]
+        found: dict[str, list[Walked]] = defaultdict(list)
+        pool = Parallel(n_jobs=plan.jobs, backend="threading", return_as="generator")
+        made = pool(delayed(_walked)(plan, setting, name, part, files[part.name]) for name, part in jobs)
+        show("slices", 0, len(jobs))
+        for k, ((name, _), one) in enumerate(zip(jobs, made, strict=True)):
+            found[name].append(one)
+            show("slices", k + 1, len(jobs))
+    steps = runs.steps(plan.datadir, plan.pairs)
+    return {
+        "version": __version__,
+        "market": "SIMULATED" if (plan.datadir / "SIMULATED").exists() else plan.datadir.name,
+        "pairs": list(plan.pairs),
+        "span": [iso(plan.span[0]), iso(plan.span[1])],
+        "costs": {"fee": plan.fee, "slippage": plan.slippage},
+        "seed": plan.seed,
+        "draws": plan.draws,
+        "shuffles": plan.shuffles,
+        "data": data,
+        "strategies": {
+            name: {
+                "source": _sha256(folder / f"{name}.py"),
+                **_judged(plan, found[name], steps),
+            }
+            for name in plan.strategies
+        },
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- one slice
+def _walked(plan: Plan, setting: Setting, strategy: str, part: Slice, calibrated: str) -> Walked:
+    block = {"calibration": calibrated}
+    account = runs.run(setting, Backtest(strategy, part.timerange, block))
+    step = duration_ns(account.summary["timeframe"])
+    opens, frames = {}, {}
+    for pair in plan.pairs:
+        frame = _candles(plan.datadir, pair, account.summary["timeframe"])
+        at = frame.index.to_numpy(np.int64) * _MS
+        # Freqtrade enters neither at the first candle, which has no signal before it, nor at the last.
+        inside = (at > part.start) & (at < part.stop)
+        opens[pair] = at[inside]
+        frames[pair] = at[inside], candidates.covariates(frame, step)[inside]
+    random = candidates.strata(account.outcomes, opens)
+    matched = candidates.matches(account.outcomes, frames, account.outcomes)
+    entries = candidates.table([*account.outcomes, *account.outcomes], [*random, *matched], step)
+    outcomes = runs.run(setting, Backtest(strategy, part.timerange, block, table=True, entries=entries)).outcomes
+    shuffled = [
+        runs.run(setting, Backtest(strategy, part.timerange, {**block, "placebo": {"shuffle": plan.seed * 1000 + k}}))
+        for k in range(plan.shuffles)
+    ]
+    hindsight = runs.run(setting, Backtest(strategy, part.timerange, {})) if plan.hindsight else None
+    return Walked(
+        part,
+        calibrated,
+        account,
+        [one for one in outcomes if one.tag != TAG],
+        {(one.pair, one.side, one.opened): one for one in outcomes},
+        random,
+        matched,
+        shuffled,
+        hindsight,
+    )
+
+
+def _candles(datadir: Path, pair: str, timeframe: str) -> pd.DataFrame:
+    """A pair's candles, indexed by their opens in ms."""
+    rows = freqtrade.candles(datadir, pair, timeframe)
+    if rows is None:
+        raise freqtrade.absent(f"{timeframe} candles", datadir, pair, datadir.name, timeframe)
+    opens = open_time(rows["event_time"], duration_ns(timeframe)) // _MS
+    return pd.DataFrame({name: rows[name].astype(np.float64) for name in ("open", "high", "low", "close")}, opens)
+
+
+def _calibration(plan: Plan, part: Slice) -> str:
+    """The calibration of a slice: fitted on liquidations before it and kept in `out`, or "none" where they are too few."""
+    if not plan.liquidations:
+        return "none"
+    path = plan.out / "calibrations" / f"{part.name}.json"
+    if path.exists():
+        return str(path.resolve())
+    markets = []
+    for pair, table in plan.liquidations:
+        tape = map_tape(plan.datadir, pair, None, None, "5m")
+        real = liquidations.read(table, tape)
+        before = real.hours + HOUR <= part.start
+        if before.any():
+            markets.append(fits.Market(tape, real.hours[before], real.usd[:, before]))
+    if not markets:
+        return "none"
+    try:
+        alone = {m.tape.pair: fits.fit([m], "walkforward") for m in markets}
+        every = fits.fit(markets, "walkforward") if len(markets) > 1 else next(iter(alone.values()))
+    except InputError:
+        return "none"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    calibration.save(calibration.Calibration(every, alone, str(path)), path)
+    return str(path.resolve())
+
+
+# --- the judgement
+def _sample(outcomes: Sequence[Outcome], cost: float, measure: str = "net") -> Sample:
+    opened = np.array([one.opened for one in outcomes], np.int64) * _MS
+    net = np.array([one.net(cost) / (one.risk if measure == "r" else 1.0) for one in outcomes])
+    return Sample(net, candidates.week_of(opened), opened // DAY)
+
+
+def _rules(plan: Plan, walked: Walked, steps: Mapping[str, float]) -> Rules:
+    summary, facts = walked.account.summary, walked.account.facts
+    return Rules(
+        plan.pairs,
+        int(summary["max_open_trades_setting"]),
+        float(summary["starting_balance"]),
+        plan.cost,
+        duration_ns(summary["timeframe"]) // _MS,
+        tuple(facts.get("protections", ())),
+        steps=steps,
+    )
+
+
+def drawn(
+    walked: Walked, chosen: Sequence[Int64Array], rules: Rules, draws: int, seed: Sequence[int]
+) -> Iterator[list[Trade]]:
+    """Portfolios of placebo entries: in each draw one of the candles that were `chosen` for every trade."""
+    there = [
+        [found for at in all_at.tolist() if (found := walked.elsewhere.get((one.pair, one.side, at // _MS)))]
+        for one, all_at in zip(walked.account.outcomes, chosen, strict=True)
+    ]
+    draw = np.random.default_rng(list(seed))
+    for _ in range(draws):
+        yield simulate([some[int(draw.integers(len(some)))] for some in there if some], rules)
+
+
+def _judged(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) -> dict[str, Any]:
+    real = [one for w in walked for one in w.account.outcomes]
+    sample = _sample(real, plan.cost)
+    against: dict[str, list[Outcome]] = {"price-only trigger": [], "shuffled in terciles": [], "random entries": []}
+    random_means: list[list[float]] = [[] for _ in range(plan.draws)]
+    for k, w in enumerate(walked):
+        rules = _rules(plan, w, steps)
+        for name, chosen, draws in (
+            ("random entries", w.random, plan.draws),
+            ("price-only trigger", w.matched, MATCHED_DRAWS),
+        ):
+            for d, trades in enumerate(drawn(w, chosen, rules, draws, (plan.seed, k, draws))):
+                against[name] += [t.outcome for t in trades]
+                if name == "random entries":
+                    random_means[d] += [t.outcome.net(plan.cost) for t in trades]
+        against["shuffled in terciles"] += [one for done in w.shuffled for one in done.outcomes]
+    placebos = {}
+    for name, outcomes in against.items():
+        placebos[name] = verdicts.judge(sample, _sample(outcomes, plan.cost), plan.seed).as_dict()
+        placebos[name]["r"] = _mean([one.net(plan.cost) / one.risk for one in outcomes])
+    means = [float(np.mean(nets)) for nets in random_means if nets]
+    better = float(np.mean([m >= sample.net.mean() for m in means])) if means and real else None
+    placebos["random entries"]["draws_at_least_as_good"] = better
+    base = _rules(plan, walked[0], steps)
+    accounts = {
+        name: _account(
+            [one for w in walked for one in _repriced(plan, w.signals, share, w.account.summary["timeframe"])],
+            base,
+            times,
+            plan,
+        )
+        for name, share, times in CASES
+    }
+    weeks = (plan.span[1] - plan.span[0]) / (7 * DAY)
+    return {
+        "trades": len(real),
+        "days": len(np.unique(sample.day)),
+        "entries_a_pair_a_week": len(real) / weeks / len(plan.pairs),
+        "net": _mean(sample.net),
+        "r": _mean([one.net(plan.cost) / one.risk for one in real]),
+        "slices": [_slice_row(plan, w) for w in walked],
+        "pairs": {pair: _some([one for one in real if one.pair == pair], plan.cost) for pair in plan.pairs},
+        "sides": {side: _some([one for one in real if one.side == side], plan.cost) for side in ("long", "short")},
+        "tags": {tag: _some([o for o in real if o.tag == tag], plan.cost) for tag in sorted({o.tag for o in real})},
+        "exits": {r: _some([o for o in real if o.reason == r], plan.cost) for r in sorted({o.reason for o in real})},
+        "placebos": placebos,
+        "accounts": accounts,
+        "reproduced": _reproduced(plan, walked, steps),
+        "lives": [_life(one, plan.cost) for one in real],
+    }
+
+
+#: Accounts: name, share of the way from stop to the candle's far extreme at which wide stops fill, multiple of the costs.
+CASES = (
+    ("as judged", 0.0, 1),
+    ("2x costs", 0.0, 2),
+    ("3x costs", 0.0, 3),
+    ("stops half-way", 0.5, 1),
+    ("stops at the extreme", 1.0, 1),
+    ("stops at the extreme, 3x costs", 1.0, 3),
+)
+
+
+def _account(outcomes: Sequence[Outcome], rules: Rules, times: int, plan: Plan) -> dict[str, Any]:
+    """One account over all slices, in which every month goes on with the money of the last."""
+    trades = simulate(outcomes, replace(rules, cost=rules.cost * times))
+    equity = np.array([rules.balance, *[t.equity for t in trades]])
+    high = np.maximum.accumulate(equity)
+    at = pd.DatetimeIndex(pd.to_datetime([t.outcome.closed for t in trades], unit="ms", utc=True))
+    months = {}
+    before = rules.balance
+    for part in slices(*plan.span):
+        inside = [t for t in trades if part.start <= t.outcome.closed * _MS < part.stop]
+        after = inside[-1].equity if inside else before
+        months[part.name] = after / before - 1.0
+        before = after
+    worst = min((t.outcome.net(rules.cost * times) / t.outcome.risk for t in trades), default=None)
+    return {
+        "trades": len(trades),
+        "growth": equity[-1] / rules.balance - 1.0,
+        "drawdown": float(np.max(1.0 - equity / high)),
+        "worst_month": min(months.values()),
+        "worst_trade_r": worst,
+        "worst_trade_account": min((t.profit / (t.equity - t.profit) for t in trades), default=None),
+        "months": months,
+        "equity": [[stamp.isoformat(), value] for stamp, value in zip(at, equity[1:].tolist(), strict=True)],
+    }
+
+
+def _repriced(plan: Plan, outcomes: Sequence[Outcome], share: float, timeframe: str) -> list[Outcome]:
+    """Outcomes with the stops of wide candles filled beyond the stop: `share` of the way to the candle's far extreme.
+
+    The margin bounds the loss: no fill is beyond the price at which it is gone.
+    """
+    if share == 0.0:
+        return list(outcomes)
+    frames: dict[str, pd.DataFrame] = {}
+    found = []
+    for one in outcomes:
+        if one.reason not in STOPS:
+            found.append(one)
+            continue
+        if one.pair not in frames:
+            frames[one.pair] = _candles(plan.datadir, one.pair, timeframe)
+        begin, high, low = frames[one.pair].loc[[one.closed]].to_numpy(np.float64)[0, :3].tolist()
+        if (high - low) / begin > WIDE:
+            far = high if one.is_short else low
+            price = one.exit + share * (far - one.exit)
+            gone = one.entry * (1 + 1 / one.leverage if one.is_short else 1 - 1 / one.leverage)
+            price = min(price, gone) if one.is_short else max(price, gone)
+            worse = max(price, one.exit) if one.is_short else min(price, one.exit)
+            found.append(one._replace(exit=worse))
+        else:
+            found.append(one)
+    return found
+
+
+def _reproduced(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) -> dict[str, Any]:
+    """How the simulation of the portfolio compares with freqtrade's own backtests of the slices."""
+    trades, same, largest = 0, 0, 0.0
+    for w in walked:
+        mine = {(t.outcome.pair, t.outcome.opened): t for t in simulate(w.signals, _rules(plan, w, steps))}
+        keys = [(one.pair, one.opened) for one in w.account.outcomes]
+        trades += len(set(keys) | set(mine))
+        for key, profit, stake in zip(keys, w.account.profits, w.account.stakes, strict=True):
+            if key in mine:
+                same += 1
+                largest = max(largest, abs(mine[key].profit - profit) / stake)
+    return {"trades": trades, "same": same, "largest_difference": largest}
+
+
+def _slice_row(plan: Plan, w: Walked) -> dict[str, Any]:
+    summary = w.account.summary
+    return {
+        "slice": w.slice.name,
+        "calibration": "none" if w.calibration == "none" else "fitted before it",
+        "growth": _growth(summary),
+        "drawdown": summary["max_drawdown_account"],
+        "market": summary["market_change"],
+        **_some(w.account.outcomes, plan.cost),
+        "hindsight": w.hindsight and {**_some(w.hindsight.outcomes, plan.cost), "growth": _growth(w.hindsight.summary)},
+    }
+
+
+def _growth(summary: Mapping[str, Any]) -> float:
+    return float(summary["final_balance"] / summary["starting_balance"] - 1.0)
+
+
+def _some(outcomes: Sequence[Outcome], cost: float) -> dict[str, Any]:
+    """Number, mean net and mean R of some trades."""
+    return {
+        "trades": len(outcomes),
+        "net": _mean([one.net(cost) for one in outcomes]),
+        "r": _mean([one.net(cost) / one.risk for one in outcomes]),
+    }
+
+
+def _mean(values: Any) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _life(one: Outcome, cost: float) -> dict[str, Any]:
+    return {**one._asdict(), "net": one.net(cost), "r": one.net(cost) / one.risk}
+
+
+def save(result: Mapping[str, Any], path: Path) -> None:
+    """Write result.json in one step."""
+    with replaced(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
