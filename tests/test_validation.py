@@ -1,6 +1,7 @@
 """`liqsignals validate`: the split by age, planted truths, coarser candles, and the command."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -394,6 +395,14 @@ def test_the_command_prints_tables_and_writes_a_page(
     assert "plotly" in text
     assert PAIR in text
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    figures = [
+        json.JSONDecoder().raw_decode(text, at.end())[0] for at in re.finditer(r'Plotly.newPlot\(\s*"[^"]+",\s*', text)
+    ]
+    traces = [trace for figure in figures for trace in figure]
+    for model in ("map", "map, 12 h memory"):
+        assert len({trace["line"]["color"] for trace in traces if trace.get("name") == model}) == 1, model
+    # Of the hours missed most the map's levels are drawn, too.
+    assert {"candlestick", "heatmap"} <= {trace["type"] for trace in traces}
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def validate(
     # Imported here because a bot does not need it.
     from liqsignals.evaluation import validate
     from liqsignals.report import validation as pages
+    from liqsignals.report import validation_html
 
     freqtrade.check_datadir(datadir)
     since, until, fit = (None if t is None else parse_time(t) for t in (start, end, fit_until))
@@ -139,7 +140,8 @@ def validate(
         )
         found = {"simulated": bool(simulated_label(datadir)), "liquidations": list(real.notes), **result.found}
         if path is not None:
-            pages.write_html(result, path, f"{simulated_label(datadir)}{pair}: the map against real liquidations")
+            title = f"{simulated_label(datadir)}{pair}: the map against real liquidations"
+            validation_html.write_html(result, path, title, fitted.parameters)
     if as_json:
         print(json.dumps(found, indent=2))
         return

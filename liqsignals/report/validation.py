@@ -1,27 +1,16 @@
-"""Console output and HTML report of `liqsignals validate`."""
+"""Tables and notes of `liqsignals validate`, for the terminal and for validation_html.py."""
 
-import html
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.table import Table
 
-from liqsignals.clock import HOUR, iso, to_dates
-from liqsignals.errors import InputError
-from liqsignals.evaluation import scores
-from liqsignals.evaluation.validate import Validation
-from liqsignals.records import Float64Array
-
-_COLUMNS = (
+COLUMNS = (
     ("all hours", "rank"),
     ("> 0.5 % that way", "rank_moved"),
     ("prices new for 72 h", "rank_anew"),
     ("R2 of log USD", "r2"),
 )
-_SIDES = ("long", "short")
 
 
 def two(values: list[float | None] | None, form: str = ".3f") -> str:
@@ -57,9 +46,9 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
     out.append(
         (
             f"{found['pair']}, {scored}: rank correlation with the hour's real liquidations, long / short",
-            ["", *[name for name, _ in _COLUMNS], "real / predicted USD"],
+            ["", *[name for name, _ in COLUMNS], "real / predicted USD"],
             [
-                [name, *[two(m["intervals"][key]["value"]) for _, key in _COLUMNS], two(m["dollars"], ".2f")]
+                [name, *[two(m["intervals"][key]["value"]) for _, key in COLUMNS], two(m["dollars"], ".2f")]
                 for name, m in found["models"].items()
             ],
         )
@@ -67,8 +56,8 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
     out.append(
         (
             "Paired differences on the same hours: value (95 % interval), long, then short",
-            ["", *[name for name, _ in _COLUMNS]],
-            [[name, *[difference(d[key]) for _, key in _COLUMNS]] for name, d in found["paired"].items()],
+            ["", *[name for name, _ in COLUMNS]],
+            [[name, *[difference(d[key]) for _, key in COLUMNS]] for name, d in found["paired"].items()],
         )
     )
     own = found["models"]["map"]
@@ -83,7 +72,7 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
         )
     )
     ages = found["by_age"]
-    ranked = _COLUMNS[:3]
+    ranked = COLUMNS[:3]
     out.append(
         (
             "By age of the swept mass: share of USD, in hours at new prices, rank correlation; long / short",
@@ -129,12 +118,12 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
         out.append(
             (
                 "The same map on other candles, same hours, long / short",
-                ["", *[name for name, _ in _COLUMNS], "real / predicted USD"],
+                ["", *[name for name, _ in COLUMNS], "real / predicted USD"],
                 [
-                    [name, *[two(s[key]["value"]) for _, key in _COLUMNS], two(s["dollars"], ".2f")]
+                    [name, *[two(s[key]["value"]) for _, key in COLUMNS], two(s["dollars"], ".2f")]
                     for name, s in sizes["sizes"].items()
                 ]
-                + [[name, *[difference(d[key]) for _, key in _COLUMNS], ""] for name, d in sizes["paired"].items()],
+                + [[name, *[difference(d[key]) for _, key in COLUMNS], ""] for name, d in sizes["paired"].items()],
             )
         )
     true = found.get("true_levels")
@@ -177,115 +166,3 @@ def rich_tables(found: Mapping[str, Any]) -> list[Table]:
             table.add_row(*row)
         out.append(table)
     return out
-
-
-# --- HTML report
-
-
-def _deciles(predicted: Float64Array, real: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Mean prediction and mean real USD of ten equal groups by prediction."""
-    groups = np.array_split(np.argsort(predicted, kind="stable"), 10)
-    return np.array([predicted[g].mean() for g in groups]), np.array([real[g].mean() for g in groups])
-
-
-def worst(v: Validation, count: int = 6) -> list[tuple[int, int, float]]:
-    """The hours with the largest errors: (row, side, ln((real + FLOOR) / (predicted + FLOOR))), largest first."""
-    c = v.case
-    off = np.log(c.real + scores.FLOOR) - np.log(np.nan_to_num(v.models["map"]) + scores.FLOOR)
-    off[:, ~c.test] = 0.0
-    order = np.argsort(-np.abs(off).ravel(), kind="stable")[:count]
-    n = off.shape[1]
-    return [(int(i % n), int(i // n), float(off.ravel()[i])) for i in order]
-
-
-def write_html(v: Validation, out: Path, title: str) -> None:
-    """Write the HTML report: tables, reliability by decile, months, largest errors with candles.
-
-    One file that needs no network access. Raises InputError without plotly.
-    """
-    try:
-        import plotly.graph_objects as go
-        from plotly.offline import get_plotlyjs
-        from plotly.subplots import make_subplots
-    except ImportError as error:
-        raise InputError(
-            "validate --report needs plotly",
-            "pip install -e '.[truth]'",
-        ) from error
-    c, test = v.case, v.case.test
-    figures: list[tuple[str, Any]] = []
-
-    reliability = make_subplots(1, 2, subplot_titles=_SIDES)
-    shown: list[str] = [name for name in ("map", "trees", "range x open interest") if name in v.models]
-    for side in range(2):
-        for model in shown:
-            x, y = _deciles(np.nan_to_num(v.models[model][side, test]), c.real[side, test])
-            line = go.Scatter(x=x + 1e3, y=y + 1e3, name=f"{model}, {_SIDES[side]}", mode="lines+markers")
-            reliability.add_trace(line, 1, side + 1)
-        ends = [1e3, 1e8]
-        reliability.add_trace(
-            go.Scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "color": "grey"}, showlegend=False),
-            1,
-            side + 1,
-        )
-    reliability.update_xaxes(type="log", title="predicted USD an hour (mean of the tenth, + 1,000)")
-    reliability.update_yaxes(type="log", title="real")
-    figures.append(
-        (
-            "Reliability: ten equal groups of hours by prediction; on the dotted line predicted and real USD agree",
-            reliability,
-        )
-    )
-
-    months = make_subplots(1, 2, subplot_titles=_SIDES, shared_yaxes=True)
-    for model, scored in v.found["models"].items():
-        for side in range(2):
-            bar = go.Bar(
-                x=list(scored["months"]),
-                y=[m["rank"][side] for m in scored["months"].values()],
-                name=model,
-                legendgroup=model,
-                showlegend=side == 0,
-            )
-            months.add_trace(bar, 1, side + 1)
-    months.update_yaxes(range=[0, 1], title="rank correlation, all hours")
-    figures.append(("By month", months))
-
-    misses = worst(v)
-    titles = [
-        f"{iso(int(c.hours[i]))[:16]} {_SIDES[side]}s: real {c.real[side, i]:,.0f}, map "
-        f"{np.nan_to_num(v.models['map'][side, i]):,.0f}"
-        for i, side, _ in misses
-    ]
-    candles = make_subplots(3, 2, subplot_titles=titles)
-    bars = c.tape.bars
-    for k, (i, _, _) in enumerate(misses):
-        near = (bars["event_time"] > c.hours[i] - 6 * HOUR) & (bars["event_time"] <= c.hours[i] + 7 * HOUR)
-        part = bars[near]
-        opened = to_dates(part["event_time"] - c.tape.bar_ns)
-        trace = go.Candlestick(
-            x=opened, open=part["open"], high=part["high"], low=part["low"], close=part["close"], showlegend=False
-        )
-        row, column = k // 2 + 1, k % 2 + 1
-        candles.add_trace(trace, row, column)
-        hour = to_dates(np.array([c.hours[i], c.hours[i] + HOUR]))
-        candles.add_vrect(x0=hour[0], x1=hour[1], fillcolor="orange", opacity=0.25, line_width=0, row=row, col=column)
-    candles.update_xaxes(rangeslider_visible=False)
-    candles.update_layout(height=1000)
-    figures.append(("Largest errors: the hour is shaded", candles))
-
-    parts = [
-        f"<!doctype html><html><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        "<style>body{font:14px sans-serif;max-width:1200px;margin:2em auto}"
-        "table{border-collapse:collapse;margin:.5em 0}"
-        "td,th{padding:2px 10px;border-bottom:1px solid #ddd;text-align:left}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body><h1>{html.escape(title)}</h1>"
-    ]
-    parts += [f"<p>{html.escape(fact)}</p>" for fact in facts(v.found)]
-    for name, header, rows in tables(v.found):
-        parts.append(
-            f"<h2>{html.escape(name)}</h2>" + pd.DataFrame(rows, columns=header).to_html(index=False, border=0)
-        )
-    for heading, figure in figures:
-        parts.append(f"<h2>{html.escape(heading)}</h2>" + figure.to_html(full_html=False, include_plotlyjs=False))
-    out.write_text("\n".join([*parts, "</body></html>"]), encoding="utf-8")
