@@ -19,7 +19,7 @@ from liqsignals.liqmap.kernels.read import levels
 import numpy as np
 from liqsignals.liqmap.kernels import BookArrays
 ones = np.ones((2, 1, 1))
-book = BookArrays(ones, ones[:, 0], ones[:, 0], ones[:, 0], np.zeros(2, np.int64), ones[:, 0, 0], ones[:, 0, 0])
+book = BookArrays(ones, ones[:, 0], ones[:, 0], ones[:, 0], np.zeros(2, np.int64), ones[:, 0, 0], ones[:, 0, 0], ones[:, 0])
 out = np.zeros(1)
 levels(book, 0, 0, 1, out)
 print(*out, levels.stats.cache_path, sum(levels.stats.cache_hits.values()))

@@ -313,7 +313,7 @@ def test_closing_takes_by_hazard_and_never_more_than_stands(
     mass[1] = 7.0
     scale, total, stock = np.ones((2, 3)), mass.sum(axis=2), np.array([stands[3:], [7.0, 7.0]])
     amount = part * sum(stands)
-    book = BookArrays(mass, scale, total, stock, np.zeros(2, np.int64), np.zeros(2), np.zeros(2))
+    book = BookArrays(mass, scale, total, stock, np.zeros(2, np.int64), np.zeros(2), np.zeros(2), np.zeros((2, 0)))
     rates = Rates(np.zeros(3), 1.0, np.array(hazard), np.array([0.5, 1.0]), 0.0)
     close_out(book, rates, 0, amount, np.empty((3, 5)))
     share = shares_closed(stands, [*hazard, 0.5, 1.0], amount)
@@ -330,7 +330,7 @@ def test_levels_survive_the_rescaling_of_their_class() -> None:
     mass = np.zeros((2, 1, 3))
     mass[0, 0] = [1.0, 2.0, 4.0]
     scale, total, stock = np.ones((2, 1)), mass.sum(axis=2), np.zeros((2, 2))
-    book = BookArrays(mass, scale, total, stock, np.zeros(2, np.int64), np.zeros(2), np.zeros(2))
+    book = BookArrays(mass, scale, total, stock, np.zeros(2, np.int64), np.zeros(2), np.zeros(2), np.zeros((2, 0)))
     rates = Rates(np.zeros(1), 1.0, np.ones(1), np.ones(2), 0.0)
     for _ in range(400):
         stands = float(total[0, 0] * scale[0, 0])

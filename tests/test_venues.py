@@ -7,20 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ETH, FIVE, NARROW, PAIR, as_tape, assert_same_bits, make_market, write_datadir
-from contract import make_world
+from contract import World, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liqsignals import features, liqmap, records
 from liqsignals.clock import DAY, HOUR, parse_time, to_dates
 from liqsignals.data.extras import Extras
-from liqsignals.data.tape import read_tape
+from liqsignals.data.tape import asof, read_tape
 from liqsignals.data.venue_interest import read_table, table_file
 from liqsignals.errors import InputError
-from liqsignals.features import macro, venues
+from liqsignals.features import macro, spillover, venues
 from liqsignals.liqmap import kernels
 from liqsignals.liqmap.clusters import clusters
 from liqsignals.sources.macro import parse_calendar
+from liqsignals.strategy.signals import Signals
 
 DATES = pd.date_range("2026-01-01T00:00Z", periods=6, freq="4h")
 
@@ -209,6 +210,73 @@ def test_a_book_together_with_nothing_has_its_own_clusters() -> None:
         one, other = (clusters(b, side, close, interest) for b in (book, summed))
         np.testing.assert_allclose(one[:, :2], other[:, :2], rtol=1e-9)
     assert len(clusters(book, kernels.SHORT, close, interest))
+
+
+def test_a_percentile_is_the_rank_among_the_full_hours_before() -> None:
+    """From the map read anew at each full hour: an independent way to the same classes of 2 %."""
+    tape = as_tape(make_market(3, 3, volatility=0.003))
+    ends, closes = tape.bars["event_time"].copy(), tape.bars["close"].copy()
+    out = features.compute(tape, ends, closes, FIVE, NARROW)
+    seen = 0
+    for where in ("above", "below"):
+        share, rank = out[f"liq_{where}_oi_share"], out[f"liq_{where}_percentile"]
+        group = np.floor(np.log(share / 1e-3) / 0.02)
+        full = ends % HOUR == 0
+        for i in range(len(ends)):
+            past = group[:i][full[:i] & np.isfinite(group[:i])]
+            if np.isnan(group[i]) or len(past) < 24:
+                assert np.isnan(rank[i])
+                continue
+            seen += 1
+            assert rank[i] == ((past < group[i]).sum() + 0.5 * (past == group[i]).sum()) / len(past)
+    assert seen > 200
+
+
+def test_beta_is_that_of_the_hours_in_which_btc_moved() -> None:
+    """ETH follows BTC twice as far in hours of more than its root mean square, half as far in others."""
+    rng = np.random.default_rng(0)
+    n = 31 * 24
+    btc = rng.standard_t(3, n) * 0.004
+    large = np.abs(btc[-720:]) > np.sqrt((btc[-720:] ** 2).mean())
+    eth = 0.5 * btc
+    eth[-720:][large] = 2.0 * btc[-720:][large]
+    tapes = {}
+    for pair, moves in ((PAIR, btc), (ETH, eth)):
+        hourly = np.repeat(np.exp(np.cumsum(moves)) * 100.0, 12)
+        made = make_market(n / 24, 0)
+        for name in ("open", "high", "low", "close"):
+            made.candles[name] = hourly
+        tapes[pair, "binance"] = replace(as_tape(made, pair=pair), venue="binance")
+    at = tapes[ETH, "binance"].bars["event_time"][-1:].copy()
+    found = World(tapes, NARROW).compute(spillover, at, hourly[-1:])
+    assert found["btc_beta"][0] == pytest.approx(2.0, rel=1e-9)
+
+
+def test_btc_itself_has_no_columns_of_btc() -> None:
+    tape = as_tape(make_market(1, 0))
+    at = tape.bars["event_time"].copy()
+    out = features.compute(tape, at, tape.bars["close"].copy(), FIVE, NARROW)
+    assert all(np.isnan(out[c.name]).all() for c in spillover.COLUMNS)
+
+
+def test_what_btc_does_is_what_its_own_columns_say() -> None:
+    world = make_world(0, 1.5)
+    btc, eth = world.tapes[PAIR, "binance"], world.tapes[ETH, "binance"]
+    at = eth.bars["event_time"].copy()  # type: ignore[index]
+    parameters = world.parameters(PAIR)
+    there = features.compute(btc, at, btc.bars["close"].copy(), FIVE, parameters)  # type: ignore[index]
+    here = features.compute(eth, at, eth.bars["close"].copy(), FIVE, parameters, markets=world)  # type: ignore[index]
+    for name in ("squeeze_prob_4h", "squeeze_prob_1d", "flush_prob_4h", "flush_prob_1d"):
+        assert np.array_equal(here[f"btc_{name}"], there[name], equal_nan=True)
+    worth = btc.open_interest["base"][asof(btc.open_interest, at)] * btc.bars["close"]  # type: ignore[index]
+    for side in ("long", "short"):
+        real = there[f"liq_swept_{side}_usd"] / parameters.report_factor / worth
+        np.testing.assert_allclose(here[f"btc_swept_{side}_share"], real, rtol=1e-12)
+
+
+def test_a_bot_does_not_ask_for_btc_where_the_disk_has_none(tmp_path: Path) -> None:
+    datadir = write_datadir(tmp_path, make_market(1, 0), stem="ETH_USDT_USDT")
+    assert {pair for pair, _, _ in Signals(datadir).informative_pairs([ETH])} == {ETH}
 
 
 # --- the macro calendar

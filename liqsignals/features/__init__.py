@@ -8,7 +8,7 @@ import numpy as np
 from liqsignals import liqmap
 from liqsignals.clock import Int64Array
 from liqsignals.data.tape import Tape
-from liqsignals.features import clusters, flows, funding, liquidation_map, macro, squeeze, venues
+from liqsignals.features import clusters, flows, funding, liquidation_map, macro, spillover, squeeze, venues
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context, DiskMarkets, Map, Markets, other_venues
 from liqsignals.records import Float64Array
@@ -55,6 +55,7 @@ FAMILIES: tuple[Family, ...] = (
     clusters,
     venues,
     macro,
+    spillover,
 )
 
 #: Every column, in the order in which `compute` returns them and files hold them.

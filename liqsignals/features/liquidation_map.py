@@ -152,7 +152,7 @@ def compute(context: Context) -> dict[str, Float64Array]:
     out["liq_oi_change_1h"][fresh] = _hourly_change(tape.open_interest, newest)
     for side, name in enumerate(("long", "short")):
         out[f"liq_remainder_{name}"] = np.where(fresh, reading.remainder[:, side] / reading.interest, np.nan)
-        swept = _per_candle(found.fold.flows[:, side, r.SWEPT_USD], p.closes_at, at, context.timeframe_ns)
+        swept = per_candle(found.fold.flows[:, side, r.SWEPT_USD], p.closes_at, at, context.timeframe_ns)
         out[f"liq_swept_{name}_usd"] = np.where(fresh, parameters.report_factor * swept, np.nan)
     return out
 
@@ -166,7 +166,7 @@ def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
     return np.where(there, interest["base"][rows] / interest["base"][before] - 1.0, np.nan)
 
 
-def _per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, timeframe_ns: int) -> Float64Array:
+def per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, timeframe_ns: int) -> Float64Array:
     """Sum over the bars that closed within each candle, (at - timeframe, at].
 
     Each candle is summed on its own, so that every slice gives the same bits.

@@ -75,6 +75,7 @@ class Book:
     edge: Int64Array
     pending: Float64Array
     typical: Float64Array
+    past: Float64Array
     #: Means of the market's variance and volume (kernels/volatility.py); no rows without parameters of the squeeze.
     pace: Float64Array
     price: Float64Array
@@ -90,14 +91,15 @@ class Book:
         stock[:, 1] = interest
         return cls(
             np.zeros((2, classes, 0)), np.ones((2, classes)), np.zeros((2, classes)), stock,
-            _no_edge(classes, 0), np.zeros(2), np.zeros(2), pace, np.zeros(0), 0, bars, started,
+            _no_edge(classes, 0), np.zeros(2), np.zeros(2),
+            np.zeros((2, kernels.N_PAST)), pace, np.zeros(0), 0, bars, started,
         )  # fmt: skip
 
     @property
     def arrays(self) -> kernels.BookArrays:
         """The arrays as the kernels take them."""
         return kernels.BookArrays(
-            self.mass, self.scale, self.total, self.stock, self.edge, self.pending, self.typical
+            self.mass, self.scale, self.total, self.stock, self.edge, self.pending, self.typical, self.past
         )  # fmt: skip
 
     @property
@@ -109,7 +111,7 @@ class Book:
         """A checkpoint that later folding does not touch."""
         return replace(
             self, mass=self.mass.copy(), scale=self.scale.copy(), total=self.total.copy(), stock=self.stock.copy(),
-            edge=self.edge.copy(), pending=self.pending.copy(), typical=self.typical.copy(), pace=self.pace.copy(),
+            edge=self.edge.copy(), pending=self.pending.copy(), typical=self.typical.copy(), past=self.past.copy(), pace=self.pace.copy(),
         )  # fmt: skip
 
     def cover(self, low: float, high: float, margin_cells: int) -> None:

@@ -37,7 +37,7 @@ FORMAT = "liqsignals-state/1"
 LEAST = 10_000
 #: States kept of a pair: several views, several calibrations.
 _KEPT = 8
-_ARRAYS = ("mass", "scale", "total", "stock", "edge", "pending", "typical", "pace", "price")
+_ARRAYS = ("mass", "scale", "total", "stock", "edge", "pending", "typical", "past", "pace", "price")
 
 
 def folder_of(extras: Path) -> Path:

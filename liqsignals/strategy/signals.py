@@ -106,9 +106,14 @@ class Signals:
         return signals
 
     def informative_pairs(self, whitelist: Sequence[str]) -> list[tuple[str, str, str]]:
-        """(pair, timeframe, candle type) of what freqtrade must refresh in dry-run and live."""
+        """(pair, timeframe, candle type) of what freqtrade must refresh in dry-run and live.
+
+        Those of `whitelist`, and other pairs that families read where the disk has candles of them: not every exchange
+        lists them, and without history they are of no use.
+        """
         wanted: list[tuple[str, str, str]] = []
-        for pair in dict.fromkeys((*whitelist, *features.pairs(self.families))):
+        others = (pair for pair in features.pairs(self.families) if self._on_disk(pair))
+        for pair in dict.fromkeys((*whitelist, *others)):
             bars, interest = self._timeframes(pair)
             wanted += [
                 (pair, bars, "futures"),
@@ -224,6 +229,9 @@ class Signals:
 
     def _kept(self, market: Market) -> bool:
         return self._markets.get((market.place.pair, market.place.exchange)) is market
+
+    def _on_disk(self, pair: str) -> bool:
+        return freqtrade.candle_file(self.datadir, pair, self.finest, self.dataformat) is not None
 
     def _timeframes(self, pair: str) -> tuple[str, str]:
         bars = freqtrade.candle_file(self.datadir, pair, self.finest, self.dataformat)

@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from liqsignals.clock import Int64Array
 from liqsignals.liqmap.kernels.cascade import cascade_side
-from liqsignals.liqmap.kernels.read import R_ABOVE, R_BELOW, R_FLUSH, R_SQUEEZE, read_side, typical_mass
+from liqsignals.liqmap.kernels.read import (
+    N_READ,
+    R_ABOVE,
+    R_ABOVE_RANK,
+    R_BELOW,
+    R_BELOW_RANK,
+    R_FLUSH,
+    R_SQUEEZE,
+    USD,
+    past_bin,
+    past_rank,
+    read_side,
+    typical_mass,
+)
 from liqsignals.liqmap.kernels.shared import (
     BESIDE,
     LONG,
@@ -516,7 +529,7 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
     # Copies, for the sides' own state shares cache lines.
     own = BookArrays(
         book.mass, book.scale.copy(), book.total.copy(), book.stock.copy(), book.edge.copy(),
-        book.pending.copy(), book.typical.copy(),
+        book.pending.copy(), book.typical.copy(), book.past,
     )  # fmt: skip
     longest = 1
     for i in range(start, stop):
@@ -529,9 +542,16 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
     no_class = np.empty(0)
     work = np.empty((4, int(2.0 * (rule.span + 0.05) / grid.step)))
     farthest = np.max(distances.nearest + distances.cells)
+    hourly = np.empty(N_READ)
+    mass, rank = (R_BELOW + USD, R_BELOW_RANK) if side == LONG else (R_ABOVE + USD, R_ABOVE_RANK)
     r = 0
     for i in range(start - 1, stop):
         if i >= start:
+            # The hour before joins the past clusters only now: readings at its end are compared with those before.
+            if i > 0 and bars.full_hour[i - 1]:
+                read_side(own, grid, side, bars.close[i - 1], bars.interest[i - 1], rule, work, hourly)
+                if hourly[mass] > 0.0:
+                    own.past[side, past_bin(hourly[mass] / (bars.interest[i - 1] * bars.close[i - 1]))] += 1.0
             by_class = swept_by_class[i - start, side] if len(swept_by_class) > 0 else no_class
             step_side(own, grid, bars, rates, distances, i, side, flows[i, side], by_class, scratch)
             if bars.full_hour[i]:
@@ -544,6 +564,9 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
                 own, grid, side, readings.close[r], cluster, readings.push[r], readings.scale[r], readings.volume[r],
                 cascades, work, cascade,
             )  # fmt: skip
+            row[rank] = np.nan
+            if row[mass] > 0.0:
+                row[rank] = past_rank(own.past[side], row[mass] / (bars.interest[i] * readings.close[r]))
             readings.remainder[r, side] = own.stock[side, 0] + own.stock[side, 1]
             r += 1
     book.scale[side], book.total[side], book.stock[side] = own.scale[side], own.total[side], own.stock[side]

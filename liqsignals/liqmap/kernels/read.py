@@ -22,9 +22,17 @@ from liqsignals.records import Float64Array
 # Columns of a row: `read_side` writes the first 16, `cascade_side` the cascade's (kernels/cascade.py) upwards and
 # downwards.
 R_ABOVE, R_BELOW, R_SHORT, R_LONG, R_SQUEEZE, R_FLUSH = 0, 4, 8, 12, 16, 19
+#: Percentile of the clusters above and below against the side's past ones.
+R_ABOVE_RANK, R_BELOW_RANK = 22, 23
 # Offsets from R_ABOVE and R_BELOW: price, USD, and USD were each class at the low or high end of its interval.
 PRICE, USD, USD_LOW, USD_HIGH = 0, 1, 2, 3
-N_READ = 22
+N_READ = 24
+
+#: Classes of past clusters: 2 % of their share of open interest each, from 0.1 % up.
+N_PAST = 330
+_PAST_FIRST, _PAST_WIDTH = 1e-3, 0.02
+#: Full hours with a cluster before the first percentile.
+LEAST_PAST = 24
 
 #: A cluster's mass is that of the cells up to so many away from its maximum: +- 0.25 % (docs/decisions/006). A constant,
 #: so that the loops over a window are unrolled.
@@ -370,3 +378,22 @@ def read_side(book, grid, side, close, interest, rule, work, out):
             high += rule.doubt[1, k] * held * book.scale[side, k]
         out[where + USD_LOW] = low
         out[where + USD_HIGH] = high
+
+
+@bare
+def past_bin(share):
+    """Class of a cluster's share of open interest. Ascending in it, 2 % wide."""
+    return min(max(int(math.floor(math.log(share / _PAST_FIRST) / _PAST_WIDTH)), 0), N_PAST - 1)
+
+
+@bare
+def past_rank(past, share):
+    """Percentile (0 .. 1) of a share against `past`: those of lower classes and half of its own. NaN for too few."""
+    total = 0.0
+    below = 0.0
+    at = past_bin(share)
+    for j in range(N_PAST):
+        total += past[j]
+        if j < at:
+            below += past[j]
+    return (below + 0.5 * past[at]) / total if total >= LEAST_PAST else np.nan

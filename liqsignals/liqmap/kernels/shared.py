@@ -43,6 +43,9 @@ class BookArrays(NamedTuple):
     pending: Float64Array
     #: (side,): median mass, USD, as of the last full hour (what a major cluster must stand out from).
     typical: Float64Array
+    #: (side, kernels.N_PAST): at how many full hours the nearest major cluster had which share of open interest, by
+    #: classes of its logarithm (kernels.read.past_bin).
+    past: Float64Array
 
 
 class Grid(NamedTuple):
