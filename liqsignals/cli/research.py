@@ -1,7 +1,8 @@
-"""Commands for the map's accuracy: `calibrate`, `validate`."""
+"""Commands for accuracy: `calibrate` and `validate` of the map, `touch` of the probability of touch."""
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,17 +10,17 @@ import numpy as np
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, Unit
-from liqsignals.clock import HOUR, duration_ns, parse_time
+from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, SqueezeFile, Unit
+from liqsignals.clock import HOUR, duration_ns, iso, parse_time
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import map_tape
 from liqsignals.errors import InputError
 from liqsignals.evaluation import fit as fits
 from liqsignals.evaluation import liquidations
 from liqsignals.files import check_out, written
-from liqsignals.liqmap import calibration
+from liqsignals.liqmap import calibration, squeeze
 from liqsignals.report.console import console, errors, simulated_label
-from liqsignals.report.tables import print_fitted
+from liqsignals.report.tables import print_fitted, print_touch
 
 
 @app.command()
@@ -151,3 +152,68 @@ def validate(
         console.print(part)
     if report is not None:
         console.print(f"{report}: tables and charts")
+
+
+@app.command()
+def touch(
+    datadir: DataDir,
+    pair: Annotated[list[str], typer.Option("--pair", "-p", help="Pair; repeat it for several together.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Fit the parameters on the pairs' candles first: .json to write.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="With --out: fit on candles closed by then, with zone; all unless given."),
+    ] = None,
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="With --out: candles to fit on.")] = "15m",
+    squeeze_file: SqueezeFile = None,
+    calibrated: CalibrationFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    extras: Extras = None,
+    exchange: Exchange = None,
+    finest: Finest = "5m",
+) -> None:
+    """Score the probability of touch on the clusters that the pairs' maps had, and fit its parameters anew with --out.
+
+    Scored are clusters since the parameters could be known: the end of their fit.
+    """
+    # Imported here because a bot does not need it.
+    from liqsignals.evaluation import touch as touches
+
+    freqtrade.check_datadir(datadir)
+    if out is None and until is not None:
+        raise InputError("touch: --until goes with --out; without it nothing is fitted")
+    if out is not None:
+        check_out(out, (".json",))
+    with errors.status("fitting and scoring"):
+        chosen = squeeze.choose(squeeze_file)
+        if out is not None:
+            markets = []
+            for name in pair:
+                bars = freqtrade.candles(datadir, name, timeframe)
+                if bars is None or len(bars) == 0:
+                    raise freqtrade.absent(f"{timeframe} candles", datadir, name, exchange, timeframe)
+                markets.append(touches.Candles(name, bars, duration_ns(timeframe)))
+            chosen = touches.fit_touch(markets, None if until is None else parse_time(until))
+        calibration_of = calibration.choose(calibrated).with_squeeze(chosen)
+        parts = [
+            touches.cases(map_tape(datadir, name, extras, exchange, finest), calibration_of.parameters(name))
+            for name in pair
+        ]
+        scored = touches.scores(touches.joined(parts))
+    label = f"{', '.join(pair)} since {iso(chosen.known_at)}" if chosen is not None else ""
+    if out is not None and chosen is not None:
+        kept = {horizon: {label: one} for horizon, one in scored.items()}
+        squeeze.save(replace(chosen, provenance={**chosen.provenance, "scores": kept}), out)
+    if as_json:
+        print(json.dumps({"pairs": pair, "scores": scored}, indent=2))
+        return
+    if scored:
+        print_touch(scored, f"{simulated_label(datadir)}probability of touch, {label}")
+    else:
+        console.print(
+            f"{simulated_label(datadir)}fewer than 100 clusters, or none touched, {label}: nothing to score",
+            markup=False,
+        )
+    if out is not None:
+        print(f'{out}: use it with "liqsignals": {{"squeeze": "{out}"}} in the config, or --squeeze {out}')

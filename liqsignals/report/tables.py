@@ -1,7 +1,8 @@
 """Result tables of the commands."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -49,6 +50,27 @@ _SCORES = (
     ("R2 of log USD", "r2"),
     ("real / predicted USD", "dollars"),
 )
+
+
+def print_touch(scored: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Print the scores of the probability of touch by horizon (evaluation/touch.py)."""
+    console.print(title, markup=False)
+    for horizon, s in scored.items():
+        intercept, slope = (f"{v:.2f} [{low:.2f}, {high:.2f}]" for v, low, high in (s["intercept"], s["slope"]))
+        skill, independent = s["brier_skill_over_base_rate"], s["effective"]
+        console.print(
+            f"  {horizon}: {s['mean_stated']:.1%} stated, {s['base_rate']:.1%} touched, {s['cases']} cases"
+            + (f" (as good as {independent} independent ones)" if independent else "")
+            + f"; log loss {s['log_loss']:.4f}, Brier skill over the base rate {'-' if skill is None else format(skill, '.3f')}\n"
+            f"    intercept {intercept}, slope {slope}; calibration error {s['ece']:.3f} (perfect: up to "
+            f"{s['ece_perfect_95']:.3f})",
+            markup=False,
+        )
+    console.print(
+        "  intercept 0 and slope 1 are perfect [95 %, whole weeks resampled]; calibration error: mean |stated - happened| "
+        "over tenths of the cases; 95 % of perfect forecasts of as many independent cases lie below the number given",
+        markup=False,
+    )
 
 
 def print_coverage(report: "Report") -> None:

@@ -1,0 +1,173 @@
+"""Touch and cascade on real data: the folder that $LIQSIGNALS_DATA names (docs/squeeze.md has the results).
+
+Reads `binance/` and `alts/binance/` (freqtrade's data directories: BTC and ETH from 2025-07, with 15m candles from
+2023-01; SOL and DOGE from 2025-12) and, where it is there, `archive/*-5m-taker-and-ratios.parquet`. The first pairs are
+fitted on and scored walk-forward, the others scored only.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.report import Table, progress, show
+from liqsignals import records
+from liqsignals.clock import MINUTE, dates_ns, iso, parse_time
+from liqsignals.data import freqtrade
+from liqsignals.data.tape import MapTape, read_tape
+from liqsignals.evaluation import touch, touch_gates
+from liqsignals.liqmap import calibration, squeeze
+
+OWN, OTHERS = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SOL/USDT:USDT", "DOGE/USDT:USDT")
+FIT_UNTIL = "2025-07-01T00:00:00Z"
+MONTHS = [
+    parse_time(f"{m}-01T00:00:00Z")
+    for m in ("2025-09", "2025-10", "2025-11", "2025-12", "2026-01", "2026-02", "2026-03")
+]
+LATER = parse_time("2025-12-01T00:00:00Z")
+#: Distances of levels without a cluster, in those of the cluster; below 0 on the other side.
+NEAR_AND_FAR, MIRROR = (1.0, 0.7, 1.4), (1.0, -1.0)
+
+
+def data() -> Path | None:
+    """The folder of real data, None where there is none."""
+    root = Path(os.environ.get("LIQSIGNALS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    return root if (root / "binance" / "futures").is_dir() else None
+
+
+def _taker(root: Path, tape: MapTape) -> MapTape:
+    path = root / "archive" / f"{tape.pair.split('/')[0]}USDT-5m-taker-and-ratios.parquet"
+    if not path.exists():
+        return tape
+    frame = pd.read_parquet(path)
+    closed = dates_ns(frame["date"], str(path)) + 5 * MINUTE
+    rows = records.records(
+        records.TAKER, closed, closed + records.TAKER_LAG, buy_base=frame["taker_buy_quote"], base=frame["quote_volume"],
+        buy_quote=frame["taker_buy_quote"], quote=frame["quote_volume"], trades=float("nan"),
+    )  # fmt: skip
+    return replace(tape, others={("taker", tape.venue): rows})
+
+
+def tape_of(root: Path, pair: str) -> MapTape:
+    """A market with its taker volume; of taker volume, only shares are used."""
+    tape = read_tape(root / ("binance" if pair in OWN else "alts/binance"), pair).for_map()
+    assert tape is not None
+    return _taker(root, tape)
+
+
+def candles(root: Path, pair: str, timeframe: str = "15m") -> touch.Candles:
+    bars = freqtrade.candles(root / "binance", pair, timeframe)
+    assert bars is not None
+    return touch.Candles(pair, bars, 15 * MINUTE)
+
+
+def _triple(v: list[float]) -> str:
+    return f"{v[0]:+.2f} [{v[1]:+.2f}, {v[2]:+.2f}]"
+
+
+def _percent(v: list[float]) -> str:
+    return f"{100 * v[0]:+.1f} [{100 * v[1]:+.1f}, {100 * v[2]:+.1f}]"
+
+
+SCORES = ("cases", "effective", "base_rate", "mean_stated", "log_loss", "brier", "brier_skill_over_base_rate")
+
+
+def _score_row(name: str, s: dict[str, Any]) -> tuple[Any, ...]:
+    return (name, *(s[k] for k in SCORES), _triple(s["intercept"]), _triple(s["slope"]), s["ece"], s["ece_perfect_95"])
+
+
+COLUMNS = (
+    "",
+    "cases",
+    "eff.",
+    "base rate",
+    "stated",
+    "log loss",
+    "Brier",
+    "skill",
+    "intercept",
+    "slope",
+    "ECE",
+    "perfect",
+)
+
+
+def run() -> list[Table]:
+    """All tables; none, with a message, where there are no data."""
+    root = data()
+    if root is None:
+        progress("squeeze: no real data (set LIQSIGNALS_DATA)")
+        return []
+    progress("fit on candles before 2025-07")
+    fitted = touch.fit_touch([candles(root, pair) for pair in OWN], parse_time(FIT_UNTIL))
+    shipped = squeeze.default()
+    rows = [
+        (name, *(f"{a:.3f} / {b:.3f}" for a, b in zip((*one.har, one.scale), (*old.har, old.scale), strict=True)))
+        for name, one, old in zip(squeeze.HORIZONS, fitted.horizons, shipped.horizons, strict=True)
+    ]
+    apart = max(abs(a - b) for a, b in zip(fitted.season, shipped.season, strict=True))
+    out = [
+        show(Table(
+            "Parameters fitted anew / as shipped", ("", "constant", *(f"{h:g} h" for h in fitted.half_lives), "scale"),
+            rows, f"season of the week: at most {apart:.4f} apart",
+        ))
+    ]  # fmt: skip
+    parts, values, usd = [], [], []
+    for pair in (*OWN, *OTHERS):
+        progress(f"cases of {pair}")
+        tape, parameters = tape_of(root, pair), calibration.default().parameters(pair)
+        c = touch.cases(tape, parameters)
+        parts.append(c)
+        values.append(touch_gates.explanatory(tape, c))
+        if pair in OWN:
+            usd.append(touch_gates.local_usd(tape, parameters, c, (*NEAR_AND_FAR, MIRROR[1])))
+    whole, all_values = touch.joined(parts), touch_gates.stack(values)
+    own = touch.joined(parts[: len(OWN)])
+    for title, c in (
+        (f"{', '.join(OWN)} from {iso(MONTHS[0])[:10]}", own.take(own.at >= MONTHS[0])),
+        (f"{', '.join(OTHERS)}", touch.joined(parts[len(OWN) :])),
+    ):
+        scored = touch.scores(c)
+        out.append(show(Table(f"Touch as shipped: {title}", COLUMNS, [_score_row(h, s) for h, s in scored.items()])))
+    progress("gates")
+    found = touch_gates.gates(whole, all_values, MONTHS, LATER, OWN)
+    for against in ("over_volatility", "over_recalibrated"):
+        rows = [
+            (f"{h} {span}", *(_percent(one[span][against][m]) for m in touch_gates.MODELS[1:]))
+            for h, one in found.items()
+            for span in ("earlier", "later", "transfer")
+            if span in one
+        ]
+        title = f"Per cent of log loss gained {against.replace('_', ' ')} [95 %]"
+        out.append(show(Table(title, ("", *touch_gates.MODELS[1:]), rows)))
+    for span in ("later", "transfer"):
+        rows = [
+            _score_row(f"{h} {name}", s)
+            for h, one in found.items()
+            if span in one
+            for name, s in one[span]["scores"].items()
+        ]
+        out.append(show(Table(f"Scores, {span}", COLUMNS, rows)))
+    progress(f"gates that open: { ({h: [n for n, o in one['open'].items() if o] for h, one in found.items()}) }")
+    masses = np.concatenate(usd)
+    rows = []
+    for h in squeeze.HORIZONS:
+        same = touch_gates.against_empty_levels(own, masses[:, :3], NEAR_AND_FAR, h)
+        mirror = touch_gates.against_empty_levels(own, masses[:, [0, 3]], MIRROR, h)
+        rows.append(
+            (
+                h,
+                f"{_triple3(same['touched_more'])} ({same['empty_levels']})",
+                f"{_triple3(mirror['touched_more'])} ({mirror['empty_levels']})",
+            )
+        )
+    title = "Share touched, clusters less levels without one at the same distance (number of these)"
+    out.append(show(Table(title, ("", "same side, .7 and 1.4 x the distance", "other side"), rows)))
+    return out
+
+
+def _triple3(v: list[float]) -> str:
+    return f"{v[0]:+.3f} [{v[1]:+.3f}, {v[2]:+.3f}]"
