@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Bytecode once, on all cores: freqtrade's start is 20 s slower without, where the machine forbids Python to write it.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 # A user's own strategies are not linted.
-OURS := setup.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
+OURS := setup.py docs/make_pictures.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
 # The strategy's own unless given.
@@ -15,7 +15,7 @@ MARKET := build/market
 FROM ?= 2025-03-10T00:00:00Z
 HOURS ?= 24
 
-.PHONY: help setup demo quick test check backtest paper parity soak bench kill fuzz clean
+.PHONY: help setup demo quick test check backtest paper parity soak bench kill fuzz pictures clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
 	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"
+	@echo "make pictures   the pictures of README.md and docs/reading-the-map.md, from the SIMULATED market"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 
 $(BIN)/python:
@@ -95,6 +96,9 @@ soak: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/fuzz_parsers.py $(or $(INPUTS),1000000) $(or $(SEED),1)
+
+pictures: $(VENV)/.dev
+	$(BIN)/python docs/make_pictures.py
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

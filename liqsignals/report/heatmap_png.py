@@ -1,5 +1,6 @@
 """The picture as a PNG, without a browser: `liqsignals map --png`. Needs matplotlib (the extra `see`)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,23 @@ _GROUND, _INK, _DIM = "#10151b", "#e8ebee", "#a9b2bb"
 _WIDTH, _HEIGHT, _DPI = 1600, 1000, 100
 
 
-def write_png(pic: Picture, out: Path, title: str = "") -> Path:
-    """Write the picture to `out` (.png), 1600 x 1000 pixels; `title` is put before the pair: SIMULATED. Returns `out`.
+#: An instant (ns), a price, and what is to be said of that point.
+Note = tuple[int, float, str]
 
-    Raises InputError where matplotlib is not installed.
+
+def write_png(pic: Picture, out: Path, title: str = "", *, notes: Sequence[Note] = (), scale: float = 1.0) -> Path:
+    """Write the picture to `out` (.png), 1600 x 1000 pixels times `scale`; returns `out`.
+
+    `title` is put before the pair: SIMULATED. `notes` are written beside their points, with arrows. Raises InputError where matplotlib is not installed.
     """
     try:
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise InputError("--png needs matplotlib", "pip install -e '.[see]', or --html, which needs nothing") from None
+        raise InputError(
+            "--png needs matplotlib", "pip install 'liqsignals[see]', or --html, which needs nothing"
+        ) from None
     ink = {
         "text.color": _INK,
         "axes.labelcolor": _DIM,
@@ -35,21 +42,47 @@ def write_png(pic: Picture, out: Path, title: str = "") -> Path:
         "ytick.color": _DIM,
         "axes.edgecolor": _DIM,
     }
+    # A smaller picture has letters that shrink less than it does.
+    shrunk = scale**0.33
     with rc_context({**ink, "axes.facecolor": _GROUND, "font.size": 9}), written(out, (".png",)) as path:
-        figure = Figure((_WIDTH / _DPI, _HEIGHT / _DPI), _DPI, facecolor=_GROUND)
+        figure = Figure((shrunk * _WIDTH / _DPI, shrunk * _HEIGHT / _DPI), _DPI * scale / shrunk, facecolor=_GROUND)
         FigureCanvasAgg(figure)
-        _draw(figure, pic, title)
+        main = _draw(figure, pic, title)
+        for at, price, text in notes:
+            _note(main, pic, at, price, text)
         figure.savefig(path, format="png")
     return out
 
 
-def _draw(figure: Any, pic: Picture, title: str) -> None:
+def _note(axes: Any, pic: Picture, at: int, price: float, text: str) -> None:
+    from matplotlib.dates import date2num
+
+    # Towards the side of the picture that has more room.
+    left = at > pic.start + 0.5 * pic.step * pic.heat.shape[1]
+    low, high = axes.get_ylim()
+    up = np.log(price) < 0.5 * (low + high)
+    axes.annotate(
+        text,
+        (float(date2num(to_dates(np.array([at])).to_pydatetime())[0]), float(np.log(price))),
+        (-70 if left else 70, 60 if up else -60),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="center",
+        color=_INK,
+        fontsize=10,
+        arrowprops={"arrowstyle": "->", "color": _INK, "lw": 1.2},
+        bbox={"fc": _GROUND, "ec": _DIM, "alpha": 0.9, "pad": 4},
+    )
+
+
+def _draw(figure: Any, pic: Picture, title: str) -> Any:
+    """Draw everything; returns the axes of the map."""
     from matplotlib.colors import ListedColormap
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
     heights = [8.0] + [1.0] * len(pic.panels)
     grid = figure.add_gridspec(
-        len(heights), 2, height_ratios=heights, width_ratios=(5.2, 1), left=0.015, right=0.985, top=0.93, bottom=0.04,
+        len(heights), 2, height_ratios=heights, width_ratios=(5.2, 1), left=0.015, right=0.985, top=0.9, bottom=0.05,
         hspace=0.12, wspace=0.12,
     )  # fmt: skip
     main = figure.add_subplot(grid[0, 0])
@@ -146,7 +179,8 @@ def _draw(figure: Any, pic: Picture, title: str) -> None:
         price = head[f"liq_{where}_price"]
         usd = usd_text(head[f"liq_{where}_usd"])
         parts.append(f"nearest {word} {price_text(price)}, {usd} USD" if price is not None else f"no major {word}")
-    figure.suptitle("   ".join(parts), x=0.015, ha="left", fontsize=12)
+    figure.suptitle(f"{parts[0]}\n{'   '.join(parts[1:])}", x=0.015, y=0.985, ha="left", fontsize=11)
+    return main
 
 
 def _few(n: int) -> Any:
