@@ -20,12 +20,13 @@ from freqtrade.persistence import Order, Trade, init_db
 from freqtrade.strategy import IStrategy
 from freqtrade.strategy.strategy_wrapper import strategy_safe_wrapper
 from sqlalchemy import event
+from test_strategies import AT as SIGNAL
 from test_strategies import CANDLE, NAMES, PAIR, load, pressing, rejected
 
 from liqsignals import features
 
-#: Row of the newest candle at the signal, and the frame of each strategy. Both are long.
-AT = 23
+#: Rows up to the signal's candle, and the frame of each strategy. Both are long.
+AT = SIGNAL + 1
 FRAMES = {"SqueezeMomentum": pressing, "RejectionFade": lambda: rejected("long")}
 #: What freqtrade takes where a callback raises (freqtradebot.py, interface.py), which the wrapper is given here, too.
 INSTEAD: dict[str, dict[str, Any]] = {
@@ -85,7 +86,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def opened_trade(at: pd.Timestamp) -> Trade:
     trade = Trade(
         pair=PAIR, stake_amount=100.0, amount=1.0, open_rate=100.0, open_date=at.to_pydatetime(), is_open=True, exchange="binance",
-        fee_open=0.0, fee_close=0.0, leverage=1.0, is_short=False, stop_loss=97.0, initial_stop_loss_pct=-0.03,
+        fee_open=0.0, fee_close=0.0, leverage=1.0, is_short=False, stop_loss=90.0, initial_stop_loss_pct=-0.1,
     )  # fmt: skip
     Trade.session.add(trade)
     Trade.commit()
@@ -146,9 +147,9 @@ def populate(callback: str, name: str, fault: str, database: Database) -> str:
 
 def confirm(name: str, fault: str, database: Database) -> str:
     frame = FRAMES[name]().head(AT)
-    strategy = shown(name, damaged(frame, fault))
+    strategy = shown(name, damaged(load(name).with_entries(frame.copy(), {"pair": PAIR}), fault))
     if fault == "a bug":
-        strategy.stoploss, strategy.beyond_wick = None, raises
+        strategy.stop_at_signal = raises
     now = frame["date"].iat[-1] + CANDLE + pd.Timedelta("3s")
     with database.broken(fault):
         made = call(
@@ -161,21 +162,32 @@ def confirm(name: str, fault: str, database: Database) -> str:
 ASKED = {"pair": PAIR, "current_time": None, "current_rate": 100.0, "entry_tag": None, "side": "long"}
 
 
-def leverage(name: str, fault: str, database: Database) -> str:
-    strategy = shown(name, pd.DataFrame())
+def asked(name: str, fault: str) -> Any:
+    """The strategy at its signal."""
+    frame = load(name).with_entries(FRAMES[name]().head(AT), {"pair": PAIR})
+    strategy = shown(name, damaged(frame, fault))
     if fault == "a bug":
-        strategy.max_leverage_used = None
-    allowed = {"NaN": np.nan, "None": None}.get(fault, 125.0)
-    return f"{call(strategy, 'leverage', **ASKED, proposed_leverage=1.0, max_leverage=allowed):g}x"
+        strategy.stop_at_signal = raises
+    return strategy
+
+
+def leverage(name: str, fault: str, database: Database) -> str:
+    strategy = asked(name, fault)
+    with database.broken(fault):
+        return f"{call(strategy, 'leverage', **ASKED, proposed_leverage=1.0, max_leverage=125.0):g}x"
 
 
 def stake(name: str, fault: str, database: Database) -> str:
-    proposed: Any = {"NaN": np.nan, "None": None, "a bug": "100"}.get(fault, 100.0)
-    found = call(
-        shown(name, pd.DataFrame()), "custom_stake_amount", **ASKED, proposed_stake=proposed, min_stake=None, max_stake=1e6,
-        leverage=3.0,
-    )  # fmt: skip
-    return "as proposed" if found == 100.0 else f"stake {found:g}"
+    strategy = asked(name, fault)
+    stop = 98.5 if name == "SqueezeMomentum" else 99.2 * 0.9975
+    with database.broken(fault):
+        found = call(
+            strategy, "custom_stake_amount", **ASKED, proposed_stake=100.0, min_stake=None, max_stake=1e6, leverage=3.0,
+        )  # fmt: skip
+    # Half a percent of the account at the stop, a third of the account at most.
+    if found == pytest.approx(min(10_000 * 0.005 / (1 - stop / 100), 10_000 / 3) / 3):
+        return "its size"
+    return f"stake {found:g}"
 
 
 def informative(name: str, fault: str, database: Database) -> str:
@@ -193,8 +205,6 @@ def informative(name: str, fault: str, database: Database) -> str:
 def in_trade(name: str, fault: str) -> tuple[Any, Trade]:
     """The strategy with a trade that has just been opened on the frame's last candle, at 1x."""
     frame = FRAMES[name]().head(AT)
-    if name == "SqueezeMomentum":
-        frame.loc[: AT - 2, "adx"] = 10.0  # the signal is the last candle's
     strategy = shown(name, damaged(load(name).with_entries(frame.copy(), {"pair": PAIR}), fault))
     return strategy, opened_trade(frame["date"].iat[-1] + CANDLE)
 
@@ -222,18 +232,16 @@ def stop(name: str, fault: str, database: Database) -> str:
     """The venue allowed 1x, where freqtrade's own stop is three times as far away as the strategy's."""
     strategy, trade = in_trade(name, fault)
     if fault == "a bug":
-        strategy.wick_at_entry = raises
+        strategy.stop_at_signal = raises
     with database.broken(fault):
         found = call(
             strategy, "custom_stoploss", pair=PAIR, trade=trade, current_time=trade.open_date_utc, current_rate=100.0,
             current_profit=0.0, after_fill=True,
         )  # fmt: skip
-    if name == "SqueezeMomentum":
-        assert found == pytest.approx(0.008)
-        return "at its price"
-    # Without candles there is no wick, and the last resort is a price, too.
-    assert found in (pytest.approx(1 - 99.2 * 0.998 / 100), pytest.approx(0.02))
-    return "at its price" if found < 0.019 else "last resort"
+    # Without candles the signal's stop is not known, and the last resort is a price, too.
+    way = 0.015 if name == "SqueezeMomentum" else 1 - 99.2 * 0.9975 / 100
+    assert found in (pytest.approx(way), pytest.approx(strategy.last_resort))
+    return "at its price" if found == pytest.approx(way) else "last resort"
 
 
 RUN: dict[str, Callable[[str, str, Database], str]] = {
@@ -268,11 +276,7 @@ def test_the_table_has_every_callback_and_every_fault() -> None:
 @pytest.mark.parametrize("callback", RUN)
 @pytest.mark.parametrize("name", NAMES)
 def test_what_happens(name: str, callback: str, fault: str, database: Database) -> None:
-    cell = table()[callback, fault]
-    # RejectionFade's stop needs candles for its wick; SqueezeMomentum's does not.
-    if name == "SqueezeMomentum" and cell == "last resort":
-        cell = "at its price"
-    assert RUN[callback](name, fault, database) == cell
+    assert RUN[callback](name, fault, database) == table()[callback, fault]
 
 
 @pytest.mark.parametrize("fault", ["locked database", "read-only database"])
@@ -280,7 +284,7 @@ def test_after_a_failed_write_exits_go_on_and_only_custom_data_is_rolled_back(fa
     strategy, trade = in_trade("SqueezeMomentum", "")
     opened = pd.Timestamp(trade.open_date_utc)
     later = pressing().head(AT + 3)
-    later.loc[AT + 1, "high"] = 101.6  # beyond the cluster of the entry, 101.5
+    later.loc[AT + 1, "high"] = 101.6  # beyond the cluster of the entry, 101.5, which no close is
     asked: list[str] = []
     event.listen(Trade.session.get_bind(), "before_cursor_execute", lambda *given: asked.append(given[2]))
 
@@ -304,19 +308,19 @@ def test_after_a_failed_write_exits_go_on_and_only_custom_data_is_rolled_back(fa
         assert asked == []  # not tried again in this candle
         strategy.dp.get_analyzed_dataframe = lambda *_: (later, None)
         # The signal's row has no signal any more; the target of the entry is in memory.
-        assert at("601s") == "cluster_reached"
+        assert at("601s") == "cluster_rejected"
     assert database.custom_data() == []
     assert placed in Trade.session.new
     Trade.commit()
     Trade.session.refresh(trade)
-    assert at("901s") == "cluster_reached"
-    assert database.custom_data() == [("target", "101.5")]
+    assert at("901s") == "cluster_rejected"
+    assert database.custom_data() == [("stop", "98.5"), ("target", "101.5")]
     assert Order.order_by_id("1") is not None
 
 
 def test_an_entry_is_refused_while_the_database_takes_no_write_and_made_again_after(database: Database) -> None:
     frame = pressing().head(AT)
-    strategy = shown("SqueezeMomentum", frame)
+    strategy = shown("SqueezeMomentum", load("SqueezeMomentum").with_entries(frame, {"pair": PAIR}))
     now = (frame["date"].iat[-1] + CANDLE).to_pydatetime()
 
     def confirmed() -> bool:
@@ -337,9 +341,10 @@ def test_an_entry_is_refused_while_the_database_takes_no_write_and_made_again_af
     assert database.custom_data() == []
 
 
-def test_a_strategy_survives_the_way_to_another_process() -> None:
+def test_a_strategy_survives_the_way_to_another_process(database: Database) -> None:
     """As hyperopt sends it, pickled by value."""
     for name in NAMES:
         strategy = load(name)
         again = cloudpickle.loads(cloudpickle.dumps(strategy))
+        again.dp = SimpleNamespace(get_analyzed_dataframe=lambda *_: (pressing(), None))
         assert again.leverage(**ASKED, proposed_leverage=1.0, max_leverage=2.0) == 2.0

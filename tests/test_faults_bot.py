@@ -30,12 +30,14 @@ from SqueezeMomentum import SqueezeMomentum
 
 class Eager(SqueezeMomentum):
     max_hours = SimpleNamespace(value=1 / 6)
+    funding_max = SimpleNamespace(value=1.0)
+    protections = []
 
     def populate_indicators(self, dataframe, metadata):
-        return super().populate_indicators(dataframe, metadata).assign(minus_di=0.0)
+        return super().populate_indicators(dataframe, metadata).assign(minus_di=0.0, sweep=float("nan"))
 
     def populate_entry_trend(self, dataframe, metadata):
-        return dataframe.assign(enter_long=1, enter_tag="eager")
+        return dataframe.assign(enter_long=1, enter_tag="eager", stop_long=0.98 * dataframe["close"])
 """
 #: Kind, first minute, minute after the last, what else. Undisturbed, the bot enters at minute 0, leaves at 10, enters at 15.
 PLAN: list[tuple[str, float, float, dict[str, Any]]] = [

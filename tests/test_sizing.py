@@ -16,28 +16,11 @@ LEVERAGES = st.floats(1.0, 125.0)
 CLOSE = {"rel": 1e-9}
 
 
-@given(DISTANCES, LEVERAGES)
-def test_distance_and_stoploss_are_inverse(distance: float, leverage: float) -> None:
-    assert sizing.distance_of(sizing.stop_for(distance, leverage), leverage) == pytest.approx(distance, **CLOSE)
-    assert sizing.distance_of(-sizing.stop_for(distance, leverage), leverage) >= 0
-
-
-@given(PRICES, DISTANCES, LEVERAGES, LEVERAGES, st.booleans())
-def test_the_price_of_a_stop_does_not_depend_on_leverage(
-    entry: float, distance: float, one: float, other: float, is_short: bool
-) -> None:
-    """freqtrade's own rule (Trade.adjust_stop_loss) with our stop value gives the same price for any two leverages."""
-    sign = 1 if is_short else -1
-    first, second = (entry * (1 + sign * sizing.stop_for(distance, used) / used) for used in (one, other))
-    assert first == pytest.approx(second, **CLOSE)
-    assert first == pytest.approx(sizing.stop_price(entry, distance, is_short), **CLOSE)
-
-
 @given(PRICES, DISTANCES, LEVERAGES, st.booleans())
 def test_freqtrade_puts_the_stop_where_we_do(entry: float, distance: float, leverage: float, is_short: bool) -> None:
     stop = sizing.stop_price(entry, distance, is_short)
     value = stoploss_from_absolute(stop, entry, is_short=is_short, leverage=leverage)
-    assert value == pytest.approx(sizing.stop_for(distance, leverage), rel=1e-6)
+    assert value == pytest.approx(distance * leverage, rel=1e-6)
 
 
 @given(PRICES, DISTANCES, st.floats(0.5, 2.0), st.booleans())
@@ -78,9 +61,51 @@ def test_leverage_is_whole_and_within_both_bounds(most: float, allowed: float) -
     assert used == 1.0 or used <= min(most, allowed)
 
 
-@given(st.floats(), st.floats())
-def test_a_stake_is_the_proposal_or_nothing(proposed: float, largest: float) -> None:
-    stake = sizing.stake_within(proposed, largest)
-    assert stake in (0.0, proposed)
-    assert 0 <= stake < math.inf
-    assert stake == 0.0 or largest > 0
+EQUITY = st.floats(1.0, 1e9)
+LIMITS = st.builds(
+    sizing.Limits, per_trade=st.floats(1e-4, 0.05), gap=st.floats(0.05, 0.5), gap_budget=st.floats(1e-3, 0.2),
+    leverage=st.floats(1.0, 10.0),
+)  # fmt: skip
+
+
+@given(EQUITY, st.floats(0, 0.5), DISTANCES, LEVERAGES, st.floats(1.0, 1e9), LIMITS)
+def test_no_size_loses_more_than_its_risk_or_the_gap_budget(
+    equity: float, share: float, distance: float, allowed: float, largest: float, limits: sizing.Limits
+) -> None:
+    found = sizing.size(equity, share * equity, distance, allowed, largest, None, limits)
+    assert found.notional * distance <= equity * limits.per_trade * (1 + 1e-9)
+    if found.stake:
+        assert (share * equity + found.notional) * limits.gap <= equity * limits.gap_budget * (1 + 1e-9)
+    assert 0 <= found.stake <= largest
+    assert bool(found.refused) == (found.stake == 0)
+    assert found.leverage == sizing.leverage_within(limits.leverage, allowed)
+    # As large as one of the bounds allows.
+    room = equity * limits.gap_budget / limits.gap - share * equity
+    bound = min(equity * limits.per_trade / distance / found.leverage, max(room, 0.0) / found.leverage, largest)
+    assert found.stake == pytest.approx(bound, rel=1e-9, abs=1e-9)
+
+
+@given(EQUITY, DISTANCES, st.floats(0.5, 2.0))
+def test_a_size_below_the_smallest_stake_is_refused(equity: float, distance: float, factor: float) -> None:
+    free = sizing.size(equity, 0.0, distance, 3.0)
+    found = sizing.size(equity, 0.0, distance, 3.0, least=free.stake * factor)
+    assert found.stake == (free.stake if factor <= 1 else 0.0)
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 0.2), st.booleans()), max_size=6))
+def test_the_market_never_holds_more_than_a_third_of_the_account(entries: list[tuple[float, bool]]) -> None:
+    """Whatever the order, the pairs and the sides: what stops do not hold costs 5 % of the account at a gap of 15 %."""
+    held = 0.0
+    for distance, _ in entries:
+        held += sizing.size(10_000.0, held, distance, 125.0).notional
+    assert held * 0.15 <= 500.0 * (1 + 1e-9)
+
+
+@given(st.floats(), st.floats(), st.floats(), st.floats(), st.floats())
+def test_whatever_is_no_number_is_no_trade(
+    equity: float, held: float, distance: float, allowed: float, largest: float
+) -> None:
+    found = sizing.size(equity, held, distance, allowed, largest)
+    assert 0 <= found.stake < math.inf
+    if found.stake:
+        assert all(math.isfinite(x) for x in (equity, held, distance))

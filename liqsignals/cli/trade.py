@@ -1,10 +1,11 @@
-"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `offline`, `replay`, `paper`, `parity`."""
+"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `offline`, `replay`, `paper`, `parity`, `release`."""
 
 import time
 import webbrowser
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from liqsignals.cli.app import app
@@ -212,6 +213,27 @@ def replay_command(
     with kept(keep) as folder:
         code = serve(datadir, at, speed, faults, folder, context.args, say)
     raise typer.Exit(code)
+
+
+@app.command()
+def release(
+    strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")],
+    userdir: UserDir = Path("user_data"),
+) -> None:
+    """Let a bot that the drawdown stop has stopped enter again; the drawdown is counted from now on (docs/risk.md)."""
+    from liqsignals.strategy import drawdown
+
+    path = drawdown.path_of(userdir, strategy)
+    if not path.exists():
+        raise InputError(f"{strategy} was not stopped: there is no {path}", "name the bot's folder with --userdir")
+    before = drawdown.release(path, pd.Timestamp.now("UTC"))
+    if before.stopped_at is None:
+        console.print(f"{strategy} was not stopped; its drawdown is counted from now on: {path}", markup=False)
+    else:
+        console.print(
+            f"{strategy}, stopped at {before.stopped_at} with a drawdown of {before.drawdown:.2%}, may enter again: {path}",
+            markup=False,
+        )
 
 
 @app.command("paper")

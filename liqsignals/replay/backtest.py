@@ -164,6 +164,7 @@ def _one(run: Run, configs: Sequence[Path], strategies: Sequence[str]) -> tuple[
         strategies,
         run.timeframe,
         run.pairs,
+        "--enable-protections",  # as a bot has them
         *(["--timerange", run.timerange] if run.timerange else []),
         # Of one format only: freqtrade reads no other than the configured one.
         *(["--data-format-ohlcv", dataformat] if (dataformat := files.format_of(run.datadir)) else []),

@@ -176,7 +176,7 @@ def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None)
         freqtrade_command.backtesting(
             (span.config, overlay, own), span.userdir, span.datadir, keeper, [span.strategy], span.timeframe, span.pairs,
             "--timerange", f"{span.start // 10**9}-{span.stop // 10**9}",
-            "--export", "trades", "--backtest-directory", str(results),
+            "--export", "trades", "--backtest-directory", str(results), "--enable-protections",
             *(["--timeframe-detail", detail] if detail else []),
         ),
         log,

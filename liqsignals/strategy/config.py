@@ -1,7 +1,8 @@
 """Settings from a freqtrade configuration: the block `"liqsignals"`, and the keys of freqtrade that matter here."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,49 @@ from liqsignals import files, venues
 from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration, squeeze
+from liqsignals.strategy import sizing
 from liqsignals.strategy.placebo import Placebo
+
+#: Keys of the block "liqsignals".
+KEYS = frozenset({"allow_unproven", "calibration", "extras", "finest", "placebo", "risk", "squeeze"})
+
+
+@dataclass(frozen=True)
+class Risk:
+    """What a strategy may lose: `"risk"` and `"allow_unproven"` of the block."""
+
+    limits: sizing.Limits = field(default_factory=sizing.Limits)
+    #: Drawdown (fraction of the highest equity) at which the bot enters nothing more until it is released by hand.
+    max_drawdown: float = 0.08
+    #: Strategies, or sides ("S:short"), that trade with real money whatever the verdict on them.
+    allow_unproven: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, block: Mapping[str, Any]) -> "Risk":
+        """Of the block "liqsignals"; raises InputError for what cannot work."""
+        named = block.get("allow_unproven", [])
+        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+            raise InputError(
+                f'config: "allow_unproven": {named!r} is no list of names',
+                'for example "liqsignals": {"allow_unproven": ["RejectionFade:long"]}',
+            )
+        given = block.get("risk", {})
+        bounds = {
+            "per_trade": (1e-5, 0.05), "gap": (0.01, 1.0), "gap_budget": (1e-4, 1.0), "leverage": (1.0, 20.0),
+            "max_drawdown": (0.005, 1.0),
+        }  # fmt: skip
+        for name, value in given.items() if isinstance(given, Mapping) else [("risk", given)]:
+            low, high = bounds.get(name, (math.nan, math.nan))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                way = (
+                    f"{name} is a number from {low:g} to {high:g}"
+                    if name in bounds
+                    else f"known are: {', '.join(bounds)}"
+                )
+                raise InputError(f'config: "liqsignals": {{"risk": {{"{name}": {value!r}}}}} cannot be used', way)
+        numbers = {name: float(value) for name, value in given.items()}
+        most = numbers.pop("max_drawdown", cls.max_drawdown)
+        return cls(sizing.Limits(**numbers), most, tuple(named))
 
 
 @dataclass(frozen=True)
@@ -34,12 +77,12 @@ class Settings:
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
         """Settings of a freqtrade configuration (keys: Signals.from_config). Raises InputError for what cannot work."""
         block = dict(config.get("liqsignals") or {})
-        unknown = sorted(set(block) - {"extras", "finest", "calibration", "squeeze", "placebo"})
+        unknown = sorted(set(block) - KEYS)
         if unknown:
             raise InputError(
-                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; '
-                "known are: calibration, extras, finest, placebo, squeeze"
+                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are: {", ".join(sorted(KEYS))}'
             )
+        Risk.parse(block)
         if config.get("trading_mode", "spot") != "futures":
             raise InputError(
                 'config: liqsignals needs "trading_mode": "futures"; a spot market has no liquidations or funding'

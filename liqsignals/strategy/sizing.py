@@ -5,20 +5,7 @@ every leverage; these functions convert. `is_short` is the side of the trade, di
 """
 
 import math
-
-
-def distance_of(stoploss: float, leverage: float) -> float:
-    """Distance (fraction of the entry price) of freqtrade's `stoploss` (profit on margin) at a leverage.
-
-    >>> distance_of(-0.024, 3.0)
-    0.008
-    """
-    return abs(stoploss / leverage)
-
-
-def stop_for(distance: float, leverage: float) -> float:
-    """freqtrade's stop value (positive, profit on margin) of a stop `distance` away: the inverse of `distance_of`."""
-    return abs(distance) * leverage
+from dataclasses import dataclass
 
 
 def stop_price(entry: float, distance: float, is_short: bool) -> float:
@@ -64,10 +51,64 @@ def leverage_within(most: float, allowed: float) -> float:
     return float(math.floor(min(most, allowed)))
 
 
-def stake_within(proposed: float, largest: float) -> float:
-    """Stake (quote currency): freqtrade's proposal as it is; 0.0 (no entry) where a bound is no positive number.
+@dataclass(frozen=True)
+class Limits:
+    """What may be lost: fractions of equity (the account, open stakes included), the leverage a plain number."""
 
-    >>> stake_within(100.0, 50.0), stake_within(float("nan"), 50.0), stake_within(100.0, 0.0)
-    (100.0, 0.0, 0.0)
+    #: Loss of one trade at its stop.
+    per_trade: float = 0.005
+    #: The gap: a move of all pairs at once that no stop survives, and what it may cost. Together they bound what is in the
+    #: market: gap_budget / gap, a third of the account.
+    gap: float = 0.15
+    gap_budget: float = 0.05
+    leverage: float = 3.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a trade: leverage, and the margin to stake (quote currency), 0.0 for none."""
+
+    leverage: float
+    stake: float
+    #: Why the stake is 0.0; empty where it is not.
+    refused: str = ""
+
+    @property
+    def notional(self) -> float:
+        return self.stake * self.leverage
+
+
+def size(
+    equity: float,
+    in_market: float,
+    distance: float,
+    allowed: float,
+    largest: float = math.inf,
+    least: float | None = None,
+    limits: Limits = Limits(),
+) -> Size:
+    """Size of a trade whose stop is `distance` (fraction of price) away.
+
+    Its loss at the stop is at most `limits.per_trade` of `equity`, and with it the market holds at most
+    `limits.gap_budget / limits.gap` of it: `in_market` is the sum of |notional| of all open trades, of any pair and side,
+    for pairs fall together, and a short beside a long is no hedge when one of them is stopped. `allowed` is the venue's
+    largest leverage; `largest` and `least` bound the stake as freqtrade does. A stake below `least` is refused: freqtrade
+    would raise it. NaN and whatever is no number refuses. Costs come on top of the loss at the stop.
+
+    >>> size(10_000.0, 0.0, 0.02, 125.0)
+    Size(leverage=3.0, stake=833.3333333333334, refused='')
+    >>> size(10_000.0, 3_000.0, 0.02, 2.0).notional
+    333.3333333333335
+    >>> size(10_000.0, 0.0, 0.02, 125.0, least=900.0).refused
+    'the smallest stake, 900, is more than the size, 833.3'
     """
-    return proposed if 0 < proposed < math.inf and largest > 0 else 0.0
+    used = leverage_within(limits.leverage, allowed)
+    if not (0 < equity < math.inf and 0 <= in_market < math.inf and 0 < distance < 1 and largest > 0):
+        return Size(used, 0.0, f"equity {equity:g}, in the market {in_market:g}, way to the stop {distance:g}")
+    room = equity * limits.gap_budget / limits.gap - in_market
+    stake = min(min(equity * limits.per_trade / distance, room) / used, largest)
+    if not stake > 0:
+        return Size(used, 0.0, f"the gap budget is used: {in_market:.4g} are in the market")
+    if least is not None and not least <= stake:
+        return Size(used, 0.0, f"the smallest stake, {least:.4g}, is more than the size, {stake:.4g}")
+    return Size(used, stake)
