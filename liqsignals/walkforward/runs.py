@@ -98,7 +98,9 @@ def _run(setting: Setting, backtest: Backtest, folder: Path) -> dict[str, Any]:
     if backtest.entries is not None:
         backtest.entries.reset_index(drop=True).to_feather(folder / "entries.feather")
         placebo["entries"] = str(folder / "entries.feather")
-    overlay = {"liqsignals": {**backtest.block, "placebo": placebo}, **(_TABLE if backtest.table else {})}
+    # Alone means: no trade takes another's room in the account, and no drawdown stops it.
+    alone = {"risk": {"per_trade": 1e-5, "max_drawdown": 1.0}} if backtest.table else {}
+    overlay = {"liqsignals": {**backtest.block, **alone, "placebo": placebo}, **(_TABLE if backtest.table else {})}
     (folder / "config.json").write_text(json.dumps(overlay, indent=1))
     command = freqtrade_command.backtesting(
         [setting.config, folder / "config.json", setting.overlay],
