@@ -1,6 +1,6 @@
 """Tables and notes of `liqsignals validate`, for the terminal and for validation_html.py."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -157,8 +157,13 @@ def facts(found: Mapping[str, Any]) -> list[str]:
 
 def rich_tables(found: Mapping[str, Any]) -> list[Table]:
     """`tables` for a terminal."""
+    return rich(tables(found))
+
+
+def rich(parts: Sequence[Rows]) -> list[Table]:
+    """Tables as data for a terminal."""
     out = []
-    for title, header, rows in tables(found):
+    for title, header, rows in parts:
         table = Table(title=title, title_justify="left")
         for name in header:
             table.add_column(name, no_wrap=not name)

@@ -5,6 +5,7 @@ most are shown with the levels that it held when the hour began.
 """
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from liqsignals.evaluation.validate import Validation
 from liqsignals.records import Float64Array
 from liqsignals.report.console import usd_text
 from liqsignals.report.heatmap import colour_scale
-from liqsignals.report.validation import COLUMNS, facts, tables
+from liqsignals.report.validation import COLUMNS, Rows, facts, tables
 from liqsignals.strategy.annotations import View, readings
 
 _SIDES = ("long", "short")
@@ -68,21 +69,33 @@ def write_html(v: Validation, out: Path, title: str, parameters: liqmap.Paramete
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise InputError("validate --report needs plotly", "pip install 'liqsignals[truth]'") from error
+    sections = [_scores(v), _differences(v), _reliability(v), _months(v), _misses(v, parameters)]
+    out.write_text(page(title, facts(v.found), sections, tables(v.found), get_plotlyjs()), encoding="utf-8")
+
+
+def page(
+    title: str,
+    lines: Sequence[str],
+    sections: Sequence[tuple[str, str, Any]],
+    folded: Sequence[Rows],
+    plotlyjs: str,
+) -> str:
+    """A page that needs nothing beside itself: lines of text, sections (heading, note, figure of plotly), folded tables."""
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body><main><h1>{html.escape(title)}</h1>"
+        f"<script>{plotlyjs}</script></head><body><main><h1>{html.escape(title)}</h1>"
     ]
-    parts += [f"<p>{html.escape(fact)}</p>" for fact in facts(v.found)]
-    for heading, note, figure in (_scores(v), _differences(v), _reliability(v), _months(v), _misses(v, parameters)):
+    parts += [f"<p>{html.escape(line)}</p>" for line in lines]
+    for heading, note, figure in sections:
         parts.append(f'<h2>{html.escape(heading)}</h2><p class="dim">{html.escape(note)}</p>')
         parts.append(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
     parts.append("<h2>All figures</h2>")
-    for name, header, rows in tables(v.found):
+    for name, header, rows in folded:
         table = pd.DataFrame(rows, columns=header).to_html(index=False, border=0)
         parts.append(f'<details><summary>{html.escape(name)}</summary><div class="wide">{table}</div></details>')
-    out.write_text("\n".join([*parts, "</main></body></html>"]), encoding="utf-8")
+    return "\n".join([*parts, "</main></body></html>"])
 
 
 def _forest(rows: list[tuple[str, dict[str, Any]]], colour: dict[str, str], zero: bool) -> Any:
