@@ -520,6 +520,7 @@ def test_a_hole_on_disk_is_logged_once_in_live_mode(tmp_path: Path, caplog: pyte
 
 def test_live_without_any_rows_is_the_disk(tmp_path: Path) -> None:
     signals = Signals(write_datadir(tmp_path, market()))
+    signals.informative_pairs([PAIR])
     out = signals.attach(market().candles, PAIR, "5m", dp=FakeProvider({}))
     assert_same_bits(out, Signals(tmp_path / "binance").attach(market().candles, PAIR, "5m"))
 

@@ -248,6 +248,7 @@ def test_live_a_truncated_file_is_tried_again_at_the_next_candle(
     whole = path.read_bytes()
     path.write_bytes(whole[:500])
     signals, dp = Signals(datadir), FakeProvider({})
+    signals.informative_pairs([PAIR])
     with caplog.at_level(logging.ERROR, "liqsignals"):
         out = signals.attach(market.candles, PAIR, "5m", dp=dp)
     flags = [n for n in NAMES if n.endswith(("_fresh", "_warm"))]

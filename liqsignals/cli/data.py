@@ -16,6 +16,7 @@ from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
 from liqsignals.report.console import steps
 from liqsignals.report.tables import print_coverage
+from liqsignals.sources import EXCHANGES
 
 
 @app.command("download")
@@ -25,7 +26,7 @@ def download_command(
     days: Annotated[int | None, typer.Option("--days", min=1, help="From this many days ago until now.")] = None,
     timerange: Timerange = None,
     exchanges: Annotated[
-        str, typer.Option("--exchanges", help="Other venues for the extras: bybit, okx, binance.")
+        str, typer.Option("--exchanges", help=f"Other venues for the extras: {', '.join(EXCHANGES)}.")
     ] = "",
     extras: Annotated[Path | None, typer.Option("--extras", help="DATADIR/liqsignals unless given.")] = None,
     exchange: Exchange = None,
@@ -129,8 +130,8 @@ def record_command(
     pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")],
     datadir: DataDir = Path("user_data/data/binance"),
     exchanges: Annotated[
-        str, typer.Option("--exchanges", help="Exchanges, separated by spaces.")
-    ] = "binance bybit okx",
+        str, typer.Option("--exchanges", help=f"Exchanges, separated by spaces: {', '.join(EXCHANGES)}.")
+    ] = " ".join(EXCHANGES),
     extras: Extras = None,
     url: Annotated[
         list[str] | None, typer.Option("--url", help="Another address of a feed: binance-stream=ws://127.0.0.1:9.")

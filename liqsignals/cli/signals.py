@@ -21,6 +21,7 @@ from liqsignals.evaluation.liquidations import read as read_liquidations
 from liqsignals.files import written
 from liqsignals.liqmap import calibration, squeeze
 from liqsignals.report.console import progress, say, simulated_label
+from liqsignals.report.fitted import age_line
 from liqsignals.report.headline import headline, print_headline
 from liqsignals.report.heatmap import picture
 from liqsignals.report.heatmap_html import write_html
@@ -44,6 +45,7 @@ def features_command(
 ) -> None:
     """Write every liqsignals column of a pair: column `date` (candle open, UTC), then the features."""
     freqtrade.check_datadir(datadir)
+    freqtrade.check_timeframe(timeframe)
     length = duration_ns(timeframe)
     tape = checked_tape(datadir, pair, extras, exchange, finest)
     bars = freqtrade.candles(datadir, pair, timeframe)
@@ -120,7 +122,14 @@ def map_command(
     """Show the liquidation map of a pair (headline and clusters), or write its levels over time."""
     freqtrade.check_datadir(datadir)
     if (every is None) != (out is None) or (every is not None and (at is not None or as_json or to_price is not None)):
-        raise InputError("map: give either --at and --json (show a map), or --every together with --out (write levels)")
+        lacks = {(True, False): "--every needs --out FILE.parquet", (False, True): "--out needs --every, such as 6h"}
+        raise InputError(
+            lacks.get(
+                (every is not None, out is not None),
+                "map: --every writes levels, and --at, --json and --to show one map",
+            ),
+            "give --every together with --out to write levels; without both of them the map is shown",
+        )
     drawn = as_html is not None or as_png is not None
     if (drawn and every is not None) or (liquidations is not None and not drawn):
         raise InputError("map: --html and --png draw the map of one moment; --liquidations goes with them")
@@ -143,23 +152,29 @@ def map_command(
     row = int(np.searchsorted(ends, when, side="right")) - 1
     if row < 0:
         raise InputError(f"--at {at}: no candle of {pair} had closed by then; the first one closed at {iso(ends[0])}")
-    age = when - int(ends[row])
+    behind = when - int(ends[row])
     # Without --at the user asks for now; what a download just before cannot have yet is no news.
-    if age >= (tape.bar_ns if at is not None else max(2 * tape.bar_ns, HOUR)):
+    if behind >= (tape.bar_ns if at is not None else max(2 * tape.bar_ns, HOUR)):
         logging.getLogger(__name__).warning(
             "%s: the data end at %s, %s before %s; this is the map at that time. Way out: %s",
             pair,
             iso(ends[row]),
-            _age(age),
+            _age(behind),
             iso(when) if at is not None else "now",
             freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )
     close = float(tape.bars["close"][row])
     head = headline(tape, int(ends[row]), close, parameters, extras or datadir / "liqsignals", to_price)
+    chosen = calibration.choose(calibrated)
+    age = age_line(
+        chosen, pair, int(ends[row]), extras or datadir / "liqsignals", exchange or venues.exchange_of(datadir)
+    )
     if as_json:
-        print(json.dumps(head, indent=2))
+        print(json.dumps({**head, "calibration": age}, indent=2))
     else:
         print_headline(head, simulated_label(datadir))
+        if age is not None:
+            say(f"  {age}")
     if drawn:
         real = read_liquidations(liquidations, tape) if liquidations is not None else None
         pic = picture(tape, int(ends[row]), parameters, days=days, real=real)

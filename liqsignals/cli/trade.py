@@ -11,6 +11,7 @@ import typer
 from liqsignals.cli.app import app
 from liqsignals.cli.options import Config, DataDir, Keep, Timerange, UserDir, config_of, kept
 from liqsignals.clock import duration_ns, iso, parse_time, parse_timerange
+from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
 from liqsignals.replay import starter
 from liqsignals.replay.backtest import Result, Run, covered, run_backtest
@@ -236,6 +237,12 @@ def release(
         )
 
 
+def _timeframe(given: str | None, config: Path, userdir: Path, strategy: str) -> str:
+    if given is not None:
+        freqtrade.check_timeframe(given)
+    return given or own_timeframe(config, userdir / "strategies", strategy)
+
+
 @app.command("paper")
 def paper_command(
     datadir: DataDir,
@@ -256,7 +263,7 @@ def paper_command(
 
     begun, at = time.monotonic(), parse_time(start)
     names = tuple(pairs.split())
-    chosen = timeframe or own_timeframe(config_of(config, userdir), userdir / "strategies", strategy)
+    chosen = _timeframe(timeframe, config_of(config, userdir), userdir, strategy)
     with kept(keep) as folder:
         settings = Settings(
             config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, chosen, folder
@@ -343,7 +350,7 @@ def parity_command(
     start, stop = parse_timerange(timerange)
     if start is None or stop is None:
         raise InputError(f"parity: the timerange {timerange} needs a start and an end")
-    chosen = timeframe or own_timeframe(config_of(config, userdir), userdir / "strategies", strategy)
+    chosen = _timeframe(timeframe, config_of(config, userdir), userdir, strategy)
     step = duration_ns(chosen)
     span = parity.Span(
         datadir,

@@ -39,14 +39,13 @@ from liqsignals.collect.fetch import Fetcher, FetchError, Offline, Refused, fetc
 from liqsignals.data import coverage, flows, freqtrade, store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import binance, bybit, coinalyze, coinglass, coinmetrics, cryptoquant, glassnode, macro, okx
+from liqsignals.sources import EXCHANGES, binance, coinalyze, coinglass, coinmetrics, cryptoquant, glassnode, macro
 from liqsignals.sources.spec import ParseError, Provider, Series, linear_perpetual
 
 logger = logging.getLogger(__name__)
 
 STEPS = ("candles", "interest", "extras", "venues", "flows", "keyed", "macro")
 KEYED = (coinglass.PROVIDER, coinalyze.PROVIDER, cryptoquant.PROVIDER, glassnode.PROVIDER)
-VENUES = {"binance": binance.REST, "bybit": bybit.PROVIDER, "okx": okx.PROVIDER}
 FIVE = 5 * MINUTE
 
 #: `show(what, done, of)`: progress.
@@ -139,8 +138,8 @@ def _check(plan: Plan) -> None:
     if unknown:
         raise InputError(f"unknown step {', '.join(unknown)}; known are: {', '.join(STEPS)}")
     for venue in plan.venues:
-        if venue not in VENUES:
-            raise InputError(f"--exchanges: '{venue}' is not known; known are: {', '.join(VENUES)}")
+        if venue not in EXCHANGES:
+            raise InputError(f"--exchanges: '{venue}' is not known; known are: {', '.join(EXCHANGES)}")
     for pair in plan.pairs:
         freqtrade.check_pair(plan.datadir, pair)
     if plan.start >= plan.end:
@@ -246,7 +245,7 @@ def _look_up(plan: Plan) -> None:
 
     Not where a proxy resolves names, or a configuration or another address says where the exchange is.
     """
-    provider = VENUES.get(plan.exchange)
+    provider = EXCHANGES.get(plan.exchange)
     if provider is None or plan.configs or provider.name in plan.urls or set(getproxies()) - {"no"}:
         return
     host = urlsplit(provider.base_url).hostname
@@ -380,8 +379,8 @@ def _extras(run: _Run) -> None:
                 _, ratios = _metrics(run, pair)
                 store.append(store.series_dir(plan.extra, "ratio", "binance", pair, "5m"), ratios)
             store.append(store.series_dir(plan.extra, "taker", "binance", pair, "5m"), _klines(run, pair))
-    if plan.exchange in VENUES:
-        _rest(run, VENUES[plan.exchange], ("ratio", "taker"))
+    if plan.exchange in EXCHANGES:
+        _rest(run, EXCHANGES[plan.exchange], ("ratio", "taker"))
 
 
 # REST
@@ -390,7 +389,7 @@ def _extras(run: _Run) -> None:
 def _venues(run: _Run) -> None:
     for venue in run.plan.venues:
         if venue != run.plan.exchange:
-            _rest(run, VENUES[venue], ("open_interest", "ratio", "taker", "funding"))
+            _rest(run, EXCHANGES[venue], ("open_interest", "ratio", "taker", "funding"))
 
 
 def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
@@ -399,7 +398,7 @@ def _rest(run: _Run, provider: Provider, kinds: Iterable[str]) -> None:
     for kind in kinds:
         series = [s for s in provider.series if s.kind == kind and s.ask]
         for pair in run.plan.pairs if series else ():
-            folder = store.series_dir(run.plan.extra, kind, venue, pair, _period_name(series[0].period_ns))
+            folder = store.series_dir(run.plan.extra, kind, venue, pair, store.period_name(series[0].period_ns))
             period = series[0].period_ns or 8 * HOUR
 
             async def job(
@@ -479,11 +478,6 @@ def _key(provider: Provider) -> tuple[dict[str, str], dict[str, str | int]]:
     key = key_of(provider)
     headers = {provider.key_header: provider.key_prefix + key} if key and provider.key_header else {}
     return headers, {provider.key_param: key} if key and provider.key_param else {}
-
-
-def _period_name(period: int) -> str:
-    """Name of a period in a folder's name; `events` for rows that come as they happen."""
-    return {0: "events", FIVE: "5m", HOUR: "1h", DAY: "1d"}[period]
 
 
 def _write_funding(run: _Run, venue: str, pair: str, rows: Records) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from liqsignals import records
+from liqsignals import records, sources
 from liqsignals.clock import DAY
+from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.records import Records
-from liqsignals.sources import PROVIDERS, coinmetrics
+from liqsignals.sources import coinmetrics
 from liqsignals.sources.spec import Prints, Provider, Refusal, Series
 
 #: Providers that can be recorded, by name.
-RECORDED = {provider.name: provider for provider in PROVIDERS if provider.streams}
+RECORDED = sources.EXCHANGES
 EXCHANGES = tuple(RECORDED)
 #: Default address of each feed; `--url name=url` overrides it.
 URLS = {
@@ -167,7 +168,7 @@ def _request(series: Series, pair: str, channel: str) -> Request:
     assert series.ask is not None
     return Request(
         channel, partial(series.ask, pair), partial(_by_date, series), series.kind, pair,
-        "5m" if series.period_ns else "events", records.STORED.get(series.kind), series.page_ns, series.reach_ns,
+        store.period_name(series.period_ns), records.STORED.get(series.kind), series.page_ns, series.reach_ns,
     )  # fmt: skip
 
 

@@ -40,6 +40,9 @@ __all__ = ["data_file", "load_file"]
 
 logger = logging.getLogger(__name__)
 
+#: Timeframes of candles that exchanges have.
+_EXCHANGES_HAVE = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w")
+
 #: Columns of a candle, after `date`.
 CANDLES = ("open", "high", "low", "close", "volume")
 
@@ -62,15 +65,31 @@ def check_datadir(datadir: Path) -> None:
 
 def check_pair(datadir: Path, pair: str) -> None:
     """Raise InputError unless `pair` is written as freqtrade writes it; the message offers what it may mean."""
-    if re.fullmatch(r"[^/:\s,]+/[^/:\s,]+:[^/:\s,]+", pair):
-        return
     have = pairs_in(datadir)
+    if re.fullmatch(r"[^/:\s,]+/[^/:\s,]+:[^/:\s,]+", pair):
+        # No exchange writes a whole pair in small letters.
+        other = pair.upper() if pair == pair.lower() else pair
+        meant = next((p for p in have if p.upper() == pair.upper()), other)
+        if meant != pair and pair not in have:
+            raise InputError(f"there is no pair '{pair}'; freqtrade tells letters apart", f"did you mean {meant}?")
+        return
     close = get_close_matches(pair.upper().replace("_", "/"), have, n=1, cutoff=0.5)
     way = f"did you mean {close[0]}?" if close else f"pairs there: {', '.join(have) or 'none'}"
     raise InputError(
         f"'{pair}' is no futures pair; write it as BTC/USDT:USDT",
         f"{way}",
     )
+
+
+def check_timeframe(timeframe: str) -> None:
+    """Raise InputError for a timeframe that no exchange has candles of; the message offers the nearest one."""
+    length = duration_ns(timeframe)
+    if timeframe not in _EXCHANGES_HAVE:
+        # By the ratio: 7m is nearer to 5m than to 15m.
+        near = min(_EXCHANGES_HAVE, key=lambda name: max(length / duration_ns(name), duration_ns(name) / length))
+        raise InputError(
+            f"no exchange has candles of {timeframe}; they have {', '.join(_EXCHANGES_HAVE)}", f"did you mean {near}?"
+        )
 
 
 def download_command(exchange: str, pair: str, timeframe: str = "5m") -> str:

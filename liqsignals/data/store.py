@@ -8,6 +8,7 @@ alone, not on the order or number of `append` calls.
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from liqsignals.clock import iso
+from liqsignals.clock import DAY, duration_ns, iso, timeframe_name
 from liqsignals.errors import InputError
 from liqsignals.files import access, lock, replaced, stem
 from liqsignals.records import Records
@@ -40,6 +41,26 @@ def venue_dirs(extras: Path) -> dict[str, Path]:
 def series_dir(extras: Path, kind: str, source: str, pair: str, period: str) -> Path:
     """Folder of one series; `period` is in freqtrade's notation, or `events` for irregular rows."""
     return extras / kind / source / f"{stem(pair)}-{period}"
+
+
+def period_name(period_ns: int) -> str:
+    """A series' period as `series_dir` names it, 0 for rows that come as they happen.
+
+    >>> period_name(0), period_name(DAY // 288), period_name(DAY // 3), period_name(DAY)
+    ('events', '5m', '8h', '1d')
+    """
+    if period_ns == 0:
+        return "events"
+    return f"{period_ns // DAY}d" if period_ns % DAY == 0 else timeframe_name(period_ns)
+
+
+def periods(extras: Path, kind: str, source: str, pair: str) -> list[str]:
+    """Periods in which a pair's series of one kind and source is stored, single events first, then the finest."""
+    start = f"{stem(pair)}-"
+    found = [path.name.removeprefix(start) for path in (extras / kind / source).glob(f"{start}*")]
+    # Not the folder of a dated contract, whose name begins alike.
+    known = [name for name in found if re.fullmatch(r"events|\d+[mhdw]", name)]
+    return sorted(known, key=lambda name: 0 if name == "events" else duration_ns(name))
 
 
 @contextmanager

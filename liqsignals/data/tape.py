@@ -263,7 +263,8 @@ def read_tape(
         form = dataformat if venue == exchange else None
         settled = freqtrade.read_funding(folder, pair, form)
         if venue == exchange:
-            settled = append(settled, _recorded(extras, "funding", exchange, pair, "events", records.FUNDING))
+            for period in store.periods(extras, "funding", exchange, pair):
+                settled = append(settled, _recorded(extras, "funding", exchange, pair, period, records.FUNDING))
         if settled is None:
             continue
         rates = plausible.funding(settled)

@@ -30,6 +30,7 @@ from liqsignals.data.tape import read_tape
 from liqsignals.errors import InputError
 from liqsignals.files import FORMATS, DataFile, parse_name, stem
 from liqsignals.liqmap import calibration
+from liqsignals.report.fitted import age_line
 from liqsignals.strategy.orders import stop_problems
 from liqsignals.strategy.signals import Signals
 
@@ -153,6 +154,9 @@ def examine(
     report["disk"] = _disk(datadir, problems)
     report["config"] = _config(config, datadir, problems)
     report["calibration"] = (report["config"] or {}).get("calibration") or calibration_in_use(calibration.default())
+    chosen = (report["config"] or {}).pop("chosen", None) or calibration.default()
+    one = next(iter(there if pairs is None else pairs), "BTC/USDT:USDT")
+    report["calibration_age"] = age_line(chosen, one, now, extras, exchange)
     report["healthy"] = not problems
     return report
 
@@ -525,6 +529,7 @@ def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str
         "extras": str(signals.extras),
         "finest": signals.finest,
         "calibration": calibration_in_use(signals.calibration),
+        "chosen": signals.calibration,
     }
 
 
@@ -552,5 +557,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     for check in report.get("live", []):
         yield f"  live {check['check']}: {'ok' if check['ok'] else 'PROBLEM'}: {check['found']}. {check['means']}"
     yield f"  disk: {report['disk']['free_gib']} GiB free; calibration: {report['calibration']}"
+    if report["calibration_age"] is not None:
+        yield f"  {report['calibration_age']}"
     yield "healthy" if report["healthy"] else f"{len(report['problems'])} problems:"
     yield from (f"  - {problem}" for problem in report["problems"])

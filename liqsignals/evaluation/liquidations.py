@@ -30,8 +30,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from liqsignals import files
+from liqsignals import files, records
 from liqsignals.clock import HOUR, SECOND, Int64Array, iso, timeframe_name
+from liqsignals.data import store
 from liqsignals.data.tape import Tape, hour_rows
 from liqsignals.errors import InputError
 from liqsignals.records import Float64Array, Records
@@ -72,7 +73,7 @@ class Liquidations:
 
 
 def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Liquidations:
-    """Read a file of liquidations.
+    """Read a file of liquidations, or a folder of recorded prints (`<extras>/liquidation/<exchange>/<pair>-events`).
 
     `unit` ("usd" or "base") is required where the columns do not name it, and must agree with them where they do. Base
     units become USD at the mean close of the hour's bars, which needs `tape`; hours without all their bars are left
@@ -103,6 +104,11 @@ def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Li
 
 
 def _frame(path: Path) -> pd.DataFrame:
+    if path.is_dir():  # a recorder's series
+        rows = store.read(path, records.LIQUIDATION)
+        if len(rows) == 0:
+            raise InputError(f"{path} holds no recorded prints", "record some: liqsignals record")
+        return pd.DataFrame(rows)
     if not path.is_file():
         raise InputError(
             f"there is no file {path}",

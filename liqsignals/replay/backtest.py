@@ -45,8 +45,12 @@ class Run:
         return self.userdir / "logs" / "liqsignals-backtest.log"
 
     def check(self) -> None:
-        """Raise InputError where a folder or the configuration does not exist."""
+        """Raise InputError where a folder or the configuration does not exist, or a name cannot be right."""
         freqtrade.check_datadir(self.datadir)
+        for pair in self.pairs:
+            freqtrade.check_pair(self.datadir, pair)
+        if self.timeframe is not None:
+            freqtrade.check_timeframe(self.timeframe)
         for what, path in (("configuration", self.config), ("user_data folder", self.userdir)):
             if not path.exists():
                 raise InputError(

@@ -25,6 +25,7 @@ import pandas as pd
 from liqsignals import features
 from liqsignals.clock import duration_ns, iso
 from liqsignals.collect import freqtrade_command
+from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
 from liqsignals.exchange import quotes
 from liqsignals.exchange.archive import INTERVALS, Archive
@@ -356,6 +357,8 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
     Where the disk has finer candles than the strategy's, the backtest goes by them (--timeframe-detail): the bot meets their prices.
     """
     faketime_library()  # told before the backtest, not after it
+    for pair in span.pairs:
+        freqtrade.check_pair(span.datadir, pair)
     archive = Archive(span.datadir)
     bar = finest(archive, span.pairs)
     step = duration_ns(bar) // 1_000_000

@@ -19,4 +19,18 @@ PROVIDERS: tuple[Provider, ...] = (
     macro.PROVIDER,
 )
 
-__all__ = ["PROVIDERS", "Limits", "Parse", "ParseError", "Prints", "Provider", "Refusal", "Series", "Stream"]
+#: Exchanges, by name: `liqsignals record` listens to them, `download --exchanges` asks them.
+EXCHANGES = {provider.name: provider for provider in PROVIDERS if provider.streams}
+
+__all__ = [
+    "EXCHANGES",
+    "PROVIDERS",
+    "Limits",
+    "Parse",
+    "ParseError",
+    "Prints",
+    "Provider",
+    "Refusal",
+    "Series",
+    "Stream",
+]

@@ -104,59 +104,69 @@ class Notices:
                 command,
             )
             return
+        found: list[tuple[int, str]] = []
         for what, kind, candle_type in (
             ("candle", tape.bars, "futures"),
             ("open-interest", tape.open_interest, "open_interest"),
         ):
             if kind is None:
-                self.once(
-                    (pair, what),
-                    logging.WARNING,
-                    "%s: no %s file in %s/futures (of %s or finer; there: %s); liq_* columns are NaN and their filters off. "
-                    "Fill it: %s",
-                    pair,
-                    what,
-                    datadir,
-                    TIMEFRAMES[-1],
-                    freqtrade.timeframes_there(datadir, pair, candle_type),
-                    command,
+                there = freqtrade.timeframes_there(datadir, pair, candle_type)
+                found.append(
+                    (
+                        logging.WARNING,
+                        f"no {what} file in {datadir}/futures (of {TIMEFRAMES[-1]} or finer; there: {there}): liq_* columns "
+                        "are NaN, and what asks for the map does not enter",
+                    )
                 )
             elif len(kind) == 0:
-                self.once(
-                    (pair, what),
-                    logging.WARNING,
-                    "%s: the %s file in %s/futures holds no rows; liq_* columns are NaN, and liq_fresh is 0: no entries. "
-                    "Fill it: %s",
-                    pair,
-                    what,
-                    datadir,
-                    command,
+                found.append(
+                    (
+                        logging.WARNING,
+                        f"the {what} file in {datadir}/futures holds no rows: liq_* columns are NaN and liq_fresh is 0, "
+                        "which blocks entries",
+                    )
                 )
         if not tape.funding:
-            self.once(
-                (pair, "funding"),
-                logging.WARNING,
-                "%s: no funding file; fund_* columns are NaN and their filters off. Fill it: %s",
-                pair,
-                command,
-            )
+            found.append((logging.WARNING, "no funding file: fund_* columns are NaN, their filter is off"))
         elif len(next(iter(tape.funding.values()))) == 0:
-            self.once(
-                (pair, "funding"),
-                logging.WARNING,
-                "%s: the funding file holds fewer than two rows; fund_* columns are NaN, and fund_fresh is 0: no entries. "
-                "Fill it: %s",
-                pair,
-                command,
+            found.append(
+                (
+                    logging.WARNING,
+                    "the funding file holds fewer than two rows: fund_* columns are NaN and fund_fresh is 0, which blocks "
+                    "entries",
+                )
             )
+        lacks = bool(found)
         if tape.flow is None:
-            self.once(
-                (pair, "flow"),
-                logging.INFO,
-                "%s: no flows file in %s/flows; flow_* columns are NaN and their filters off",
-                pair,
-                extras,
+            found.append(
+                (logging.INFO, f"no flows file in {extras}/flows: flow_* columns are NaN, their filter is off")
             )
+        if found:
+            # One line for a pair, with the command for what freqtrade can fetch.
+            self.once(
+                (pair, "missing"),
+                max(level for level, _ in found),
+                "%s: %s%s",
+                pair,
+                "; ".join(text for _, text in found),
+                f". Fill it: {command}" if lacks else "",
+            )
+
+    def arrived(self, pair: str) -> None:
+        """The first files of a pair that had none when the bot looked before."""
+        if (pair, "nothing") in self._logged:
+            self.once((pair, "arrived"), logging.INFO, "%s: its data have arrived and are used from now on", pair)
+
+    def forgotten(self, strategy: str | None) -> None:
+        """A running bot's strategy does not have its open interest and funding refreshed."""
+        self.once(
+            ("informative_pairs",),
+            logging.ERROR,
+            "strategy %s: its informative_pairs() names none of what liqsignals reads, so that open interest and funding "
+            "stand still; no entries (all flags 0). Way out: def informative_pairs(self): return "
+            "self.signals.informative_pairs(self.dp.current_whitelist())",
+            strategy or "(name not known)",
+        )
 
     def holes(self, tape: Tape, first: int, exchange: str) -> None:
         """Each hole in the candles, and the command that fills it; `first` (ns): close of the file's first candle."""

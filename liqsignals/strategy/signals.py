@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import features, liqmap, venues
-from liqsignals.clock import SECOND, dates_ns, duration_ns, open_time
+from liqsignals.clock import SECOND, dates_ns, duration_ns, open_time, to_dates
 from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
@@ -68,6 +68,10 @@ class Signals:
         #: What a backtest replaces (strategy/placebo.py); from_config sets it.
         self.placebo: Placebo | None = None
         self.notices = Notices()
+        #: Name of the strategy, for messages.
+        self.strategy: str | None = None
+        #: Whether the strategy has called `informative_pairs`.
+        self._asked = False
         self._markets: dict[tuple[str, str], Market | None] = {}
         #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
         self._views: dict[tuple[str, int], annotations.View] = {}
@@ -100,6 +104,7 @@ class Signals:
             calibrated=s.calibrated,
         )
         signals.placebo = s.placebo
+        signals.strategy = str(config["strategy"]) if config.get("strategy") else None
         if live_mode(config.get("runmode")):
             for problem in stop_problems(config):
                 signals.notices.once(("stop", problem), logging.WARNING, "%s", problem)
@@ -111,6 +116,7 @@ class Signals:
         Those of `whitelist`, and other pairs that families read where the disk has candles of them: not every exchange
         lists them, and without history they are of no use.
         """
+        self._asked = True
         wanted: list[tuple[str, str, str]] = []
         others = (pair for pair in features.pairs(self.families) if self._on_disk(pair))
         for pair in dict.fromkeys((*whitelist, *others)):
@@ -151,7 +157,10 @@ class Signals:
             raise InputError(f"{pair} {timeframe} dataframe: dates are not in ascending order, each once")
         self.notices.hindsight(self.calibration, pair, int(at[0]))
         market = self.market(pair, live=live)
-        if market is None:
+        if live and not self._refreshed(dp, pair):
+            self.notices.forgotten(self.strategy)
+            columns = features.blocked(len(dataframe), self.families)
+        elif market is None:
             columns = features.empty(len(dataframe), self.families)
         else:
             length = duration_ns(timeframe)
@@ -181,6 +190,46 @@ class Signals:
             if state is not None:
                 market.states[timeframe] = state
         return market.states[timeframe].upto
+
+    def columns(
+        self, pairs: Sequence[str] = (), timeframe: str = "5m", *, complete: bool = False
+    ) -> dict[str, tuple[str, ...]]:
+        """Names of the columns that `attach` gives, by family (its file in features/), in the order of the columns.
+
+        `complete`: only those that are a number at every candle of `pairs` in the data on disk, at `timeframe`, from where
+        the map is warm (14 days) on. Candles at which `liq_fresh`, or the family's own `_fresh`, is 0 do not count: there
+        columns may be NaN, no strategy enters, and FreqAI drops the row. Which they are depends on the disk: train and
+        trade with one list. A family without a file has no complete column. Raises InputError for `complete` without
+        pairs, for a pair without candles or without a warm map, and for files that cannot be read.
+        """
+        names = {_name(family): tuple(column.name for column in family.COLUMNS) for family in self.families}
+        if not complete:
+            return names
+        if not pairs:
+            raise InputError("columns(complete=True): name the pairs", "columns(self.dp.current_whitelist(), ...)")
+        missing = set[str]()
+        for pair in pairs:
+            frame = self._history(pair, timeframe)
+            warm = np.flatnonzero(frame["liq_warm"].to_numpy() == 1.0)
+            if len(warm) == 0:
+                raise InputError(
+                    f"columns(complete=True): {pair} has no candle of {timeframe} at which the map is warm",
+                    f"download more than 14 days: {freqtrade.download_command(self.exchange, pair, timeframe)}",
+                )
+            used = frame[warm[0] :]
+            for own in names.values():
+                fresh = sorted({"liq_fresh", *(name for name in own if name.endswith("_fresh"))})
+                rows = used[(used[fresh] != 0.0).all(axis=1)]
+                missing |= {name for name in own if len(rows) == 0 or rows[name].isna().any()}
+        return {family: tuple(name for name in own if name not in missing) for family, own in names.items()}
+
+    def _history(self, pair: str, timeframe: str) -> pd.DataFrame:
+        """Columns at all candles of a pair on disk."""
+        rows = freqtrade.candles(self.datadir, pair, timeframe, self.dataformat)
+        if rows is None or len(rows) == 0:
+            raise freqtrade.absent(f"{timeframe} candles", self.datadir, pair, self.exchange, timeframe)
+        opened = open_time(rows["event_time"], duration_ns(timeframe))
+        return self.attach(pd.DataFrame({"date": to_dates(opened), "close": rows["close"]}), pair, timeframe)
 
     def annotations(self, pair: str, start: Any, end: Any, dataframe: pd.DataFrame) -> list[dict[str, Any]]:
         """The map for FreqUI: what a strategy's `plot_annotations` returns. See strategy/annotations.py.
@@ -219,13 +268,27 @@ class Signals:
             tape = place.read_or_none()
             if tape is None:
                 return Market(place, self.notices, unreadable(pair, key[1]))
-            self._markets[key] = None if nothing(tape) else Market(place, self.notices, tape)
-            if key[1] == self.exchange:
+            own = key[1] == self.exchange
+            if own:
                 self.notices.missing(tape, self.datadir, self.extras, freqtrade.download_command(self.exchange, pair))
-            if (market := self._markets[key]) is not None:
-                self.notices.holes(tape, market.ends["bars"][0], self.exchange)
-                self.notices.refused(tape, datadir)
+            if nothing(tape):
+                if not live:  # in dry-run and live its files may come while the bot runs
+                    self._markets[key] = None
+                return None
+            if own:
+                self.notices.arrived(pair)
+            self._markets[key] = market = Market(place, self.notices, tape)
+            self.notices.holes(tape, market.ends["bars"][0], self.exchange)
+            self.notices.refused(tape, datadir)
         return self._markets[key]
+
+    def _refreshed(self, dp: Any, pair: str) -> bool:
+        """Whether freqtrade refreshes what a running bot needs: `informative_pairs` was called, or something is there.
+
+        Asked by its rows, too, because a strategy may name them itself.
+        """
+        wanted = ((self._timeframes(pair)[1], "open_interest"), ("1h", "funding_rate"))
+        return self._asked or any(len(dp.get_pair_dataframe(pair, tf, candle_type=kind)) for tf, kind in wanted)
 
     def _kept(self, market: Market) -> bool:
         return self._markets.get((market.place.pair, market.place.exchange)) is market
@@ -237,6 +300,10 @@ class Signals:
         bars = freqtrade.candle_file(self.datadir, pair, self.finest, self.dataformat)
         interest = freqtrade.open_interest_file(self.datadir, pair, self.dataformat)
         return (bars[0] if bars else "5m", interest[0] if interest else "5m")
+
+
+def _name(family: features.Family) -> str:
+    return str(getattr(family, "__name__", type(family).__name__)).rpartition(".")[2]
 
 
 def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.DataFrame:
