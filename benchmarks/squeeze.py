@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import cascade
 from benchmarks.report import Table, progress, show
 from liqsignals import records
-from liqsignals.clock import MINUTE, dates_ns, iso, parse_time
+from liqsignals.clock import DAY, HOUR, MINUTE, dates_ns, iso, parse_time
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import MapTape, read_tape
 from liqsignals.evaluation import touch, touch_gates
+from liqsignals.evaluation.scores import spearman
 from liqsignals.liqmap import calibration, squeeze
 
 OWN, OTHERS = ("BTC/USDT:USDT", "ETH/USDT:USDT"), ("SOL/USDT:USDT", "DOGE/USDT:USDT")
@@ -166,7 +168,45 @@ def run() -> list[Table]:
         )
     title = "Share touched, clusters less levels without one at the same distance (number of these)"
     out.append(show(Table(title, ("", "same side, .7 and 1.4 x the distance", "other side"), rows)))
+    out.append(_on_liquidations(root))
     return out
+
+
+def _on_liquidations(root: Path) -> Table:
+    """Rank correlation of what the columns said before a touch with the liquidations of its hour, and with the move."""
+    real = pd.read_parquet(root / "validation" / "BTC-1h-liquidations-binance-bybit-okx.parquet")
+    usd = dict(
+        zip(
+            dates_ns(real["date"], "liquidations").tolist(),
+            real[["liq_long_usd", "liq_short_usd"]].to_numpy(),
+            strict=True,
+        )
+    )
+    where, said = cascade.touches(tape_of(root, OWN[0]), calibration.default().parameters(OWN[0]))
+    way = np.array([one.way for one in where])
+    hour = (said["at"].to_numpy(np.int64) - 1) // HOUR * HOUR
+    forced = np.array(
+        [usd[h][1 if w > 0 else 0] if h in usd else np.nan for h, w in zip(hour.tolist(), way, strict=True)]
+    )
+    rows: list[tuple[Any, ...]] = []
+    beyond = (said["beyond"] / said["push"]).to_numpy()
+    for name, target, mask in (
+        ("liquidated in the hour, longs", forced, np.isfinite(forced) & (way < 0)),
+        ("liquidated in the hour, shorts", forced, np.isfinite(forced) & (way > 0)),
+        ("move beyond the cluster over the push, 1 h", beyond, np.isfinite(beyond)),
+    ):
+        i = np.flatnonzero(mask)
+        week = (said["at"].to_numpy(np.int64)[i] + 3 * DAY) // touch.WEEK
+        columns = [said[n].to_numpy(np.float64)[i] for n in cascade.PREDICTORS]
+
+        def ranks(r: np.ndarray, columns: list[np.ndarray] = columns, y: np.ndarray = target[i]) -> np.ndarray:
+            return np.array([spearman(x[r], y[r]) for x in columns])
+
+        value, ends = ranks(np.arange(len(i))), touch.weekly(ranks, week, 300)
+        rows.append((name, len(i), *(f"{v:+.2f} [{a:+.2f}, {z:+.2f}]" for v, a, z in zip(value, *ends, strict=True))))
+    return show(
+        Table("BTC: rank correlation of what was said before a touch", ("", "touches", *cascade.PREDICTORS), rows)
+    )
 
 
 def _triple3(v: list[float]) -> str:

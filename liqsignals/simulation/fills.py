@@ -7,7 +7,7 @@ import numpy as np
 from liqsignals.simulation.compiled import kernel
 from liqsignals.simulation.draws import normal, uniform
 from liqsignals.simulation.heaps import enlist, pop
-from liqsignals.simulation.price import impact, quote
+from liqsignals.simulation.price import impact, quote, root_impact
 from liqsignals.simulation.state import BUY, HLONG, HSHORT, IMP, NEV, PRICE, SELL, SLOTS, STEP, TARGET, Pair
 from liqsignals.simulation.traders import close_or_halve, liquidation_price, reduce
 
@@ -38,7 +38,10 @@ def act(m: Pair, i: int, adverse: bool, cause: float) -> None:
             out.events[e, 5] = cause
         n[NEV] = e + 1
         reduce(m, i, lots)
-        f[IMP] += impact(f, k, -side * float(lots), k.c_liq, k.t_liq, True)
+        if k.c_root > 0.0:
+            f[IMP] += root_impact(f, k, -side * float(lots))
+        else:
+            f[IMP] += impact(f, k, -side * float(lots), k.c_liq, k.t_liq, True)
         quote(f, k)
     elif b.kind[i] == 1:
         reduce(m, i, lots)

@@ -90,7 +90,7 @@ def new_pair(p: Parameters, spec: Spec, rng: U8, total_days: int) -> Pair:
         spill=np.zeros(DAY),
     )
     heaps = [Heap(np.empty(HEAP_SIZE), np.empty(HEAP_SIZE, np.int64), np.zeros(1, np.int64)) for _ in range(3)]
-    return Pair(book, f, n, rng, as_record(scale), bracket_table(), leverage_table(), out, *heaps)
+    return Pair(book, f, n, rng, as_record(scale), bracket_table(), leverage_table(p.leverage), out, *heaps)
 
 
 class Run:

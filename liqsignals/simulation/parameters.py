@@ -68,6 +68,7 @@ class Parameters:
     impact_normal: float = 0.03
     impact_stop: float = 0.06
     impact_liquidation: float = 0.15
+    impact_liquidation_root: float = 0.0  # > 0: liquidations move price by this x root of their share of the volume
     transient_normal: float = 0.5
     transient_liquidation: float = 0.8
     transient_normal_half_life_h: float = 0.08
@@ -92,6 +93,7 @@ class Parameters:
     hedger_half_life_h: float = 30.0
     maker_closes: float = 0.5  # share of the counter-flow met by closing instead of opening
     # traders
+    leverage: tuple[tuple[float, float], ...] = LEVERAGE
     opens_per_day: float = 6_000.0
     size_to_oi: float = 8.75e-5  # median notional at 1x / open interest
     size_sd: float = 1.1
@@ -167,8 +169,8 @@ def bracket_table() -> F8:
     return np.array(rows)
 
 
-def leverage_table() -> F8:
+def leverage_table(leverage: tuple[tuple[float, float], ...] = LEVERAGE) -> F8:
     """Leverage tiers (n, 2): the leverage, the share of the openings up to and with it."""
-    tiers = np.array(LEVERAGE)
+    tiers = np.array(leverage)
     tiers[:, 1] = np.cumsum(tiers[:, 1]) / tiers[:, 1].sum()
     return tiers

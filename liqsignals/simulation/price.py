@@ -74,3 +74,19 @@ def impact(f: F8, k: Any, lots: float, c: float, transient: float, liquidation: 
     else:
         f[TN] += transient * x
     return x  # type: ignore[no-any-return]
+
+
+@kernel
+def root_impact(f: F8, k: Any, lots: float) -> float:
+    """Move the price by a liquidation of signed size under the square-root law; returns the move.
+
+    Forced orders in one direction count as one order: what they have moved is c x root of their sum, as far as it has not
+    reverted yet.
+    """
+    way = -1.0 if lots < 0 else 1.0
+    moved = max(way * f[TL] / k.t_liq, 0.0)
+    x = math.sqrt(moved * moved + k.c_root * k.c_root * abs(lots) / k.volume_day / f[DEP]) - moved
+    x = way * min(x, k.order_cap)
+    f[PERM] += (1.0 - k.t_liq) * x
+    f[TL] += k.t_liq * x
+    return x  # type: ignore[no-any-return]

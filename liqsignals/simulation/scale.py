@@ -31,6 +31,7 @@ class Scale(NamedTuple):
     c_normal: float
     c_stop: float
     c_liq: float
+    c_root: float
     t_normal: float
     t_liq: float
     d_normal: float
@@ -136,6 +137,7 @@ def scale_of(p: Parameters, x: Spec) -> Scale:
         c_normal=p.impact_normal * math.sqrt(x.vol),
         c_stop=p.impact_stop * math.sqrt(x.vol),
         c_liq=p.impact_liquidation * math.sqrt(x.vol),
+        c_root=p.impact_liquidation_root * x.vol,
         t_normal=p.transient_normal,
         t_liq=p.transient_liquidation,
         d_normal=decay(p.transient_normal_half_life_h),
