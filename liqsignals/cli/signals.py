@@ -135,7 +135,8 @@ def map_command(
         raise InputError("map: --html and --png draw the map of one moment; --liquidations goes with them")
     if every is None and timerange is not None:
         raise InputError("map: --timerange goes with --every; for the map of one moment use --at")
-    parameters = calibration.choose(calibrated).with_squeeze(squeeze.choose(squeeze_file)).parameters(pair)
+    chosen = calibration.choose(calibrated).with_squeeze(squeeze.choose(squeeze_file))
+    parameters = chosen.parameters(pair)
     tape = map_tape(datadir, pair, extras, exchange, finest)
     if every is not None and out is not None:
         start, stop = parse_timerange(timerange)
@@ -164,8 +165,8 @@ def map_command(
             freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )
     close = float(tape.bars["close"][row])
-    head = headline(tape, int(ends[row]), close, parameters, extras or datadir / "liqsignals", to_price)
-    chosen = calibration.choose(calibrated)
+    markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
+    head = headline(tape, int(ends[row]), close, parameters, extras or datadir / "liqsignals", to_price, markets)
     age = age_line(
         chosen, pair, int(ends[row]), extras or datadir / "liqsignals", exchange or venues.exchange_of(datadir)
     )

@@ -17,6 +17,7 @@ from liqsignals.liqmap.cascade import cascade
 from liqsignals.liqmap.clusters import clusters
 from liqsignals.liqmap.fold import thrust
 from liqsignals.liqmap.squeeze import HORIZONS, touch_probability
+from liqsignals.report import market
 from liqsignals.report.console import console, price_text, usd_text
 
 #: Side, its key in the headline, the map's word for its clusters, its columns, and how it is spoken of.
@@ -33,11 +34,13 @@ def headline(
     parameters: liqmap.Parameters,
     extras: Path | None = None,
     to_price: float | None = None,
+    markets: features.Markets | None = None,
 ) -> dict[str, Any]:
     """The headline at one instant as plain data. Unknown values are None; `unknown` says why by key.
 
     Every column by its name, and `short`, `long` (the nearest major cluster of each side, its touch and its cascade),
-    `cumulative` (what is liquidated on the way to `to_price`), `clusters`, `funding`, `flow`, `model`. With `extras` the
+    `cumulative` (what is liquidated on the way to `to_price`), `clusters`, `funding`, `flow`, `model`, and the market around
+    it (report/market.py); other venues' maps are those of `markets`. With `extras` the
     fold resumes from a state saved there, and saves its own. Raises InputError for a `to_price` that is none.
     """
     if to_price is not None and not (to_price > 0.0 and math.isfinite(to_price) and to_price != close):
@@ -46,7 +49,7 @@ def headline(
     kept = saved.folder_of(extras) if extras is not None else None
     state = (saved.load(kept, tape, at - tape.bar_ns, parameters) if kept else None) or liqmap.FoldState()
     loaded = state.upto
-    columns = features.compute(tape, instant, closes, tape.bar_ns, parameters, state)
+    columns = features.compute(tape, instant, closes, tape.bar_ns, parameters, state, markets=markets)
     if kept is not None:
         saved.save(kept, tape, state, parameters, loaded)
     row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
@@ -65,6 +68,16 @@ def headline(
     if book is not None and interest is not None:
         for side, name, *_ in _SIDES:
             sides[name].update(_interval(sides[name], book, side, close, reading, parameters))
+    scaled, unscaled = market.scale(tape, at, row)
+    event = market.next_event(tape, at)
+    every = None
+    if book is not None and interest is not None and markets is not None:
+        every = market.all_venues(tape, book, at, close, parameters, markets)
+    unknown = _unknown(row, parameters) | unscaled
+    if event is None:
+        unknown["macro.next"] = (
+            "no event announced that is still ahead: the calendar ends, or the next dates were not out"
+        )
     return {
         "pair": tape.pair,
         "at": iso(at),
@@ -75,14 +88,13 @@ def headline(
         "cumulative": None if to_price is None or interest is None else _cumulative(
             to_price, book, close, interest, reading, parameters, row["squeeze_sigma_1d"] is not None
         ),
-        "market_scale": None,
-        "market_scale_age_h": None,
-        "venues": None,
+        **scaled,
+        "all_venues": every,
         "funding": {"rate_8h": row["fund_rate_8h"], "skew_z": row["fund_skew_z"]},
         "flow": {"inflow_z": row["flow_inflow_z"]},
-        "macro": {"next": None},
+        "macro": {"next": event},
         "model": {"score": row["liq_model_score"]},
-        "unknown": _unknown(row, parameters),
+        "unknown": unknown,
         "clusters": found,
         **row,
     }  # fmt: skip
@@ -90,11 +102,7 @@ def headline(
 
 def _unknown(row: dict[str, float | None], parameters: liqmap.Parameters) -> dict[str, str]:
     """Why values are None, by key."""
-    out = {
-        "market_scale": "open interest of other exchanges is not read",
-        "venues": "open interest of other exchanges is not read",
-        "macro.next": "the calendar is not read",
-    }
+    out: dict[str, str] = {}
     if row["squeeze_sigma_1d"] is None:
         touch = 'no parameters of the squeeze ("squeeze": "none")'
         if parameters.squeeze is not None:
@@ -122,7 +130,7 @@ def _side(
         "usd_low": row[f"liq_{where}_usd_low"],
         "usd_high": row[f"liq_{where}_usd_high"],
         "oi_share": None if usd is None or not worth else usd / worth,
-        "percentile": None,
+        "percentile": row[f"liq_{where}_percentile"],
         **{f"prob_{horizon}": row[f"{move}_prob_{horizon}"] for horizon in HORIZONS},
         "forced_usd": row[f"{move}_usd"],
         "gain": row[f"{move}_gain"],
@@ -223,6 +231,7 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
             f"  {name}s, {where}: {usd_text(one['usd'])} USD ({_range_text(one['usd_low'], one['usd_high'])}) are "
             f"liquidated around {price_text(one['price'])}, {one['distance']:.1%} away"
             + (f"; {one['oi_share']:.1%} of open interest" if one["oi_share"] is not None else "")
+            + (f", more than {one['percentile']:.0%} of past ones" if one["percentile"] is not None else "")
         )
         if one["prob_1d"] is not None:
             console.print(f"    price trades there within {within}: {_probabilities(one)} (from volatility alone)")
@@ -256,8 +265,8 @@ def print_headline(head: dict[str, Any], title: str = "") -> None:
         f"  funding {number('fund_rate_8h', '+.4%')} per 8 h, skew z {number('fund_skew_z', '+.2f')}, "
         f"percentile {number('fund_pct', '.0%')}; exchange inflow z {number('flow_inflow_z', '+.2f')}"
     )
-    if head["market_scale"] is None:
-        console.print(f"  USD are those of this exchange; the whole market: {head['unknown']['market_scale']}")
+    for line in market.lines(head, usd_text, price_text):
+        console.print(f"  {line}")
     if head["liq_fresh"] != 1.0:
         console.print("  [yellow]open interest or candles are stale at this time: no map[/yellow]")
     elif head["liq_warm"] != 1.0:
