@@ -107,8 +107,6 @@ class Scratch(NamedTuple):
     #: (3, classes + 2) for `close_out`, (10,) for `bar_path`.
     closing: Float64Array
     corners: Float64Array
-    #: (classes,): those whose levels a bar's own range reaches.
-    near: Int64Array
 
 
 @bare
@@ -293,6 +291,26 @@ def insert_class(book, distances, side, k, first, n, middle, weights, dead, amou
 
 
 @bare
+def insert_evenly(book, distances, side, k, first, n, weights, amount):
+    """Stand `amount` x `weights` of class k at the levels of entries in the buckets `first` .. `first` + `n` - 1, none
+    of which the price has reached."""
+    nearest = distances.nearest[side, k]
+    cells = distances.cells[side, k]
+    share = distances.share[side, k]
+    mass = book.mass[side, k]
+    unit = amount / book.scale[side, k]
+    lo = first - nearest - cells + 1 if side == LONG else first + nearest
+    entered = 0.0
+    for i in range(n):
+        if weights[i] != 0.0:
+            add_scaled(mass, lo + i, share, BESIDE, cells, unit * weights[i])
+            entered += weights[i]
+    edge = book.edge[side, k]
+    book.edge[side, k] = max(edge, first + n - 1 - nearest) if side == LONG else min(edge, lo)
+    book.total[side, k] += unit * entered * distances.cumulative[side, k, cells]
+
+
+@bare
 def insert(book, mix, distances, side, first, n, middle, weights, dead, amount, at_least):
     """`insert_class` of `amount` x mix, for the classes whose levels start `at_least` buckets or more from their entry."""
     for k in range(len(mix)):
@@ -338,72 +356,96 @@ def reached_at(grid, x, side):
 
 
 @bare
-def walk(book, grid, bars, rates, distances, i, side, n, by_class, scratch):
-    """Walk bar i's path: each piece sweeps, then enters its share of the turnover for the classes that the bar's range of
-    `n` buckets reaches. Returns what all classes enter.
+def add_evenly_between(x0, x1, first, factor, weights):
+    """Add the length of [x0, x1] (log prices in buckets) in each bucket times `factor` to `weights`, whose place 0 is
+    bucket `first`."""
+    b0 = int(math.floor(x0)) - first
+    b1 = int(math.floor(x1)) - first
+    if b0 == b1:
+        weights[b0] += (x1 - x0) * factor
+    else:
+        weights[b0] += (first + b0 + 1 - x0) * factor
+        for j in range(b0 + 1, b1):
+            weights[j] += factor
+        weights[b1] += (x1 - (first + b1)) * factor
 
-    More than half of a fold's time: twenty pieces a bar of BTC at 5m, each as long as the nearest level is far, for what
-    a bar opens it may liquidate (docs/decisions/011). Positions are log prices in buckets; only the corners that are
-    prices of the bar are compared as prices.
+
+@bare
+def path_weights(corners, begin, end, piece, most, first, n, factor, weights):
+    """Length of the path from corner `begin` to corner `end` in each of the `n` buckets from `first` on, times `factor`:
+    fills `weights`.
+
+    Each leg is cut into equal pieces not longer than `piece`; one that touches at most `most` buckets counts as a whole
+    for the bucket of its middle.
+    """
+    for j in range(n):
+        weights[j] = 0.0
+    for leg in range(begin, end):
+        x = corners[leg]
+        way = corners[leg + 1] - x
+        if most == 0:
+            add_evenly_between(min(x, corners[leg + 1]), max(x, corners[leg + 1]), first, factor, weights)
+            continue
+        pieces = int(abs(way) / piece) + 1
+        for j in range(pieces):
+            before = x
+            x = corners[leg] + way * (j + 1) / pieces if j < pieces - 1 else corners[leg + 1]
+            x0 = min(before, x)
+            x1 = max(before, x)
+            if int(math.floor(x1)) - int(math.floor(x0)) < most:
+                weights[int(math.floor(0.5 * (x0 + x1))) - first] += (x1 - x0) * factor
+            else:
+                add_evenly_between(x0, x1, first, factor, weights)
+
+
+@bare
+def walk(book, grid, bars, rates, distances, i, side, n, piece, by_class, scratch):
+    """Walk bar i's path: it enters the turnover, evenly over its length, for the classes that the bar's range of `n`
+    buckets reaches, and sweeps what it reaches after it was entered.
+
+    What the path enters on its way away from the side's levels it cannot reach, and what it reaches on its way back is
+    gone whether it was there before or entered since. So the path is three stretches, each entered at once, then swept
+    from its end: to the bar's extreme on this side, to the end of the step back after it, and to the close. A quarter of
+    a fold's time (docs/decisions/080). Positions are log prices in buckets; only the corners that are prices of the bar
+    are compared as prices.
     """
     mix = rates.mix
-    near = scratch.near
     weights, swept, corners = scratch.weights, scratch.swept, scratch.corners
-    # The near classes, and what the others and the remainder take of each entry: all of it stands.
-    count = 0
-    elsewhere = rates.remainder
-    nearest = len(grid.price)
-    for k in range(len(mix)):
-        nearest = min(nearest, distances.nearest[side, k])
-        if distances.nearest[side, k] < n:
-            near[count] = k
-            count += 1
-        else:
-            elsewhere += mix[k]
-    piece = max(nearest - 1, 1)
     opening, low, high, close = bars.opening[i], bars.low[i], bars.high[i], bars.close[i]
     rose = close >= opening
     length = bar_path(bars.x_opening[i], bars.x_low[i], bars.x_high[i], bars.x_close[i], rose, corners)
-    turned_over = rates.turnover * bars.volume[i]
-    gross = 0.0
-    x = corners[0]
-    dead = reached(grid, opening, x, side)
-    for leg in range(9):
-        begin = corners[leg]
-        way = corners[leg + 1] - begin
-        pieces = int(abs(way) / piece) + 1
-        entered = turned_over * (abs(way) / pieces / length) if length > 0.0 else 0.0
-        toward = (way < 0.0) == (side == LONG)
-        for j in range(pieces):
-            before, at = x, dead
-            if j < pieces - 1:
-                x = begin + way * (j + 1) / pieces
-                dead = reached_at(grid, x, side)
-            else:
-                x = corners[leg + 1]
-                if leg % 3 < 2:
-                    dead = reached_at(grid, x, side)
-                elif leg == 8:
-                    dead = reached(grid, close, x, side)
-                else:
-                    dead = reached(grid, low if (leg == 2) == rose else high, x, side)
-            if toward:
-                at = dead
-            sweep(book, grid, side, at, swept, by_class)
-            if entered > 0.0:
-                first, m, middle = entry_weights(min(before, x), max(before, x), weights)
-                first -= grid.origin
-                middle -= grid.origin
-                alive = elsewhere
-                for q in range(count):
-                    alive += mix[near[q]] * live_class(distances, side, near[q], first, m, middle, weights, dead)
-                part = entered / alive
-                for q in range(count):
-                    k = near[q]
-                    if mix[k] != 0.0:
-                        insert_class(book, distances, side, k, first, m, middle, weights, dead, part * mix[k])
-                gross += part
-    return gross
+    each = rates.turnover * bars.volume[i] / length
+    extreme = 3 if rose == (side == LONG) else 6
+    begin = 0
+    for stretch in range(3):
+        if stretch == 0:
+            end = extreme
+            dead = reached(grid, low if side == LONG else high, corners[end], side)
+        elif stretch == 1:
+            end = extreme + 2
+            dead = reached_at(grid, corners[end], side)
+        else:
+            end = 9
+            dead = reached(grid, close, corners[end], side)
+        if each > 0.0:
+            x0 = corners[begin]
+            x1 = x0
+            for c in range(begin + 1, end + 1):
+                x0 = min(x0, corners[c])
+                x1 = max(x1, corners[c])
+            first = int(math.floor(x0))
+            m = int(math.floor(x1)) - first + 1
+            made = -1
+            for k in range(len(mix)):
+                if mix[k] == 0.0 or distances.nearest[side, k] >= n:
+                    continue
+                most = min(distances.cells[side, k] // WIDE, piece + 1)
+                if most != made:
+                    path_weights(corners, begin, end, piece, most, first, m, each, weights)
+                    made = most
+                insert_evenly(book, distances, side, k, first - grid.origin, m, weights, mix[k])
+        sweep(book, grid, side, dead, swept, by_class)
+        begin = end
 
 
 @bare
@@ -423,27 +465,25 @@ def step_side(book, grid, bars, rates, distances, i, side, row, by_class, scratc
     nearest = distances.nearest[side, 0]
     for k in range(1, len(mix)):
         nearest = min(nearest, distances.nearest[side, k])
-    unseen = 0.0
     if n <= nearest:
         # No entry of this bar can be liquidated within it.
         end, x_end = (bars.low[i], bars.x_low[i]) if side == LONG else (bars.high[i], bars.x_high[i])
         sweep(book, grid, side, reached(grid, end, x_end, side), swept, by_class)
-        gross = turned_over
     else:
-        gross = walk(book, grid, bars, rates, distances, i, side, n, by_class, scratch)
+        walk(book, grid, bars, rates, distances, i, side, n, max(nearest - 1, 1), by_class, scratch)
     pending[side] += swept[0]
     net = 0.0
     reopened = 0.0
     if bars.known[i]:
         net = bars.change[i] + pending[side]
         pending[side] = 0.0
-    if gross > 0.0:
+    unseen = 0.0
+    if turned_over > 0.0:
         # Classes that the bar's range cannot reach are entered once, evenly over it.
         first, m, middle = entry_weights(bars.x_low[i], bars.x_high[i], weights)
         dead = reached(grid, bars.close[i], bars.x_close[i], side)
-        insert(book, mix, distances, side, first - origin, m, middle - origin, weights, dead, gross, n)
-        stock[side, 0] += gross * rates.remainder
-        unseen += max(gross - turned_over, 0.0)
+        insert(book, mix, distances, side, first - origin, m, middle - origin, weights, dead, turned_over, n)
+        stock[side, 0] += turned_over * rates.remainder
     closed = turned_over + max(-net, 0.0)
     stands = stock[side, 0] + stock[side, 1]
     for k in range(len(mix)):
@@ -537,7 +577,7 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
             longest = max(longest, bars.event_to[i] - bars.event_from[i])
     scratch = Scratch(
         np.empty(book.mass.shape[2] + 2), np.empty(longest, np.int64), np.empty(2), np.empty((3, len(rates.mix) + 2)),
-        np.empty(10), np.empty(len(rates.mix), np.int64),
+        np.empty(10),
     )  # fmt: skip
     no_class = np.empty(0)
     work = np.empty((4, int(2.0 * (rule.span + 0.05) / grid.step)))
