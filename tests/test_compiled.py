@@ -15,14 +15,11 @@ ASK = """
 import tempfile
 {before}
 import liqsignals
-from liqsignals.liqmap.kernels.read import levels
+from liqsignals.liqmap.kernels.read import first_above
 import numpy as np
-from liqsignals.liqmap.kernels import BookArrays
-ones = np.ones((2, 1, 1))
-book = BookArrays(ones, ones[:, 0], ones[:, 0], ones[:, 0], np.zeros(2, np.int64), ones[:, 0, 0], ones[:, 0, 0], ones[:, 0])
-out = np.zeros(1)
-levels(book, 0, 0, 1, out)
-print(*out, levels.stats.cache_path, sum(levels.stats.cache_hits.values()))
+from liqsignals.liqmap.kernels import Grid
+print(float(first_above(Grid(np.arange(1.0, 6.0), 0, 1.0), 1.5, 1.5)), end=" ")
+print(first_above.stats.cache_path, sum(first_above.stats.cache_hits.values()))
 """
 #: A folder that nobody, root included, can make or write.
 NOWHERE = "/dev/null/none"
@@ -61,8 +58,8 @@ def test_an_edited_helper_in_another_file_is_seen(package: Path) -> None:
     assert ask(package)[0::2] == (plain, 1)
     helper = package / "liqsignals" / "liqmap" / "kernels" / "shared.py"
     text = helper.read_text()
-    assert text.count("+= factor * source") == 2  # the docstring and the code
-    helper.write_text(text.replace("+= factor * source", "+= 3.0 * factor * source"))
+    assert text.count("    return i\n") == 1
+    helper.write_text(text.replace("    return i\n", "    return 3 * i\n"))
     assert ask(package)[0] == [3 * v for v in plain]
     helper.write_text(text)
     values, folder, hits, logged = ask(package)

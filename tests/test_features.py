@@ -31,7 +31,7 @@ from conftest import (
     write,
     write_datadir,
 )
-from oracle import spread, walk
+from oracle import spread
 
 import liqsignals
 from liqsignals import features, liqmap, records
@@ -145,8 +145,8 @@ def standing(fold: Fold) -> np.ndarray:
     return fold.book.levels()
 
 
-def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No volume, no range model: the map as it stood before each step of each bar's path, and where that step ran."""
+def test_swept_columns_are_the_maps_before_each_sweep_and_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No volume, no range model: the map as it stood at the end of each stretch of a bar's path, and where it ended."""
     parameters = replace(NARROW, report_factor=0.25)
     made = replace(market(), candles=market().candles[:192], interest=market().interest[:192])
     tape = as_tape(made)
@@ -174,15 +174,18 @@ def test_swept_columns_are_the_maps_before_each_step_and_the_path(monkeypatch: p
         bar = {name: float(tape.bars[name][i]) for name in ("open", "high", "low", "close")}
         for side in range(2):
             nearest = int(distances.nearest[side].min())
-            steps = [(bar["low"], bar["high"], 0.0)]
+            long = side == kernels.LONG
+            extreme, other = (bar["low"], bar["high"]) if long else (bar["high"], bar["low"])
+            ends = [extreme]
             if len(spread(bar["low"], bar["high"])) > nearest:
-                steps = walk(bar, nearest - 1)
-                steps_of_walks += len(steps)
+                # The path to the extreme, to the end of the step back on the leg after it, and to the close.
+                turn = other if (bar["close"] >= bar["open"]) == long else bar["close"]
+                ends += [extreme**0.75 * turn**0.25, bar["close"]]
+                steps_of_walks += len(ends)
             before = [(price, usd) for s, price, usd in maps if s == side]
-            assert len(before) == len(steps)
-            for (price, usd), (a, z, _) in zip(before, steps, strict=True):
-                reached = price >= min(a, z) if side == kernels.LONG else price <= max(a, z)
-                swept[i, side] += usd[reached].sum()
+            assert len(before) == len(ends)
+            for (price, usd), end in zip(before, ends, strict=True):
+                swept[i, side] += usd[price >= end if long else price <= end].sum()
     assert steps_of_walks > 100
     for timeframe, out in columns.items():
         per_candle = swept.reshape(len(frames[timeframe]), -1, 2).sum(axis=1)

@@ -49,7 +49,8 @@ def _distances(classes: tuple[LeverageClass, ...], tier_share: float, table: tup
                     ratio = 1.0 + (1.0 if side == kernels.SHORT else -1.0) / middles
                 else:
                     ratio = np.array([margin.liquidation_ratio(side, x, c.notional, table) for x in middles])
-                distance = np.maximum(np.abs(np.log(ratio)) / STEP, 1.0)
+                # Nearer than two buckets, a step of a bar's walk could pass what it enters (docs/decisions/080).
+                distance = np.maximum(np.abs(np.log(ratio)) / STEP, 2.0)
                 # The entry lies anywhere in its bucket: a distance of 3.25 buckets is 3 in 75 % of cases, else 4.
                 cell = np.floor(distance).astype(np.int64)
                 cells += [cell, cell + 1]

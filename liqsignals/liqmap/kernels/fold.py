@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from liqsignals.clock import Int64Array
 from liqsignals.liqmap.kernels.cascade import cascade_side
 from liqsignals.liqmap.kernels.read import (
+    HALF,
     N_READ,
     R_ABOVE,
     R_ABOVE_RANK,
@@ -20,10 +21,10 @@ from liqsignals.liqmap.kernels.read import (
     R_FLUSH,
     R_SQUEEZE,
     USD,
+    median_mass,
     past_bin,
     past_rank,
     read_side,
-    typical_mass,
 )
 from liqsignals.liqmap.kernels.shared import (
     BESIDE,
@@ -400,14 +401,13 @@ def path_weights(corners, begin, end, piece, most, first, n, factor, weights):
 
 @bare
 def walk(book, grid, bars, rates, distances, i, side, n, piece, by_class, scratch):
-    """Walk bar i's path: it enters the turnover, evenly over its length, for the classes that the bar's range of `n`
-    buckets reaches, and sweeps what it reaches after it was entered.
+    """Walk bar i's path of `n` buckets in pieces of at most `piece`, each of which sweeps, then enters its share of the
+    turnover for the classes whose levels start less than `n` buckets from their entry.
 
-    What the path enters on its way away from the side's levels it cannot reach, and what it reaches on its way back is
-    gone whether it was there before or entered since. So the path is three stretches, each entered at once, then swept
-    from its end: to the bar's extreme on this side, to the end of the step back after it, and to the close. A quarter of
-    a fold's time (docs/decisions/080). Positions are log prices in buckets; only the corners that are prices of the bar
-    are compared as prices.
+    Made in three stretches: to the bar's extreme on this side, to the end of the step back after it, and to the close.
+    All that a stretch enters stands before its end is swept, which comes to the same (docs/decisions/080). A fifth of a
+    fold's time. Positions are log prices in buckets; only the corners that are prices of the bar are compared as prices.
+    Oracle: tests/oracle.py, piece by piece.
     """
     mix = rates.mix
     weights, swept, corners = scratch.weights, scratch.swept, scratch.corners
@@ -470,7 +470,7 @@ def step_side(book, grid, bars, rates, distances, i, side, row, by_class, scratc
         end, x_end = (bars.low[i], bars.x_low[i]) if side == LONG else (bars.high[i], bars.x_high[i])
         sweep(book, grid, side, reached(grid, end, x_end, side), swept, by_class)
     else:
-        walk(book, grid, bars, rates, distances, i, side, n, max(nearest - 1, 1), by_class, scratch)
+        walk(book, grid, bars, rates, distances, i, side, n, nearest - 1, by_class, scratch)
     pending[side] += swept[0]
     net = 0.0
     reopened = 0.0
@@ -580,8 +580,8 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
         np.empty(10),
     )  # fmt: skip
     no_class = np.empty(0)
-    work = np.empty((4, int(2.0 * (rule.span + 0.05) / grid.step)))
     farthest = np.max(distances.nearest + distances.cells)
+    work = np.empty((4, max(int(2.0 * (rule.span + 0.05) / grid.step), farthest) + 2 * HALF + 1))
     hourly = np.empty(N_READ)
     mass, rank = (R_BELOW + USD, R_BELOW_RANK) if side == LONG else (R_ABOVE + USD, R_ABOVE_RANK)
     r = 0
@@ -595,7 +595,7 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
             by_class = swept_by_class[i - start, side] if len(swept_by_class) > 0 else no_class
             step_side(own, grid, bars, rates, distances, i, side, flows[i, side], by_class, scratch)
             if bars.full_hour[i]:
-                own.typical[side] = typical_mass(own, grid, bars.close[i], side, farthest)
+                own.typical[side] = median_mass(own, grid, bars.close[i], bars.x_close[i], side, farthest, work)
         while r < len(readings.bar) and readings.bar[r] == i:
             row = readings.rows[r]
             read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, row)
