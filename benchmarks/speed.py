@@ -3,10 +3,11 @@
 The data are a year of a seeded random walk in 5m candles with volume and open interest, in freqtrade's format.
 """
 
+import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,7 +18,7 @@ import pandas as pd
 
 from benchmarks.report import Table, progress, show
 from liqsignals import liqmap
-from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, to_dates
+from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, timeframe_name, to_dates
 from liqsignals.data import flows as flow_files
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import Tape, read_tape
@@ -29,25 +30,29 @@ YEAR = 105_120
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "XRP/USDT:USDT")
 
 
-def write_year(datadir: Path, pairs: tuple[str, ...], bars: int, sway: float = 0.0) -> Path:
-    """Candles, open interest, funding and flows of a random walk; `sway` adds a slow wave to the log price."""
+def write_year(datadir: Path, pairs: tuple[str, ...], bars: int, sway: float = 0.0, minutes: int = 5) -> Path:
+    """Candles of `minutes`, open interest, funding and flows of a random walk; `sway` adds a slow wave to the log price."""
     (datadir / "futures").mkdir(parents=True)
     (datadir / "liqsignals" / "flows").mkdir(parents=True)
-    opened = parse_time("2025-01-01T00:00:00Z") + 5 * MINUTE * np.arange(bars)
+    opened = parse_time("2025-01-01T00:00:00Z") + minutes * MINUTE * np.arange(bars)
+    typical = 0.0013 * np.sqrt(minutes / 5)
+    timeframe, period = timeframe_name(minutes * MINUTE), max(minutes, 5) * MINUTE
     for seed, pair in enumerate(pairs):
         rng = np.random.default_rng(seed)
-        spread = 0.0013 * np.exp(0.4 * rng.standard_normal(bars))
+        spread = typical * np.exp(0.4 * rng.standard_normal(bars))
         wave = sway * np.sin(np.arange(bars) * 2 * np.pi / bars)
         close = 60_000 * np.exp(np.cumsum(spread * rng.standard_normal(bars)) + wave)
         before = np.concatenate(([60_000.0], close[:-1]))
         wick = np.exp(0.5 * spread * np.abs(rng.standard_normal((2, bars))))
-        volume = 500 * (spread / 0.0013) ** 1.5
+        volume = 100 * minutes * (spread / typical) ** 1.5
         change = 0.08 * volume * rng.uniform(0.7, 1.3, bars) * rng.choice((-1.0, 1.0), bars)
         base = 80_000 + np.abs(np.cumsum(change))
+        measured = opened + minutes * MINUTE
+        snapshot = measured % period == 0
         settled = opened[opened % (8 * HOUR) == 0]
         day = opened[opened % DAY == 0]
         for kind, frame in {
-            "5m-futures": {
+            f"{timeframe}-futures": {
                 "date": to_dates(opened),
                 "open": before,
                 "high": np.maximum(before, close) * wick[0],
@@ -55,10 +60,10 @@ def write_year(datadir: Path, pairs: tuple[str, ...], bars: int, sway: float = 0
                 "close": close,
                 "volume": volume,
             },
-            "5m-open_interest": {
-                "date": to_dates(opened + 5 * MINUTE),
-                "open_interest_amount": base,
-                "open_interest_value": base * close,
+            f"{timeframe_name(period)}-open_interest": {
+                "date": to_dates(measured[snapshot]),
+                "open_interest_amount": base[snapshot],
+                "open_interest_value": (base * close)[snapshot],
             },
             "1h-funding_rate": {"date": to_dates(settled), "funding_rate": 1e-4 * rng.standard_normal(len(settled))},
         }.items():
@@ -119,6 +124,47 @@ def against_peers(tape: Tape) -> Table:
     ]
     title = f"{YEAR:,} candles of 5m, folded and read at each"
     return Table(title, ("", "min s", "median s", "us a candle", "x (a), min", "x (a), median"), rows)
+
+
+def sizes(folder: Path, tape: Tape) -> Table:
+    """Microseconds a candle on one core and on two, for other candles, and where the price moves fivefold."""
+    markets = [("5m, a year", tape)]
+    for what, bars, sway, minutes in (
+        ("1m, a quarter", YEAR // 4 * 5, 0.0, 1),
+        ("1h, a year", YEAR // 12, 0.0, 60),
+        ("5m, a year, price x5", YEAR, np.log(5) / 2, 5),
+    ):
+        datadir = write_year(folder / f"{minutes}-{sway:.1f}" / "binance", PAIRS[:1], bars, sway, minutes)
+        markets.append((what, read_tape(datadir, PAIRS[0], finest="1m" if minutes == 1 else "5m")))
+    rows: list[tuple[Any, ...]] = []
+    for what, market in markets:
+        assert market.bars is not None
+        whole = market.for_map()
+        assert whole is not None
+        runners = {"plan": lambda m=whole: liqmap.plan(m), "fold": _read(market, 1), "both": _read(market)}
+        n = 1e-6 * len(market.bars)
+        two = {name: min(s) / n for name, s in race(runners, 3).items()}
+        with one_core():
+            one = {name: min(s) / n for name, s in race(runners, 3).items()}
+        parts = (one["plan"], one["fold"] - one["plan"], one["both"] - one["fold"])
+        rows.append((what, two["both"], one["both"], *parts))
+    note = "on one core: lining up the records, folding them, and reading the columns at every candle"
+    headings = ("", "us a candle", "on one core", "of it plan", "fold", "read")
+    return Table("fold, and 12 columns a candle", headings, rows, note)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process and its threads on one core, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def from_disk(datadir: Path, repeats: int = 5) -> Table:
@@ -189,6 +235,8 @@ def run() -> list[Table]:
         datadir = write_year(Path(name) / "year" / "binance", PAIRS[:1], YEAR)
         tape = read_tape(datadir, PAIRS[0])
         tables = [show(against_peers(tape))]
+        progress("speed: other candles, one core and two")
+        tables.append(show(sizes(Path(name), tape)))
         progress("speed: from disk")
         tables.append(show(from_disk(datadir)))
         progress("speed: cost against size")
