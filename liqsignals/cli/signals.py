@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
 import typer
 
-from liqsignals import features, venues
+from liqsignals import venues
+from liqsignals.bulk.columns import Job, table
+from liqsignals.bulk.run import run
 from liqsignals.cli.app import app
 from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, SqueezeFile, Timerange
-from liqsignals.clock import DAY, HOUR, duration_ns, iso, open_time, parse_time, parse_timerange, to_dates
+from liqsignals.clock import DAY, HOUR, duration_ns, iso, parse_time, parse_timerange
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
@@ -33,52 +34,85 @@ from liqsignals.strategy.notices import Notices
 @app.command("features")
 def features_command(
     datadir: DataDir,
-    pair: Pair,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .parquet, .feather or .csv.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .parquet, .feather or .csv; a folder with --all-pairs.")
+    ],
+    pair: Annotated[
+        str | None, typer.Option("--pair", "-p", help="Pair as freqtrade names it, for example BTC/USDT:USDT.")
+    ] = None,
+    all_pairs: Annotated[
+        bool,
+        typer.Option("--all-pairs", help="Every pair with candles, one file each; continues a run that was stopped."),
+    ] = False,
     timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="Candles to compute at, as of freqtrade.")] = "5m",
     timerange: Timerange = None,
+    columns: Annotated[
+        str, typer.Option("--columns", help="Columns to keep, separated by commas; all unless given.")
+    ] = "",
+    float32: Annotated[bool, typer.Option("--float32", help="Write single precision.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="With --all-pairs: processes; 0: one a core.")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="With --all-pairs: a Dask scheduler, tcp://host:8786.")
+    ] = None,
     extras: Extras = None,
     exchange: Exchange = None,
     finest: Finest = "5m",
     calibrated: CalibrationFile = None,
     squeeze_file: SqueezeFile = None,
 ) -> None:
-    """Write every liqsignals column of a pair: column `date` (candle open, UTC), then the features."""
+    """Write every liqsignals column of a pair, or of all: column `date` (candle open, UTC), then the features."""
     freqtrade.check_datadir(datadir)
     freqtrade.check_timeframe(timeframe)
-    length = duration_ns(timeframe)
-    tape = checked_tape(datadir, pair, extras, exchange, finest)
-    bars = freqtrade.candles(datadir, pair, timeframe)
-    if bars is None or len(bars) == 0:
-        raise freqtrade.absent(f"{timeframe} candles", datadir, pair, exchange, timeframe)
-    at, closes = bars["event_time"].copy(), bars["close"].copy()
+    if (pair is None) == (not all_pairs):
+        raise InputError("features: give either --pair or --all-pairs")
+    if not all_pairs and (jobs or scheduler):
+        raise InputError("features: --jobs and --scheduler go with --all-pairs")
     start, stop = parse_timerange(timerange)
-    opened = open_time(at, length)
-    inside = (opened >= (start if start is not None else opened[:1].min(initial=0))) & (
-        opened < (stop if stop is not None else opened[-1:].max(initial=0) + 1)
-    )
-    if not inside.any():
-        raise InputError(
-            f"no candle of {pair} lies in the timerange {timerange}; the file goes from {iso(opened[0])} to "
-            f"{iso(opened[-1])}"
-        )
+    names = tuple(columns.replace(",", " ").split())
+    job = Job(datadir, timeframe, start, stop, extras, exchange, finest, calibrated, squeeze_file, names, float32)
+    if pair is None:
+        _features_of_all(job, out, jobs, scheduler)
+        return
+    tape = checked_tape(datadir, pair, extras, exchange, finest)
     command = freqtrade.download_command(exchange or venues.exchange_of(datadir), pair)
+    frame = table(job, pair, tape)
     Notices().missing(tape, datadir, extras or datadir / "liqsignals", command)
-    chosen = calibration.choose(calibrated).with_squeeze(squeeze.choose(squeeze_file))
-    markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
-    columns = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
-    table = pd.DataFrame({"date": to_dates(opened[inside]), **columns})
     with written(out, (".parquet", ".feather", ".csv")) as path:
         if out.suffix == ".csv":
-            table.to_csv(path, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+            frame.to_csv(path, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
         elif out.suffix == ".feather":
-            table.to_feather(path)
+            frame.to_feather(path)
         else:
-            table.to_parquet(path, index=False)
+            frame.to_parquet(path, index=False)
+    first, last = (date.strftime("%Y-%m-%dT%H:%M:%SZ") for date in (frame["date"].iloc[0], frame["date"].iloc[-1]))
+    print(f"{out}: {len(frame)} rows x {len(frame.columns)} columns, {first} to {last}")
+
+
+def _features_of_all(job: Job, out: Path, jobs: int, scheduler: str | None) -> None:
+    pairs = freqtrade.pairs_in(job.datadir)
+    if not pairs:
+        raise InputError(
+            f"{job.datadir / 'futures'} holds no candles", freqtrade.download_command("binance", "BTC/USDT:USDT")
+        )
+    begun, problems, kept, rows = time.monotonic(), [], 0, 0
+    with progress("pairs") as show:
+        for done, outcome in enumerate(run(job, out, pairs, jobs=jobs, scheduler=scheduler), 1):
+            if outcome.problem is not None:
+                problems.append(outcome.problem)
+            kept += outcome.problem is None and outcome.rows is None
+            rows += outcome.rows or 0
+            show(done / len(pairs))
+    for problem in problems:
+        say(f"liqsignals: {problem}")
+    stood = f", {kept} files stood already" if kept else ""
     print(
-        f"{out}: {len(table)} rows x {len(table.columns)} columns, {iso(opened[inside][0])} to "
-        f"{iso(opened[inside][-1])}"
+        f"{out}: {len(pairs) - len(problems)} of {len(pairs)} pairs, {rows} rows written{stood}, {time.monotonic() - begun:.0f} s"
     )
+    if problems:
+        raise InputError(
+            f"{len(problems)} of {len(pairs)} pairs could not be computed (named above); all others are written",
+            "mend them and run the same command again",
+        )
 
 
 def _age(ns: int) -> str:

@@ -1,0 +1,1 @@
+"""All columns of a whole exchange: one pair a worker, on all cores or on a Dask cluster."""
