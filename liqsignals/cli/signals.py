@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from liqsignals import venues
+from liqsignals import features, venues
 from liqsignals.bulk.columns import Job, table
 from liqsignals.bulk.run import run
 from liqsignals.cli.app import app
