@@ -134,7 +134,7 @@ def measure(datadir: Path, counts: tuple[int, ...], frame_rows: int) -> list[tup
     """Rows of the table: a cold start, then CANDLES new candles for each number of pairs. Run in a fresh process."""
     logging.getLogger("liqsignals").setLevel(logging.ERROR)
     # The simulated candles are long over; the bot hears them at their close.
-    vars(sys.modules[Signals.__module__])["now_ns"] = lambda: 0
+    vars(sys.modules[Signals.__module__])["doubted_by_clock"] = lambda at: 0
     bot = Bot(datadir)
     last = int(bot.rows[SIMULATED[0], CandleType.FUTURES][0][-1]) - len(counts) * (CANDLES + 1) * 300_000
     # Compile or load the kernels: a cost per process, not per pair.

@@ -314,7 +314,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candles count as received at their close, whatever the dates of a test's market."""
-    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: 0)
+    monkeypatch.setattr("liqsignals.strategy.signals.doubted_by_clock", lambda at: 0)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,11 @@
 """A week of a real bot with random faults and kill -9: `python tests/soak.py [--days 7] [--seed 1]`.
 
 Unmodified `freqtrade trade` and `liqsignals record` on a replay, by the market clock. At random instants the exchange
-fails (exchange/faults.py), and bot or recorder are killed and started again, the bot on the same database after its
-disk was brought up to date, as `liqsignals download` does. Ends with a report and exit code 1 if a rule was broken.
+fails or lies (exchange/faults.py), and bot or recorder are killed and started again, the bot on the same database after
+its disk was brought up to date, as `liqsignals download` does. Ends with a report and exit code 1 if a rule was broken.
+
+A row that the bot decides on has the columns of a backtest on the true data, or its flag is 0. An entry on a lie is one
+whose row has other columns, of liqsignals or of the strategy, while rows of a lying feed may be in what the bot knows.
 """
 
 import argparse
@@ -20,14 +23,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from freqtrade.resolvers import StrategyResolver
 
 from liqsignals import features, files
 from liqsignals.clock import DAY, HOUR, MINUTE, iso, parse_time
 from liqsignals.data import store
-from liqsignals.exchange.faults import Fault, random_faults
+from liqsignals.exchange.faults import LIES, Fault, random_faults
 from liqsignals.records import BAR
 from liqsignals.replay import bot as driver
 from liqsignals.replay import session
@@ -44,6 +49,8 @@ PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 #: Columns of the families whose flag is 0 where their input is not complete.
 LIQ = [n for n in features.NAMES if n.startswith("liq_") and n not in ("liq_fresh", "liq_model_score")]
 FUND = [n for n in features.NAMES if n.startswith("fund_") and n not in ("fund_fresh", "fund_dispersion")]
+#: What a strategy computes from candles may differ so much: the frames begin at different candles.
+CLOSE = 1e-6
 #: A candle counts as undisturbed when no fault was at work for so long before it (ms): freqtrade polls again meanwhile.
 CALM = 45 * 60_000
 
@@ -64,6 +71,8 @@ class Soak:
     #: Trades by id as they were first seen, and what was wrong.
     seen: dict[int, tuple[str, str, float]] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
+    #: Entries while a lie may be in what the bot knows: on other columns than the true ones, and on those.
+    entries: Counter[str] = field(default_factory=Counter)
 
 
 def resident_mib(pid: int) -> float:
@@ -117,8 +126,7 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
         )  # fmt: skip
         recorder = Recorder(own, market.port, clock, folder)
         recorder.start()
-        broken = {f.start: f for f in faults if f.kind in ("skip_candle", "revise_open_interest")}
-        due = sorted((mend_at(f), f.start) for f in broken.values())
+        due = sorted(mend_at(f) for f in faults if f.kind in MENDED)
         kill_at = sorted(rng.randrange(begin + STEP, quiet) for _ in range(round(2.5 * days)))
         kill_recorder = sorted(rng.randrange(begin, end) for _ in range(round(1.5 * days)))
 
@@ -128,7 +136,7 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
             found.mended.append(now_ms)
 
         def each(close: int) -> None:
-            while due and due[0][0] <= close:
+            while due and due[0] <= close:
                 due.pop(0)
                 mend(close)
             if kill_recorder and kill_recorder[0] <= close:
@@ -181,11 +189,17 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
     return found
 
 
+#: Faults after which the disk is brought up to date.
+MENDED = ("skip_candle", "revise_open_interest", *LIES)
+
+
 def mend_at(fault: Fault) -> int:
     """When the disk is brought up to date because of what the bot cannot get any more: once the exchange has it right."""
     if fault.kind == "skip_candle":
         return fault.start + 2 * HOUR // 10**6
-    return fault.until + round(fault.after * 1000) + STEP
+    if fault.kind == "future_row":
+        return fault.until + round(fault.seconds * 1000) + STEP
+    return (fault.healed_at or fault.until) + round(fault.after * 1000) + STEP
 
 
 def look(found: Soak, database: Path) -> None:
@@ -204,16 +218,26 @@ def look(found: Soak, database: Path) -> None:
     found.seen |= now
 
 
-def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, ...], begin: int, end: int) -> None:
-    signals = Signals.from_config(
-        {"datadir": datadir, "trading_mode": "futures", "exchange": {"name": "binance"}, "liqsignals": {}}
+def columns(datadir: Path, strategy: str, pair: str) -> pd.DataFrame:
+    """What the strategy has at every candle of the whole, true data, by the candle's open."""
+    config = {"datadir": datadir, "trading_mode": "futures", "exchange": {"name": "binance"}, "liqsignals": {}}
+    folder = ROOT / "user_data" / "strategies"
+    made = StrategyResolver.load_strategy(
+        {"strategy": strategy, "strategy_path": str(folder), "user_data_dir": folder, "trading_mode": "futures"}
     )
+    made.signals, made.dp = Signals.from_config(config), None
+    candles = pd.read_feather(datadir / "futures" / f"{files.stem(pair)}-5m-futures.feather")
+    return made.populate_indicators(candles, {"pair": pair}).set_index("date")
+
+
+def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, ...], begin: int, end: int) -> None:
     trades = driver.trades(settings.database)
     counted: Counter[str] = Counter()
     for pair in PAIRS:
-        candles = pd.read_feather(datadir / "futures" / f"{files.stem(pair)}-5m-futures.feather")
-        full = signals.attach(candles, pair, "5m").set_index("date")
+        full = columns(datadir, settings.strategy, pair)
+        frame = [name for name in full.select_dtypes("number").columns if name not in features.NAMES]
         ours = [f for f in faults if f.pair in (None, pair)]
+        wrong: dict[int, list[str]] = {}
         for close in range(begin + 2 * STEP, end + 1, STEP):
             if (pair, close) not in found.session.rows:
                 counted["not analysed"] += 1
@@ -222,29 +246,55 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
                 continue
             row, _ = found.session.rows[pair, close]
             want = full.loc[pd.Timestamp(close - STEP, unit="ms", tz="UTC")]
-            for family, names in (("liq", LIQ), ("fund", FUND)):
-                right = all(same(want[name], row[name]) for name in names)
-                fresh = row[f"{family}_fresh"] == 1
-                if right:
+            wrong[close] = []
+            for family, names in (("liq", LIQ), ("fund", FUND), ("frame", frame)):
+                other = [n for n in names if not (same if family != "frame" else near)(want[n], row[n])]
+                flag = f"{'fund' if family == 'fund' else 'liq'}_fresh"
+                wrong[close] += other
+                fresh = row[flag] == 1
+                if not other:
                     counted[f"{family} equal"] += 1
                 elif not fresh:
                     counted[f"{family} not fresh"] += 1
                 elif revised(ours, found, close):
                     counted[f"{family} revised after use"] += 1
                 else:
-                    wrong = [n for n in names if not same(want[n], row[n])]
-                    found.violations.append(f"{pair} {iso(close * 10**6)}: fresh, but not the backtest's {wrong[:3]}")
-                if calm(ours, found, close) and not (right and fresh == (want[f"{family}_fresh"] == 1)):
                     found.violations.append(
-                        f"{pair} {iso(close * 10**6)}: undisturbed, but {family} same {right} fresh {fresh}"
+                        f"{pair} {iso(close * 10**6)}: fresh, but not the backtest's {other[:3]}; at work: {at_work(ours, found, close)}"
+                    )
+                if calm(ours, found, close) and (other or fresh != (want[flag] == 1)):
+                    found.violations.append(
+                        f"{pair} {iso(close * 10**6)}: undisturbed, but {family} same {not other} fresh {fresh}"
                     )
         mine = [t for t in trades if t.pair == pair]
-        for one, other in pairwise(mine):
-            if one.closed is None or one.closed > other.opened:
-                found.violations.append(f"trades overlap: {one} {other}")
+        for one, other_trade in pairwise(mine):
+            if one.closed is None or one.closed > other_trade.opened:
+                found.violations.append(f"trades overlap: {one} {other_trade}")
         for trade in mine:
             judge(found, trade)
+            close = int(trade.opened.timestamp() * 1000) // STEP * STEP
+            if lies(ours, found, close):
+                found.entries["on a lie" if wrong.get(close) else "beside a lie, on true columns"] += 1
+                if wrong.get(close):
+                    found.violations.append(f"entry on a lie: {pair} {trade.opened} {trade.tag} {wrong[close][:3]}")
     print("candles of both pairs:", dict(sorted(counted.items())))
+
+
+def near(want: Any, told: Any) -> bool:
+    """The same number but for what the length of the frame changes."""
+    return bool(np.isclose(want, np.nan if told is None else float(told), rtol=CLOSE, atol=1e-9, equal_nan=True))
+
+
+def at_work(faults: list[Fault], found: Soak, close: int) -> list[str]:
+    """Faults that may still be in what the bot knows."""
+    since = last_mend(found, close)
+    return [f"{f.kind} {iso(f.start * 10**6)}" for f in faults if f.start <= close and mend_at(f) + STEP > since]
+
+
+def lies(faults: list[Fault], found: Soak, close: int) -> bool:
+    """Whether a row of a lying feed may be in what the bot knows."""
+    since = last_mend(found, close)
+    return any(f.kind in LIES and f.start <= close and mend_at(f) + STEP > since for f in faults)
 
 
 def last_mend(found: Soak, close: int) -> int:
@@ -269,7 +319,8 @@ def calm(faults: list[Fault], found: Soak, close: int) -> bool:
     for fault in faults:
         if fault.start <= close and close <= fault.until + CALM:
             return False
-        if fault.kind == "skip_candle" and fault.start <= close and since <= mend_at(fault) - STEP:
+        mended = fault.kind in MENDED and fault.kind != "revise_open_interest"
+        if mended and fault.start <= close and since <= mend_at(fault) - STEP:
             return False
     return not revised(faults, found, close)
 
@@ -328,6 +379,7 @@ def report(
     if longest:
         print(f"resident memory of the longest session: {longest[0][1]:.0f} MiB at {iso(longest[0][0] * 10**6)}, "
               f"{longest[-1][1]:.0f} MiB at {iso(longest[-1][0] * 10**6)}; all: {[round(m) for _, m in longest]}")  # fmt: skip
+    print(f"entries {dict(found.entries)}; on a lie: {found.entries['on a lie']}")
     print(f"log lines of errors: {len(re.findall(' - ERROR - ', log))}, of crashes: {Counter(crashes)}")
     for line in found.violations[:40]:
         print("VIOLATION", line)

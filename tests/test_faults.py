@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from websockets.sync.client import connect
 from liqsignals.errors import InputError
 from liqsignals.exchange.archive import Archive
 from liqsignals.exchange.endpoints import LoopbackExchange
-from liqsignals.exchange.faults import KINDS, Fault, answer, faulty, random_faults, read_faults
+from liqsignals.exchange.faults import BROKEN, KINDS, LIES, Fault, answer, faulty, random_faults, read_faults
 from liqsignals.exchange.serving import served
 
 pytestmark = pytest.mark.slow
@@ -285,6 +286,63 @@ def test_open_interest_is_revised(serve: Serve) -> None:
                     assert float(told[stamp][name]) == pytest.approx(1.02 * float(true[stamp][name]))
 
 
+@pytest.mark.parametrize("healed_at", [None, NOON + HOUR])
+def test_open_interest_is_wrong(serve: Serve, healed_at: int | None) -> None:
+    with serve(now=NOON + HOUR) as at:
+        true = {row["timestamp"]: row for row in at.rows(INTEREST)}
+    with serve(a("wrong_open_interest", factor=10.0, healed_at=healed_at)) as at:
+        for minutes in (0, 5, 59, 60):
+            at.now = NOON + minutes * MINUTE
+            told = {row["timestamp"]: row for row in at.rows(INTEREST)}
+            differ = [stamp for stamp, row in told.items() if row != true[stamp]]
+            assert differ == ([] if minutes == 60 and healed_at else [NOON])
+            for name in ("sumOpenInterest", "sumOpenInterestValue"):
+                assert float(told[NOON][name]) == pytest.approx((10 if differ else 1) * float(true[NOON][name]))
+
+
+def test_another_coin_s_candle(serve: Serve) -> None:
+    with serve() as at:
+        at.now += MINUTE
+        ours, others = at.rows(KLINES), at.rows(KLINES.replace("BTC", "ETH"))
+    fault = Fault("other_candle", NOON - FIVE, NOON, "BTC/USDT:USDT", of="ETH/USDT:USDT", healed_at=NOON + 2 * MINUTE)
+    with serve(fault) as at:
+        at.now += MINUTE
+        assert at.rows(KLINES) == [*ours[:-2], others[-2], ours[-1]]
+        assert others[-2][0] == ours[-2][0] != NOON
+        assert at.rows(KLINES.replace("BTC", "ETH")) == others
+        at.now += MINUTE
+        assert at.rows(KLINES)[-2] == ours[-2]
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_candle(serve: Serve, how: str) -> None:
+    with serve(now=NOON + FIVE) as at:
+        usual = at.rows(KLINES)
+    with serve(a("broken_candle", how=how), now=NOON + FIVE) as at:
+        told = at.rows(KLINES)
+    prices, true = [float(x) for x in told[-2][1:5]], [float(x) for x in usual[-2][1:5]]
+    assert [row for row in told if row not in usual] == [told[-2]]
+    assert told[-2][0] == NOON
+    wrong = {
+        "crossed": prices == [true[0], true[2], true[1], true[3]] and prices[1] < prices[2],
+        "nan": all(map(math.isnan, prices)),
+        "negative": prices == [-x for x in true],
+        "zero": prices == [0.0] * 4,
+    }
+    assert wrong[how]
+    assert (told[-2][0], told[-2][5:]) == (usual[-2][0], usual[-2][5:])
+
+
+def test_a_row_of_the_future(serve: Serve) -> None:
+    with serve() as at:
+        usual, interest = at.rows(KLINES), at.rows(INTEREST)
+    with serve(a("future_row", seconds=301), a("future_row", seconds=60, path="openInterestHist")) as at:
+        told = at.rows(KLINES)
+        assert told[:-1] == usual
+        assert (told[-1][0], told[-1][1:6], told[-1][6]) == (NOON + 2 * FIVE, usual[-1][1:6], NOON + 3 * FIVE - 1)
+        assert at.rows(INTEREST) == [*interest, {**interest[-1], "timestamp": NOON + MINUTE}]
+
+
 def test_the_exchange_s_clock_is_off(serve: Serve) -> None:
     paths = (TIME, "/fapi/v1/exchangeInfo", "/fapi/v1/depth?symbol=BTCUSDT&limit=5", "/fapi/v1/ticker/bookTicker")
     with serve() as at:
@@ -407,6 +465,12 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
         ({"kind": "status", **SPAN, "code": 429, "retry_after": -1}, "'retry_after'"),
         ({"kind": "revise_open_interest", **SPAN, "factor": 0, "after": 60}, "'factor'"),
         ({"kind": "revise_open_interest", **SPAN, "factor": 1.1}, "key after is missing"),
+        ({"kind": "other_candle", **SPAN, "of": "ETHUSDT"}, "'of' must be a text such as \"BTC/USDT:USDT\""),
+        ({"kind": "other_candle", **SPAN}, "key of is missing"),
+        (
+            {"kind": "broken_candle", **SPAN, "how": "odd"},
+            "'how' must be one of crossed, nan, negative, zero, not 'odd'",
+        ),
         ({"kind": "outage", **SPAN, "from": "2026-01-05T12:00:00"}, "'from': .* has no time zone"),
         ({"kind": "outage", **SPAN, "from": "noon"}, "'from': .* is not a time"),
         ({"kind": "outage", **SPAN, "from": 1767614400000}, "'from' must be a time such as"),
@@ -438,10 +502,11 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str) -> None:
 def test_random_faults_for_a_week() -> None:
     end = T0 + 7 * DAY
     pairs = ("BTC/USDT:USDT", "ETH/USDT:USDT")
-    faults = random_faults(1, T0, end, 24, pairs)
-    assert faults == random_faults(1, T0, end, 24, pairs)
-    assert faults != random_faults(2, T0, end, 24, pairs)
-    assert len(faults) == 7 * 24
+    each = 2 * len(KINDS)
+    faults = random_faults(1, T0, end, each, pairs)
+    assert faults == random_faults(1, T0, end, each, pairs)
+    assert faults != random_faults(2, T0, end, each, pairs)
+    assert len(faults) == 7 * each
     assert Counter(fault.kind for fault in faults) == dict.fromkeys(KINDS, 14)
     assert list(faults) == sorted(faults, key=lambda fault: fault.start)
     for fault in faults:
@@ -454,10 +519,15 @@ def test_random_faults_for_a_week() -> None:
     assert all(300 <= fault.seconds <= 1800 for fault in of["stale_klines"])
     assert all(600 <= fault.seconds <= 4 * 3600 for fault in of["late_open_interest"])
     assert all(0.01 <= abs(fault.factor - 1) <= 0.05 for fault in of["revise_open_interest"])
+    assert all(fault.factor in (0.1, 10) for fault in of["wrong_open_interest"])
+    assert all({fault.pair, fault.of} == set(pairs) for fault in of["other_candle"])
+    assert {fault.how for fault in of["broken_candle"]} == set(BROKEN)
+    assert all(fault.healed_at == fault.until + HOUR for kind in LIES[:3] for fault in of[kind])
+    assert all(fault.start % FIVE == fault.until % FIVE == 0 for kind in LIES[1:3] for fault in of[kind])
     assert all(0 < abs(fault.seconds) <= 60 for fault in of["clock"])
     assert {fault.healed_at and fault.healed_at - fault.until for fault in of["skip_candle"]} == {None, HOUR}
     assert all(fault.start % FIVE == 0 and fault.until - fault.start == FIVE for fault in of["skip_candle"])
-    assert all(fault.pair is None for fault in random_faults(1, T0, end, 24))
+    assert all(fault.pair is None for fault in random_faults(1, T0, end, each))
 
 
 def test_random_faults_are_ones_that_a_file_could_have(tmp_path: Path) -> None:

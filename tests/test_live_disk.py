@@ -18,6 +18,7 @@ from conftest import (
     assert_same_bits,
     make_market,
     ns,
+    resampled,
     write,
     write_datadir,
 )
@@ -27,6 +28,7 @@ from liqsignals.clock import SECOND
 from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
+from liqsignals.strategy.signals import doubted_by_clock
 
 DAYS = 2.0
 MADE = make_market(DAYS, 4)
@@ -65,11 +67,6 @@ def full(upto: int, tmp_path: Path) -> pd.DataFrame:
     return Signals(datadir).attach(frames(MADE, upto)["5m", "futures"], PAIR, "5m")
 
 
-def but(hole: int, out: pd.DataFrame) -> np.ndarray:
-    """All rows but the made-up one: distances are measured from the frame's closes, and its close stays made up."""
-    return np.arange(len(out)) != hole - 100
-
-
 def test_a_made_up_candle_is_flagged_until_the_disk_has_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     signals, datadir = started(tmp_path)
     assert attach(signals, 448)["liq_fresh"].iloc[-1] == 1
@@ -87,7 +84,7 @@ def test_a_made_up_candle_is_flagged_until_the_disk_has_it(tmp_path: Path, caplo
     write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[hole + 19]))
     out = attach(signals, hole + 20, hole)
     assert (out["liq_fresh"].iloc[-21:] == 1).all()
-    assert_same_bits(out, full(hole + 20, tmp_path), but(hole, out))
+    assert_same_bits(out, full(hole + 20, tmp_path))
     assert datadir.exists()
 
 
@@ -128,7 +125,7 @@ def test_a_recorder_mends_it_too(tmp_path: Path) -> None:
     store.append(store.series_dir(datadir / "liqsignals", "bar", "binance", PAIR, "5m"), rows)
     out = attach(signals, hole + 4, hole)
     assert out["liq_fresh"].iloc[-1] == 1
-    assert_same_bits(out, full(hole + 4, tmp_path), but(hole, out))
+    assert_same_bits(out, full(hole + 4, tmp_path))
 
 
 def test_a_recorder_that_misses_it_too_mends_nothing(tmp_path: Path) -> None:
@@ -152,6 +149,7 @@ def test_a_row_that_came_late_is_flagged(tmp_path: Path, monkeypatch: pytest.Mon
     """Freqtrade may have taken an unfinished candle for it; its next look tells."""
     signals, _ = started(tmp_path)
     close = int(ns(MADE.candles["date"])[450]) + FIVE
+    monkeypatch.setattr("liqsignals.strategy.signals.doubted_by_clock", doubted_by_clock)
     monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: close + 14 * SECOND)
     assert attach(signals, 450)["liq_fresh"].iloc[-1] == 1
     monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: close + 15 * SECOND)
@@ -161,6 +159,77 @@ def test_a_row_that_came_late_is_flagged(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: close + FIVE)
     out = attach(signals, 451)
     assert_same_bits(out, full(451, tmp_path))
+
+
+def test_a_candle_that_is_not_over_is_flagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """freqtrade takes it for closed where the exchange sends a row of the future after it, and does not look again."""
+    signals, _ = started(tmp_path)
+    close = int(ns(MADE.candles["date"])[450]) + FIVE
+    monkeypatch.setattr("liqsignals.strategy.signals.doubted_by_clock", doubted_by_clock)
+    for now, fresh in ((close - 3 * SECOND, [1, 0]), (close - FIVE, [1, 0]), (close + SECOND, [1, 1])):
+        monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda now=now: now)
+        assert attach(signals, 450)["liq_fresh"].tolist()[-2:] == fresh
+
+
+#: What one candle of the bot's frame says: times its prices, times its volume.
+FALSE = {
+    "another coin's": (1 / 30, 30.0),
+    "prices": (30.0, 1.0),
+    "a little off": (1.001, 1.0),
+    "volume": (1.0, 1.01),
+    "not a number": (np.nan, 1.0),
+    "crossed": (1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("kind", FALSE)
+@pytest.mark.parametrize("timeframe", ["5m", "15m"])
+def test_a_false_candle_becomes_the_disks(
+    tmp_path: Path, kind: str, timeframe: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """freqtrade keeps it for as long as it runs, and what a strategy computes from its frame rests on it."""
+    prices, volume = FALSE[kind]
+    false = 450
+
+    def shown(upto: int, lies: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+        told = frames(MADE, upto)
+        true = told["5m", "futures"] if timeframe == "5m" else resampled(told["5m", "futures"], "15m")
+        frame = true.copy()
+        if lies:
+            row = int(np.flatnonzero(frame["date"] <= MADE.candles["date"].iloc[false])[-1])
+            frame.loc[row, ["open", "high", "low", "close"]] *= prices
+            frame.loc[row, "volume"] *= volume
+            if kind == "crossed":
+                frame.loc[row, ["high", "low"]] = frame.loc[row, ["low", "high"]].to_numpy()
+            told["5m", "futures"] = frame if timeframe == "5m" else told["5m", "futures"]
+        return signals.attach(frame, PAIR, timeframe, dp=FakeProvider(told)), true
+
+    signals, _ = started(tmp_path)
+    out, true = shown(449, lies=False)
+    assert out["liq_fresh"].iloc[-1] == 1
+    pd.testing.assert_frame_equal(out[true.columns], true, check_exact=True)
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[false + 6]))
+    for upto in (false + 5, false + 200):
+        out, true = shown(upto)
+        assert out["liq_fresh"].iloc[-1] == 1
+        price = true.columns.drop("volume") if timeframe == "15m" else true.columns
+        pd.testing.assert_frame_equal(out[price], true[price], check_exact=True)
+        pd.testing.assert_frame_equal(out[true.columns], true, rtol=1e-6)
+        assert_same_bits(out, shown(upto, lies=False)[0])
+    assert "otherwise than the disk has it" in caplog.text
+
+
+def test_the_last_candle_is_flagged_and_left_as_it_is(tmp_path: Path) -> None:
+    """freqtrade refuses a frame whose last close has changed."""
+    signals, _ = started(tmp_path)
+    assert attach(signals, 449)["liq_fresh"].iloc[-1] == 1
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[456]))
+    told = frames(MADE, 450)
+    frame = told["5m", "futures"]
+    frame.loc[frame.index[-1], "close"] *= 1.001
+    out = signals.attach(frame, PAIR, "5m", dp=FakeProvider(told))
+    assert out["liq_fresh"].tolist()[-2:] == [1, 0]
+    pd.testing.assert_frame_equal(out[frame.columns], frame, check_exact=True)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 30])
@@ -315,7 +384,7 @@ def test_a_bad_live_row_beyond_the_disk_blocks_until_a_download_has_it(tmp_path:
     write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[452]))
     out = spoilt_at(450, 454)
     assert out["liq_fresh"].iloc[-1] == 1
-    assert_same_bits(out, full(454, tmp_path), but(450, out))
+    assert_same_bits(out, full(454, tmp_path))
 
 
 def test_a_bug_blocks_in_a_bot_and_is_loud_in_a_backtest(

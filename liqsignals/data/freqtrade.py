@@ -7,6 +7,7 @@ refused with the file, the row and the way out.
 """
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -90,6 +91,25 @@ def check_timeframe(timeframe: str) -> None:
         raise InputError(
             f"no exchange has candles of {timeframe}; they have {', '.join(_EXCHANGES_HAVE)}", f"did you mean {near}?"
         )
+
+
+def check_readable(datadir: Path, pairs: Sequence[str]) -> None:
+    """Raise InputError naming the first file of a pair, or folder, that this user may not read.
+
+    freqtrade skips such a file, or ends with an error that names none.
+    """
+    check_datadir(datadir)
+    try:
+        with os.scandir(datadir / "futures") as entries:
+            paths = sorted(Path(entry.path) for entry in entries if entry.is_file())
+        for path in paths:
+            file = parse_name(path.name)
+            if file is not None and file.pair in pairs:
+                path.open("rb").close()
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror})", "let the user who runs this read it"
+        ) from error
 
 
 def download_command(exchange: str, pair: str, timeframe: str = "5m") -> str:

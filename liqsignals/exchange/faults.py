@@ -36,8 +36,18 @@ KINDS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
     "skip_candle": (("healed_at",), "klines"),
     "late_open_interest": (("seconds",), "openInterestHist"),
     "revise_open_interest": (("factor", "after"), "openInterestHist"),
+    "wrong_open_interest": (("factor", "healed_at"), "openInterestHist"),
+    "other_candle": (("of", "healed_at"), "klines"),
+    "broken_candle": (("how", "healed_at"), "klines"),
+    "future_row": (("seconds",), "klines"),
     "clock": (("seconds",), None),
 }
+#: Kinds that say what is not true, in rows that look like others.
+LIES = ("wrong_open_interest", "other_candle", "broken_candle", "future_row")
+#: Kinds whose rows are wrong until `healed_at`.
+_HEALED = ("skip_candle", "wrong_open_interest", "other_candle", "broken_candle")
+#: What may be broken about a candle.
+BROKEN = ("crossed", "nan", "negative", "zero")
 _COMMON = ("kind", "from", "until", "pair", "path", "share")
 _OPTIONAL = ("pair", "path", "share", "retry_after", "healed_at")
 _CLOCK_FIELDS = ("serverTime", "E", "T", "time")
@@ -65,13 +75,17 @@ class Fault:
     retry_after: int | None = None
     factor: float = 1.0
     after: float = 0.0
-    #: When the skipped candles are served again; None: never.
+    #: When the candles skipped, or the wrong rows, are served as they are; None: never.
     healed_at: int | None = None
+    #: Pair whose candles are served.
+    of: str | None = None
+    #: What is broken: one of BROKEN.
+    how: str | None = None
 
     def active(self, now: int) -> bool:
         """Whether the fault is active at `now` (ms)."""
         end: float = self.until
-        if self.kind == "skip_candle":
+        if self.kind in _HEALED:
             end = math.inf if self.healed_at is None else self.healed_at
         elif self.kind == "revise_open_interest":
             end = self.until + self.after * _SECOND
@@ -82,7 +96,7 @@ class Fault:
         wanted = self.path or KINDS[self.kind][1]
         if wanted is not None and not f"/{path}".endswith(f"/{wanted}"):
             return False
-        return self.pair is None or query.get("symbol") == self.pair.partition(":")[0].replace("/", "")
+        return self.pair is None or query.get("symbol") == _symbol(self.pair)
 
     def selects(self, path: str, query: Mapping[str, str], now: int) -> bool:
         """Whether a matching request is affected: a hash of its endpoint, symbol and second decides, without state."""
@@ -91,6 +105,10 @@ class Fault:
         asked = f"{self!r} {path} {query.get('symbol')} {now // _SECOND}"
         digest = hashlib.blake2b(asked.encode(), digest_size=8).digest()
         return int.from_bytes(digest) < self.share * 2**64
+
+
+def _symbol(pair: str) -> str:
+    return pair.partition(":")[0].replace("/", "")
 
 
 def read_faults(path: Path) -> tuple[Fault, ...]:
@@ -147,9 +165,13 @@ def _value(kind: str, key: str, value: Any, where: str) -> Any:
             return parse_time(value) // 1_000_000
         except InputError as error:
             raise InputError(f"{where}: '{key}': {error}") from error
-    if key in ("pair", "path"):
-        if not isinstance(value, str) or not value or (key == "pair" and not ("/" in value and ":" in value)):
-            example = "BTC/USDT:USDT" if key == "pair" else "klines"
+    if key == "how":
+        if value not in BROKEN:
+            raise InputError(f"{where}: 'how' must be one of {', '.join(BROKEN)}, not {value!r}")
+        return value
+    if key in ("pair", "of", "path"):
+        if not isinstance(value, str) or not value or (key != "path" and not ("/" in value and ":" in value)):
+            example = "klines" if key == "path" else "BTC/USDT:USDT"
             raise InputError(f"{where}: '{key}' must be a text such as \"{example}\", not {value!r}")
         return value.strip("/") if key == "path" else value
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -169,10 +191,10 @@ def _value(kind: str, key: str, value: Any, where: str) -> Any:
     return int(value) if key in ("code", "retry_after") else float(value)
 
 
-def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now: int) -> Any:
+def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now: int, other: Any = None) -> Any:
     """The payload (parsed JSON) of an answer with the fault applied; `payload` itself is not modified.
 
-    `now` (ms) is the time for which the answer was computed. Faults that do not change rows or times, and requests that
+    `now` (ms) is the time for which the answer was computed, `other` the same answer for the fault's other pair. Faults that do not change rows or times, and requests that
     do not match, return the payload unchanged.
     """
     if not fault.matches(path, query):
@@ -195,7 +217,37 @@ def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now:
             else row
             for row in payload
         ]
+    if fault.kind == "wrong_open_interest":
+        return [_scaled(row, fault.factor) if fault.start <= row["timestamp"] < fault.until else row for row in payload]
+    if fault.kind == "other_candle":
+        others = {row[0]: row for row in other or ()}
+        return [others.get(row[0], row) if fault.start <= row[0] < fault.until else row for row in payload]
+    if fault.kind == "broken_candle":
+        return [_broken(row, fault.how) if fault.start <= row[0] < fault.until else row for row in payload]
+    if fault.kind == "future_row" and payload:
+        return [*payload, _later(payload, round(fault.seconds * _SECOND))]
     return payload
+
+
+def _broken(row: Sequence[Any], how: str | None) -> list[Any]:
+    opening, high, low, close = row[1:5]
+    prices = {
+        "crossed": [opening, low, high, close],
+        "nan": ["NaN"] * 4,
+        "negative": [f"-{price}" for price in (opening, high, low, close)],
+        "zero": ["0"] * 4,
+    }[how or "nan"]
+    return [row[0], *prices, *row[5:]]
+
+
+def _later(payload: Sequence[Any], by: int) -> Any:
+    """The newest row once more, `by` ms later; candles by whole candles."""
+    row = payload[-1]
+    if isinstance(row, Mapping):
+        name = "fundingTime" if "fundingTime" in row else "timestamp"
+        return {**row, name: row[name] + by}
+    by = -(-by // (row[6] + 1 - row[0])) * (row[6] + 1 - row[0])
+    return [row[0] + by, *row[1:6], row[6] + by, *row[7:]]
 
 
 def _shifted(payload: Any, by: int) -> Any:
@@ -272,7 +324,13 @@ def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int
             return response
         payload = before = json.loads(response.text or "null")
         for fault in found:
-            changed = answer(fault, request.path, request.query, payload, now - lag)
+            other = None
+            if fault.of is not None:
+                asked = request.clone(rel_url=request.rel_url.update_query(symbol=_symbol(fault.of)))
+                told = await handler(asked)
+                if isinstance(told, web.Response) and told.status == 200:
+                    other = json.loads(told.text or "null")
+            changed = answer(fault, request.path, request.query, payload, now - lag, other)
             counts[fault.kind] += changed != payload
             payload = changed
         if payload is not before:
@@ -346,12 +404,14 @@ def random_faults(
     """Faults for a soak test, `per_day` of them a day between `start` and `end` (ms): every kind in turn, at random
     times.
 
-    With `pairs`, each data fault affects one random pair. `candle` (ms) is the length of skipped candles.
+    With `pairs`, each data fault affects one random pair; another coin's candle needs two. `candle` (ms) is the length of
+    the candles that are skipped or wrong.
     """
     rng = random.Random(seed)
+    usable = [kind for kind in KINDS if kind != "other_candle" or len(pairs) > 1]
     kinds: list[str] = []
     while len(kinds) < round(per_day * (end - start) / _DAY):
-        kinds += rng.sample(list(KINDS), len(KINDS))
+        kinds += rng.sample(usable, len(usable))
     kinds = kinds[: round(per_day * (end - start) / _DAY)]
     return _sorted(_random_fault(kind, rng, start, end, pairs, candle) for kind in kinds)
 
@@ -386,6 +446,18 @@ def _random_fault(kind: str, rng: random.Random, start: int, end: int, pairs: Se
         case "revise_open_interest":
             factor = 1 + rng.choice((-1, 1)) * rng.uniform(0.01, 0.05)
             return Fault(kind, begin, lasting(10, 120), pair, factor=factor, after=rng.uniform(300, 3600))
+        case "wrong_open_interest":
+            until = lasting(5, 60)
+            return Fault(kind, begin, until, pair, factor=rng.choice((0.1, 10.0)), healed_at=until + _HOUR)
+        case "other_candle" | "broken_candle":
+            opens = begin // candle * candle
+            until = opens + candle * rng.randint(1, 4)
+            if kind == "broken_candle":
+                return Fault(kind, opens, until, pair, how=rng.choice(BROKEN), healed_at=until + _HOUR)
+            of = rng.choice([other for other in pairs if other != pair])
+            return Fault(kind, opens, until, pair, of=of, healed_at=until + _HOUR)
+        case "future_row":
+            return Fault(kind, begin, lasting(5, 30), pair, seconds=rng.uniform(300, 1800))
         case "clock":
             return Fault(kind, begin, lasting(10, 120), seconds=rng.choice((-1, 1)) * rng.uniform(1, 60))
         case _:  # drop, html, truncated

@@ -45,10 +45,12 @@ class Run:
         return self.userdir / "logs" / "liqsignals-backtest.log"
 
     def check(self) -> None:
-        """Raise InputError where a folder or the configuration does not exist, or a name cannot be right."""
+        """Raise InputError where a folder or the configuration does not exist, a name cannot be right, or a pair's file may
+        not be read."""
         freqtrade.check_datadir(self.datadir)
         for pair in self.pairs:
             freqtrade.check_pair(self.datadir, pair)
+        freqtrade.check_readable(self.datadir, self.pairs)
         if self.timeframe is not None:
             freqtrade.check_timeframe(self.timeframe)
         for what, path in (("configuration", self.config), ("user_data folder", self.userdir)):

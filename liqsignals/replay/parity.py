@@ -356,6 +356,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
 
     Where the disk has finer candles than the strategy's, the backtest goes by them (--timeframe-detail): the bot meets their prices.
     """
+    freqtrade.check_readable(span.datadir, span.pairs)
     faketime_library()  # told before the backtest, not after it
     for pair in span.pairs:
         freqtrade.check_pair(span.datadir, pair)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import files, liqmap, records
-from liqsignals.clock import DAY, HOUR, MINUTE, dates_ns, timeframe_name
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, timeframe_name
 from liqsignals.data import freqtrade, plausible, store
 from liqsignals.data.plausible import Past, Refused
 from liqsignals.data.tape import Tape, read_tape
@@ -21,6 +21,8 @@ from liqsignals.strategy.notices import Notices, logger
 
 #: Reads a frame's records, and lists the rows that are broken in themselves.
 _Reader = Callable[[pd.DataFrame, list[Refused]], Records]
+
+_CANDLE = ("open", "high", "low", "close", "volume")
 
 #: Live rows are kept this long, should a view go back: 2 MB a pair.
 KEPT = 60 * DAY
@@ -97,8 +99,8 @@ class Market:
     place: Place
     notices: Notices
     disk: Tape
-    #: Event times by family: of the disk's first and last row (live rows follow it), and of the first row in
-    #: the exchange's newest answer.
+    #: Event times by family: of the disk's first and last row (or of the last live one that was let go: live rows follow
+    #: it), and of the first row in the exchange's newest answer.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     #: Live rows by family as the exchange sent them, interest as OI_VALUE; those that it revises before they may be used
@@ -173,27 +175,28 @@ class Market:
     def judged(self) -> "Judged":
         """The live rows without those that are what no market does."""
         bar_ns, pair = self.disk.bar_ns, self.place.pair
-        rows = {family: self.live.get(family) for family in ("bars", "interest", "funding")}
-        if len(self.past.late):
-            kinds = [self.past.late, *([] if rows["interest"] is None else [rows["interest"]])]
-            rows["interest"] = freqtrade.newest_first_known(kinds)
-        bars = plausible.bars(_rows(rows["bars"], records.BAR), self.past.bars)
-        around = _joined(self.disk.bars, bars.taken, 0)
-        # Each bar of the disk counts as its busiest: the fold has passed them.
-        before = np.full(len(around) - len(bars.taken), self.past.bars.largest())
-        measured = _rows(rows["interest"], records.OI_VALUE)
-        busiest = np.concatenate((before, bars.busiest))
-        interest = plausible.interest(measured, around, busiest, bar_ns, self.past.interest)
-        funding = plausible.funding(_rows(rows["funding"], records.FUNDING), self.past.funding)
-        verdicts = {"bars": bars, "interest": interest, "funding": funding}
+        bars = plausible.bars(_rows(self.live.get("bars"), records.BAR), self.past.bars)
+        interest = self._judged_interest(self.live.get("interest"), bars)
+        funding = plausible.funding(_rows(self.live.get("funding"), records.FUNDING), self.past.funding)
         refused = [
             *bars.named(f"{pair} live candles", bar_ns),
             *interest.named(f"{pair} live open interest"),
             *funding.named(f"{pair} live funding"),
         ]
-        past = Past(bars.memory, interest.memory, funding.memory)
-        taken = {family: verdicts[family].taken for family, kind in rows.items() if kind is not None}
-        return Judged(taken, tuple(refused), past)
+        verdicts = {"bars": bars, "interest": interest, "funding": funding}
+        there = {*self.live, *(["interest"] if len(self.past.late) else [])}
+        return Judged({family: verdicts[family].taken for family in there}, tuple(refused))
+
+    def _judged_interest(self, rows: Records | None, bars: plausible.Verdict) -> plausible.Verdict:
+        """Of the disk's late rows and the first live ones, `rows`; `bars`: of all live bars."""
+        measured = _rows(rows, records.OI_VALUE)
+        if len(self.past.late):
+            measured = freqtrade.newest_first_known([self.past.late, measured])
+        around = _joined(self.disk.bars, bars.taken, 0)
+        # Each bar of the disk counts as its busiest: the fold has passed them.
+        before = np.full(len(around) - len(bars.taken), self.past.bars.largest())
+        busiest = np.concatenate((before, bars.busiest))
+        return plausible.interest(measured, around, busiest, self.disk.bar_ns, self.past.interest)
 
     def unsure(self, taken: Mapping[str, Records]) -> int:
         """Close (ns) of the first live bar that is missing or came without volume, 0 where none is. `taken`: `judged`.
@@ -216,6 +219,36 @@ class Market:
         missing = (before + step)[(at - before > step) & (at > cold)]
         return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
 
+    def checked(self, frame: pd.DataFrame, at: Int64Array, length: int, tape: Tape) -> tuple[pd.DataFrame, int]:
+        """A bot's frame with the disk's candles where it has others, and the close (ns) of the first that stays other than
+        the tape's, 0 where none does.
+
+        freqtrade keeps a candle as the exchange sent it first, and what a strategy computes from its frame rests on it.
+        The last one stays as it is, for freqtrade refuses another close there. `at`: closes of the candles, `length` ns long.
+        """
+        if length < self.disk.bar_ns:
+            return frame, 0
+        true = freqtrade.joined(_rows(tape.bars, records.BAR), self.disk.bar_ns, length)
+        row = np.searchsorted(true["event_time"], at)
+        here = np.flatnonzero(row < len(true))
+        here = here[true["event_time"][row[here]] == at[here]]
+        row = row[here]
+        off = np.zeros(len(here), bool)
+        for name in _CANDLE:
+            shown, told = frame[name].to_numpy(np.float64)[here], true[name][row]
+            # Volumes of shorter bars add up to a candle's but for the rounding.
+            off |= ~np.isclose(shown, told, rtol=1e-6, atol=0.0) if name == "volume" else shown != told
+        here, row = here[off], row[off]
+        stored = (at[here] <= self.ends["bars"][1]) & (here < len(at) - 1)
+        if stored.any():
+            frame = frame.copy()
+            for name in _CANDLE:
+                values = frame[name].to_numpy(np.float64, copy=True)
+                values[here[stored]] = true[name][row[stored]]
+                frame[name] = values
+            self.notices.replaced(self.place.pair, at[here[stored]])
+        return frame, int(at[here[~stored]].min(initial=np.iinfo(np.int64).max)) if (~stored).any() else 0
+
     def settle(self) -> None:
         """Drop rows that the checkpoints replace, except the bars that live open interest's labels are tested on."""
         for state in self.states.values():
@@ -224,20 +257,27 @@ class Market:
             *(m.needs for m in self.states.values()),
             *self.reach.values(),
             self.shown.get("interest", 0) - 4 * self.disk.period_ns,
-            # Live rows are judged by the bars since the last row of the disk that was taken.
-            int(self.past.interest.at[0]) - 2 * self.disk.bar_ns,
         )
+        # No checkpoint replaces settlements, of which there are few.
+        interest, live_bars = (
+            _rows(self.live.get(n), t) for n, t in (("interest", records.OI_VALUE), ("bars", records.BAR))
+        )
+        gone = {"interest": _before(interest, needs)}
+        if len(gone["interest"]):
+            bars = plausible.bars(live_bars, self.past.bars)
+            memory = self._judged_interest(gone["interest"], bars).memory
+            self.past = replace(self.past, interest=memory, late=self.past.late[:0])
+        # What is left is judged by the bars around it, and since the last row that was taken.
+        needs = min(needs, int(self.past.interest.at[0]) or needs) - 2 * self.disk.bar_ns
+        gone["bars"] = _before(live_bars, needs)
+        self.past = replace(self.past, bars=plausible.bars(gone["bars"], self.past.bars).memory)
+        for family, rows in gone.items():
+            if len(rows):
+                # The exchange may send them again.
+                self.ends[family] = (self.ends[family][0], int(rows["event_time"][-1]))
+                self.live[family] = self.live[family][len(rows) :].copy()
         if needs > self.disk.since:
             self.disk = self.disk.later(needs, copy=True)
-        rest = {
-            family: later(kind, min(needs, int(kind["event_time"][-1]) - KEPT))
-            for family, kind in self.live.items()
-            if len(kind)  # none where the disk has caught up
-        }
-        if any(len(kind) < len(self.live[family]) for family, kind in rest.items()):
-            self.live = {family: kind[: len(kind) - len(rest.get(family, kind))] for family, kind in self.live.items()}
-            self.past = self.judged().past
-            self.live = {family: rest.get(family, kind[:0]) for family, kind in self.live.items()}
 
     def renew(self) -> None:
         """Read the disk again where a download has changed it, or a recorder may have mended it."""
@@ -400,11 +440,10 @@ def unreadable(pair: str, exchange: str) -> Tape:
 
 @dataclass(frozen=True)
 class Judged:
-    """Live rows taken by family, those refused, and where the judgement stands after them."""
+    """Live rows taken by family, and those refused."""
 
     taken: Mapping[str, Records]
     refused: tuple[Refused, ...]
-    past: Past
 
 
 def _both(disk: Records | None, live: Records | None, since: int) -> Records | None:
@@ -421,6 +460,13 @@ def _joined_interest(disk: Records | None, live: Records | None, since: int) -> 
     """As `_both`: the disk may end with rows of a longer period, which are known later than the first live ones."""
     kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
     return freqtrade.newest_first_known(kinds) if kinds else None
+
+
+def _before(kind: Records, needs: int) -> Records:
+    """Live rows that are let go: those before `needs` (ns) and KEPT before the last one."""
+    if len(kind) == 0:  # the disk has caught up
+        return kind
+    return kind[: len(kind) - len(later(kind, min(needs, int(kind["event_time"][-1]) - KEPT)))]
 
 
 def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liqsignals.clock import iso, timeframe_name
+from liqsignals.clock import Int64Array, iso, timeframe_name
 from liqsignals.data import freqtrade, plausible
 from liqsignals.data.choice import TIMEFRAMES
 from liqsignals.data.plausible import Refused
@@ -228,6 +228,18 @@ class Notices:
                 datadir,
                 tape.pair,
             )
+
+    def replaced(self, pair: str, closes: Int64Array) -> None:
+        """Candles of the bot's frame, by their close (ns), that the disk has otherwise."""
+        self.once(
+            (pair, "replaced", iso(int(closes[0]))),
+            logging.WARNING,
+            "%s: the exchange sent the candle that closed at %s otherwise than the disk has it%s; the disk's is used, in the "
+            "strategy's frame as well",
+            pair,
+            iso(int(closes[0])),
+            f" (and {len(closes) - 1} more)" if len(closes) > 1 else "",
+        )
 
 
 def nothing(tape: Tape) -> bool:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from liqsignals import features, liqmap, venues
-from liqsignals.clock import SECOND, dates_ns, duration_ns, open_time, to_dates
+from liqsignals.clock import SECOND, Int64Array, dates_ns, duration_ns, open_time, to_dates
 from liqsignals.data import freqtrade, store
 from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
@@ -31,7 +31,7 @@ from liqsignals.liqmap import state as saved
 from liqsignals.records import Float64Array
 from liqsignals.strategy import annotations
 from liqsignals.strategy.config import Settings
-from liqsignals.strategy.guard import LATE, is_live, live_mode
+from liqsignals.strategy.guard import BEHIND, LATE, is_live, live_mode
 from liqsignals.strategy.live import Market, Place, unreadable
 from liqsignals.strategy.notices import Notices, nothing
 from liqsignals.strategy.orders import stop_problems
@@ -39,6 +39,19 @@ from liqsignals.strategy.placebo import Placebo
 
 #: The bot's clock, ns.
 now_ns = time.time_ns
+
+
+def doubted_by_clock(at: Int64Array) -> int:
+    """Close (ns) of the first candle that is not over, or of the last one where it came LATE; 0 where none is doubtful.
+
+    freqtrade takes a candle for closed that a later one follows, whatever its time, and from LATE on may take an
+    unfinished one for the last (docs/decisions/051).
+    """
+    now = now_ns()
+    ahead = at[at > now + BEHIND * SECOND]
+    if len(ahead):
+        return int(ahead[0])
+    return int(at[-1]) if now - at[-1] >= LATE * SECOND else 0
 
 
 class Signals:
@@ -132,7 +145,8 @@ class Signals:
         """`dataframe` with COLUMNS attached by position; length, order and index stay as they are.
 
         `dataframe` holds freqtrade's candles (`date` = open, tz-aware UTC). `dp` is the strategy's DataProvider: in
-        dry-run and live it supplies what is newer than the disk, in backtests it is not used. A pair without data gets
+        dry-run and live it supplies what is newer than the disk, in backtests it is not used. There, candles but the last
+        that the disk has otherwise become the disk's: attach before indicators are computed. A pair without data gets
         NaN columns and one warning. Raises InputError for a file that cannot be read. In dry-run and live the last good
         reading serves instead, and goes stale by its own age; whatever else fails there gives flags of 0 and NaN in
         all other columns, and is logged: such a row opens no trade, and exits have the candles. Threads may call it at
@@ -169,9 +183,11 @@ class Signals:
             loaded = self._load_state(market, timeframe, first, parameters)
             view = _View(self, dp, timeframe, first)
             tape = view.current(market, dataframe)
-            # From then on freqtrade may take an unfinished candle for the last one (docs/decisions/051).
-            if live and self._kept(market) and now_ns() - at[-1] >= LATE * SECOND:
-                tape = replace(tape, unsure=min(tape.unsure or int(at[-1]), int(at[-1])))
+            if live and self._kept(market):
+                dataframe, other = market.checked(dataframe, at, length, tape)
+                closes = dataframe["close"].to_numpy(np.float64)
+                doubts = (tape.unsure, doubted_by_clock(at), other)
+                tape = replace(tape, unsure=min(filter(None, doubts), default=0))
             state = market.states[timeframe]
             columns = features.compute(
                 tape, at, closes, length, parameters, state, markets=view, families=self.families

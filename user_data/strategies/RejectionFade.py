@@ -155,13 +155,14 @@ class RejectionFade(IStrategy):
 
     def with_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         pair = metadata["pair"]
+        # First: in a bot it puts the disk's candles in place of wrong ones.
+        dataframe = self.signals.attach(dataframe, pair, self.timeframe, dp=self.dp)
         dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)
         # The context of an hour: its range, and a day's typical one. Median and extremes give the same bits wherever the
         # dataframe begins; running sums do not.
         dataframe["hour_high"] = dataframe["high"].rolling(12).max()
         dataframe["hour_low"] = dataframe["low"].rolling(12).min()
         dataframe["hour"] = (dataframe["hour_high"] / dataframe["hour_low"] - 1).rolling(288, min_periods=144).median()
-        dataframe = self.signals.attach(dataframe, pair, self.timeframe, dp=self.dp)
         for side in ("long", "short"):
             swept = dataframe[f"liq_swept_{side}_usd"]
             dataframe[f"sweep_{side}"] = swept + swept.shift(1) + swept.shift(2)

@@ -153,6 +153,8 @@ class SqueezeMomentum(IStrategy):
 
     def with_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         pair = metadata["pair"]
+        # First: in a bot it puts the disk's candles in place of wrong ones.
+        dataframe = self.signals.attach(dataframe, pair, self.timeframe, dp=self.dp)
         dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)
         dataframe["adx"] = ta.ADX(dataframe, timeperiod=14)
         dataframe["plus_di"] = ta.PLUS_DI(dataframe, timeperiod=14)
@@ -162,7 +164,6 @@ class SqueezeMomentum(IStrategy):
         dataframe["hour_high"] = dataframe["high"].rolling(12).max()
         dataframe["hour_low"] = dataframe["low"].rolling(12).min()
         dataframe["hour"] = (dataframe["hour_high"] / dataframe["hour_low"] - 1).rolling(288, min_periods=144).median()
-        dataframe = self.signals.attach(dataframe, pair, self.timeframe, dp=self.dp)
         dataframe["sweep"] = sum(dataframe["liq_swept_short_usd"].shift(i) for i in range(12))
         safely(f"{pair}: alert", None, lambda: self.account.announce(self.dp, pair, dataframe, self.alert_within))
         return dataframe
