@@ -208,12 +208,11 @@ def _outcome(opened: int, *, pair: str = PAIRS[0], closed: int | None = None, **
 def test_random_entries_share_week_hour_and_pair() -> None:
     at = parse_time("2026-01-01T00:00:00Z") + FIVE * np.arange(31 * 288)
     entries = [_outcome(int(at[k]) // 10**6) for k in (5, 700, 4000)]
-    for one, found in zip(entries, candidates.strata(entries, {PAIRS[0]: at}), strict=True):
+    for one, found in zip(entries, candidates.strata(entries, {PAIRS[0]: at}, 1), strict=True):
         own, dates = pd.Timestamp(one.opened, unit="ms"), pd.DatetimeIndex(found)
         assert set(dates.hour) == {own.hour}
         assert set(dates.isocalendar().week) == {own.isocalendar().week}
-        assert one.opened * 10**6 in found
-        assert len(found) == 12 * len(set(dates.date))
+        assert len(set(found)) == candidates.IN_STRATUM
 
 
 def test_matching_knows_nothing_of_the_candle_that_it_enters() -> None:
@@ -304,6 +303,11 @@ def test_net_of_a_trade() -> None:
 
 
 def test_months() -> None:
-    found = walk.slices(parse_time("2025-12-15T00:00:00Z"), parse_time("2026-02-01T00:00:00Z"))
+    span = parse_time("2025-12-15T00:00:00Z"), parse_time("2026-02-01T00:00:00Z")
+    found = walk.slices(*span)
     assert [s.name for s in found] == ["2025-12", "2026-01"]
     assert found[0].stop == found[1].start == parse_time("2026-01-01T00:00:00Z")
+    assert walk.stretches(found, {"2025-12": "none", "2026-01": "none"}) == [
+        (walk.Slice("2025-12 .. 2026-01", *span), "none")
+    ]
+    assert [part for part, _ in walk.stretches(found, {"2025-12": "none", "2026-01": "a.json"})] == found

@@ -62,8 +62,8 @@ def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
         if not brief:
             yield _months(name, told)
         yield (
-            f"{name}: every slice from a new account; beside it the shipped calibration (hindsight)",
-            ["slice", "map", "trades", "net", "R", "account", "market", "hindsight"],
+            f"{name}: every slice; beside it trades and net with the shipped calibration (hindsight)",
+            ["slice", "calibration", "trades", "net", "R", "account", "market", "hindsight"],
             [
                 [
                     s["slice"], s["calibration"], str(s["trades"]), percent(s["net"], 3), number(s["r"]),
@@ -86,7 +86,7 @@ def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
 
 
 def _beside(found: Mapping[str, Any] | None) -> str:
-    return f"{found['trades']}: {percent(found['growth'], 1)}" if found else "-"
+    return f"{found['trades']}: {percent(found['net'], 3)}" if found else "-"
 
 
 def _interval(verdict: Mapping[str, Any]) -> str:

@@ -10,6 +10,8 @@ from liqsignals.records import Float64Array
 from liqsignals.walkforward.portfolio import Outcome
 
 _MS = 1_000_000
+#: Random candles for each entry: of the 84 in a week's hour of 5m candles, as many as freqtrade can simulate soon.
+IN_STRATUM = 20
 #: Matched candles for each entry.
 MATCHES = 10
 #: Candles of the average range, and the move before a signal that is matched (an hour of 5m candles each day and hour).
@@ -23,16 +25,18 @@ def week_of(at_ns: Int64Array) -> Int64Array:
     return (at_ns - 4 * DAY) // (7 * DAY)
 
 
-def strata(entries: Sequence[Outcome], candles: Mapping[str, Int64Array]) -> list[Int64Array]:
-    """For each entry the candles of its pair with the same week and hour of the day: opens of the entry's candle, ns.
+def strata(entries: Sequence[Outcome], candles: Mapping[str, Int64Array], seed: int) -> list[Int64Array]:
+    """For each entry IN_STRATUM candles of its pair, drawn from those with the same week and hour of the day: opens of
+    the entry's candle, ns.
 
-    `candles`: opens (n,) of the pairs' candles in the span, ns; the entry itself is among those that are found.
+    `candles`: opens (n,) of the pairs' candles in the span, ns; the entry's own may be among those that are drawn.
     """
     found = []
+    draw = np.random.default_rng(seed)
     for one in entries:
         at, own = candles[one.pair], np.array([one.opened * _MS])
         same = (week_of(at) == week_of(own)) & (at // HOUR % 24 == own // HOUR % 24)
-        found.append(at[same])
+        found.append(np.sort(draw.permutation(at[same])[:IN_STRATUM]))
     return found
 
 

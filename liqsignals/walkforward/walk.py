@@ -95,11 +95,24 @@ def slices(start: int, stop: int) -> list[Slice]:
     return [Slice(pd.Timestamp(a, tz="UTC").strftime("%Y-%m"), a, b) for a, b in pairwise(edges)]
 
 
+def stretches(parts: Sequence[Slice], files: Mapping[str, str]) -> list[tuple[Slice, str]]:
+    """Consecutive slices with the same calibration as one: nothing but the account's start tells them apart."""
+    found: list[tuple[Slice, str]] = []
+    for part in parts:
+        if found and found[-1][1] == files[part.name]:
+            last = found[-1][0]
+            name = f"{last.name.split(' .. ')[0]} .. {part.name}"
+            found[-1] = Slice(name, last.start, part.stop), files[part.name]
+        else:
+            found.append((part, files[part.name]))
+    return found
+
+
 @dataclass(frozen=True)
 class Walked:
-    """Everything that freqtrade said about one strategy in one slice."""
+    """Everything that freqtrade said about one strategy in a stretch of slices."""
 
-    slice: Slice
+    part: Slice
     calibration: str
     account: Done
     #: Every signal of the strategy itself, each simulated alone.
@@ -131,14 +144,14 @@ def walk(plan: Plan, show: Show) -> dict[str, Any]:
             plan.datadir.resolve(), plan.pairs, plan.config.resolve(), folder.resolve(), overlay, plan.out.resolve(),
             plan.cost, json.dumps(data, sort_keys=True),
         )  # fmt: skip
-        jobs = [(name, part) for name in plan.strategies for part in parts]
+        jobs = [(name, *stretch) for name in plan.strategies for stretch in stretches(parts, files)]
         found: dict[str, list[Walked]] = defaultdict(list)
         pool = Parallel(n_jobs=plan.jobs, backend="threading", return_as="generator")
-        made = pool(delayed(_walked)(plan, setting, name, part, files[part.name]) for name, part in jobs)
-        show("slices", 0, len(jobs))
-        for k, ((name, _), one) in enumerate(zip(jobs, made, strict=True)):
+        made = pool(delayed(_walked)(plan, setting, *job) for job in jobs)
+        show("stretches", 0, len(jobs))
+        for k, ((name, *_), one) in enumerate(zip(jobs, made, strict=True)):
             found[name].append(one)
-            show("slices", k + 1, len(jobs))
+            show("stretches", k + 1, len(jobs))
     steps = runs.steps(plan.datadir, plan.pairs)
     return {
         "version": __version__,
@@ -177,7 +190,7 @@ def _walked(plan: Plan, setting: Setting, strategy: str, part: Slice, calibrated
         inside = (at > part.start) & (at < part.stop)
         opens[pair] = at[inside]
         frames[pair] = at[inside], candidates.covariates(frame, step)[inside]
-    random = candidates.strata(account.outcomes, opens)
+    random = candidates.strata(account.outcomes, opens, plan.seed)
     matched = candidates.matches(account.outcomes, frames, account.outcomes)
     entries = candidates.table([*account.outcomes, *account.outcomes], [*random, *matched], step)
     outcomes = runs.run(setting, Backtest(strategy, part.timerange, block, table=True, entries=entries)).outcomes
@@ -307,7 +320,13 @@ def _judged(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) ->
         "entries_a_pair_a_week": len(real) / weeks / len(plan.pairs),
         "net": _mean(sample.net),
         "r": _mean([one.net(plan.cost) / one.risk for one in real]),
-        "slices": [_slice_row(plan, w) for w in walked],
+        "slices": [
+            _slice_row(plan, w, part, accounts["as judged"])
+            for part in slices(*plan.span)
+            for w in walked
+            if w.part.start <= part.start < w.part.stop
+        ],
+        "stretches": [_stretch_row(plan, w) for w in walked],
         "pairs": {pair: _some([one for one in real if one.pair == pair], plan.cost) for pair in plan.pairs},
         "sides": {side: _some([one for one in real if one.side == side], plan.cost) for side in ("long", "short")},
         "tags": {tag: _some([o for o in real if o.tag == tag], plan.cost) for tag in sorted({o.tag for o in real})},
@@ -398,14 +417,33 @@ def _reproduced(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]
     return {"trades": trades, "same": same, "largest_difference": largest}
 
 
-def _slice_row(plan: Plan, w: Walked) -> dict[str, Any]:
+def _slice_row(plan: Plan, w: Walked, part: Slice, account: Mapping[str, Any]) -> dict[str, Any]:
+    def inside(outcomes: Sequence[Outcome]) -> list[Outcome]:
+        return [one for one in outcomes if part.start <= one.opened * _MS < part.stop]
+
+    closes = []
+    for pair in plan.pairs:
+        candles = _candles(plan.datadir, pair, w.account.summary["timeframe"]).loc[
+            part.start // _MS : part.stop // _MS - 1
+        ]
+        closes.append(candles["close"].iloc[-1] / candles["open"].iloc[0] - 1.0 if len(candles) else np.nan)
+    return {
+        "slice": part.name,
+        "calibration": "none" if w.calibration == "none" else "fitted before it",
+        "growth": account["months"][part.name],
+        "market": float(np.nanmean(closes)) if np.isfinite(closes).any() else None,
+        **_some(inside(w.account.outcomes), plan.cost),
+        "hindsight": w.hindsight and _some(inside(w.hindsight.outcomes), plan.cost),
+    }
+
+
+def _stretch_row(plan: Plan, w: Walked) -> dict[str, Any]:
+    """What freqtrade itself said of its account, which begins anew with every stretch."""
     summary = w.account.summary
     return {
-        "slice": w.slice.name,
-        "calibration": "none" if w.calibration == "none" else "fitted before it",
+        "slices": w.part.name,
         "growth": _growth(summary),
         "drawdown": summary["max_drawdown_account"],
-        "market": summary["market_change"],
         **_some(w.account.outcomes, plan.cost),
         "hindsight": w.hindsight and {**_some(w.hindsight.outcomes, plan.cost), "growth": _growth(w.hindsight.summary)},
     }
