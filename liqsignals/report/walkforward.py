@@ -27,13 +27,13 @@ def number(value: float | None) -> str:
 
 
 def headline(name: str, told: Mapping[str, Any]) -> str:
-    """One line on a strategy: trades, net, and its verdicts."""
-    words = ", ".join(f"{placebo}: {found['word']}" for placebo, found in told["placebos"].items())
+    """One line on a strategy: trades, net, account and verdict."""
     account = told["accounts"]["as judged"]
     return (
         f"{name}: {told['trades']} trades ({told['entries_a_pair_a_week']:.1f} a pair and week), net "
         f"{percent(told['net'], 3)} and {number(told['r'])} R a trade, account {percent(account['growth'])}, "
-        f"drawdown {100 * account['drawdown']:.1f} %, worst month {percent(account['worst_month'])}. Against {words}"
+        f"drawdown {100 * account['drawdown']:.1f} %, worst month {percent(account['worst_month'])}. Verdict: {told['verdict']} (long: {told['by_side']['long']['verdict']}, "
+        f"short: {told['by_side']['short']['verdict']})"
     )
 
 

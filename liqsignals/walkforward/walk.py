@@ -296,13 +296,11 @@ def _judged(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) ->
                 if name == "random entries":
                     random_means[d] += [t.outcome.net(plan.cost) for t in trades]
         against["shuffled in terciles"] += [one for done in w.shuffled for one in done.outcomes]
-    placebos = {}
-    for name, outcomes in against.items():
-        placebos[name] = verdicts.judge(sample, _sample(outcomes, plan.cost), plan.seed).as_dict()
-        placebos[name]["r"] = _mean([one.net(plan.cost) / one.risk for one in outcomes])
+    placebos = _verdicts(plan, real, against)
     means = [float(np.mean(nets)) for nets in random_means if nets]
     better = float(np.mean([m >= sample.net.mean() for m in means])) if means and real else None
     placebos["random entries"]["draws_at_least_as_good"] = better
+    by_side = {side: _verdicts(plan, real, against, side) for side in ("long", "short")}
     base = _rules(plan, walked[0], steps)
     accounts = {
         name: _account(
@@ -332,10 +330,34 @@ def _judged(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) ->
         "tags": {tag: _some([o for o in real if o.tag == tag], plan.cost) for tag in sorted({o.tag for o in real})},
         "exits": {r: _some([o for o in real if o.reason == r], plan.cost) for r in sorted({o.reason for o in real})},
         "placebos": placebos,
+        "verdict": _over_all(placebos),
+        "by_side": {side: {"placebos": found, "verdict": _over_all(found)} for side, found in by_side.items()},
         "accounts": accounts,
         "reproduced": _reproduced(plan, walked, steps),
         "lives": [_life(one, plan.cost) for one in real],
     }
+
+
+def _verdicts(
+    plan: Plan, real: Sequence[Outcome], against: Mapping[str, Sequence[Outcome]], side: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """The verdict against each placebo, of one side or of both."""
+    mine = [one for one in real if side in (None, one.side)]
+    found = {}
+    for name, outcomes in against.items():
+        theirs = [one for one in outcomes if side in (None, one.side)]
+        found[name] = verdicts.judge(_sample(mine, plan.cost), _sample(theirs, plan.cost), plan.seed).as_dict()
+        found[name]["r"] = _mean([one.net(plan.cost) / one.risk for one in theirs])
+    return found
+
+
+def _over_all(placebos: Mapping[str, Mapping[str, Any]]) -> str:
+    """One word for all placebos: *adds* only where it adds to each of them, *harms* where it harms beside one."""
+    words = {found["word"] for found in placebos.values()}
+    for word in (verdicts.TOO_FEW, verdicts.HARMS, verdicts.NOT_SHOWN):
+        if word in words:
+            return word
+    return verdicts.ADDS
 
 
 #: Accounts: name, share of the way from stop to the candle's far extreme at which wide stops fill, multiple of the costs.
