@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, to_dates
 from liqsignals.errors import InputError
 from liqsignals.report import walkforward as pages
+from liqsignals.strategy import sizing
 from liqsignals.strategy.placebo import BLOCK, TAG, Placebo, permutation
 from liqsignals.walkforward import candidates, verdicts, walk
 from liqsignals.walkforward.portfolio import Outcome, Rules, simulate
@@ -279,6 +281,27 @@ def test_an_account_without_a_free_slot_makes_no_trade() -> None:
     assert [t.outcome for t in simulate([long, after], rules)] == [long, after]
     # A pair does not enter in the candle of its own exit.
     assert [t.outcome for t in simulate([long, _outcome(3_000_000)], rules)] == [long]
+
+
+def test_sizes_by_risk_and_the_stop_at_a_drawdown() -> None:
+    """By hand: 0.5 % of 99 % of the account at a stop 2 % away; the second trade gets what the gap budget leaves."""
+    limits = sizing.Limits(per_trade=0.005, gap=0.15, gap_budget=0.0375, leverage=3.0)
+    rules = Rules(PAIRS, 2, 10000.0, 0.0, 300_000, limits=limits)
+    first = _outcome(0, closed=900_000, way=0.02, exit=98.0)
+    second = _outcome(300_000, pair=PAIRS[1], closed=600_000, way=0.01)
+    made = simulate([first, second], rules)
+    equity = 10000.0 * 0.99
+    # The first one has all the room there is.
+    assert [t.outcome for t in made] == [first]
+    assert made[0].stake == pytest.approx(equity * 0.25 / 3, abs=1e-9)
+    roomy = replace(rules, limits=replace(limits, gap_budget=0.09))
+    stakes = {t.outcome.pair: t.stake for t in simulate([first, second], roomy)}
+    # 0.25 of equity, then the rest of 0.6: 0.35 instead of the 0.5 that its risk would allow.
+    assert stakes == pytest.approx({PAIRS[0]: equity * 0.25 / 3, PAIRS[1]: equity * 0.35 / 3}, abs=1e-9)
+    later = [_outcome(1_200_000 + 600_000 * k, closed=1_500_000 + 600_000 * k, way=0.02, exit=98.0) for k in range(9)]
+    stopped = simulate([first, *later], replace(roomy, max_drawdown=0.012))
+    # Each loses 0.495 %: two pass 0.99 %, the third passes the limit.
+    assert len(stopped) == 3
 
 
 def test_an_unknown_protection_is_refused() -> None:

@@ -13,7 +13,7 @@ Refused outside backtests: a bot would trade on it.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,15 @@ class Placebo:
         """Write what the portfolio of a strategy depends on to the file of `describe`."""
         if self.describe is None:
             return
-        told = {
+        told: dict[str, Any] = {
             "protections": list(getattr(strategy, "protections", None) or []),
             "timeframe": strategy.timeframe,
             "stoploss": strategy.stoploss,
         }
+        # The shipped strategies size by risk (strategy/account.py); one without an account leaves it to freqtrade.
+        risk = getattr(getattr(strategy, "account", None), "risk", None)
+        if risk is not None:
+            told["risk"] = {**asdict(risk.limits), "max_drawdown": risk.max_drawdown}
         with replaced(self.describe) as temporary:
             temporary.write_text(json.dumps(told, indent=1) + "\n")
 

@@ -6,11 +6,12 @@ the slots, the stake, the protections. That takes microseconds a trade, so that 
 prices or costs, cost nothing. tests/test_walkforward.py holds it against freqtrade's own backtest, trade by trade.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import Any, NamedTuple
 
+from liqsignals.strategy import sizing
 from liqsignals.walkforward.protections import Closed, Locks
 
 
@@ -30,6 +31,8 @@ class Outcome(NamedTuple):
     tag: str
     #: Funding received (negative: paid) per unit of base.
     funding: float
+    #: Way to the stop (fraction of price) by which the strategy sized it; 0.0 where it leaves the size to freqtrade.
+    way: float = 0.0
 
     @property
     def side(self) -> str:
@@ -60,10 +63,6 @@ class Trade(NamedTuple):
     equity: float
 
 
-#: Stake (margin) of an entry: its outcome, the account, the margin in use, the open trades. 0: none.
-Stake = Callable[[Outcome, float, float, Sequence["Open"]], float]
-
-
 class Open(NamedTuple):
     outcome: Outcome
     stake: float
@@ -86,7 +85,9 @@ class Rules:
     tradable: float = 0.99
     #: Smallest change of an amount, by pair; amounts are rounded down to it.
     steps: Mapping[str, float] | None = None
-    stake: Stake | None = None
+    #: Limits of a strategy that sizes by risk (sizing.size), and the drawdown from which on nothing is entered.
+    limits: sizing.Limits | None = None
+    max_drawdown: float = 1.0
 
 
 def equal_stake(rules: Rules, account: float, used: float) -> float:
@@ -109,6 +110,7 @@ def simulate(outcomes: Sequence[Outcome], rules: Rules) -> list[Trade]:
     locks = Locks(rules.protections, rules.timeframe_ms, rules.balance)
     held: dict[str, Open] = {}
     account, done = rules.balance, list[Trade]()
+    high, deepest = account, 0.0
     for now in times:
         here = entries.get(now, {})
         for pair in dict.fromkeys((*held, *rules.pairs)):
@@ -119,8 +121,7 @@ def simulate(outcomes: Sequence[Outcome], rules: Rules) -> list[Trade]:
                 and len(held) < rules.slots
                 and not locks.locked(pair, now, one.side)
             ):
-                used = sum(h.stake for h in held.values())
-                taken = _sized(one, rules, account, used, list(held.values()))
+                taken = _sized(one, rules, account, list(held.values())) if deepest <= rules.max_drawdown else None
                 if taken is not None:
                     held[pair] = taken
             mine = held.get(pair)
@@ -128,13 +129,20 @@ def simulate(outcomes: Sequence[Outcome], rules: Rules) -> list[Trade]:
                 del held[pair]
                 profit, ratio = _earned(mine, rules.cost)
                 account += profit
+                high = max(high, account)
+                deepest = max(deepest, 1.0 - account / high)
                 done.append(Trade(*mine, profit, ratio, account))
                 locks.exited(Closed(pair, mine.outcome.side, now, mine.outcome.reason, ratio, profit))
     return done
 
 
-def _sized(one: Outcome, rules: Rules, account: float, used: float, held: Sequence[Open]) -> Open | None:
-    stake = rules.stake(one, account, used, held) if rules.stake else equal_stake(rules, account, used)
+def _sized(one: Outcome, rules: Rules, account: float, held: Collection[Open]) -> Open | None:
+    used = sum(h.stake for h in held)
+    stake = equal_stake(rules, account, used)
+    if rules.limits is not None and one.way:
+        in_market = sum(h.stake * h.outcome.leverage for h in held)
+        equity = account * rules.tradable
+        stake = sizing.size(equity, in_market, one.way, one.leverage, equity - used, limits=rules.limits).stake
     stake = min(stake, account * rules.tradable - used, account - used)
     amount = stake / one.entry * one.leverage
     step = (rules.steps or {}).get(one.pair, 0.0)

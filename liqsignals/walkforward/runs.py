@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import liqsignals
@@ -20,8 +21,18 @@ from liqsignals.exchange.archive import Archive
 from liqsignals.files import replaced, stem
 from liqsignals.walkforward.portfolio import Outcome
 
+#: Share of the wallet that may be staked, in every run.
+TRADABLE = 0.99
 #: What freqtrade takes for a signal to be simulated alone: no limit of trades, and a stake that no trade uses up.
-_TABLE = {"max_open_trades": -1, "stake_amount": 1000, "dry_run_wallet": 1e9, "position_stacking": True}
+_TABLE = {
+    "max_open_trades": -1,
+    "stake_amount": 1000,
+    "dry_run_wallet": 1e9,
+    "position_stacking": True,
+    "tradable_balance_ratio": TRADABLE,
+}
+#: Limits of a strategy that sizes by risk, in such a run: each trade small, and no room that another one takes.
+_ALONE = {"per_trade": 1e-5, "gap": 0.01, "gap_budget": 1.0, "max_drawdown": 1.0}
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ def run(setting: Setting, backtest: Backtest) -> Done:
     content = json.loads(kept.read_text())
     trades = content["trades"]
     return Done(
-        [_outcome(t) for t in trades],
+        _outcomes(trades, content["facts"].get("risk", {})) if backtest.table else [_outcome(t) for t in trades],
         [float(t["profit_abs"]) for t in trades],
         [float(t["stake_amount"]) for t in trades],
         content["summary"],
@@ -99,8 +110,11 @@ def _run(setting: Setting, backtest: Backtest, folder: Path) -> dict[str, Any]:
         backtest.entries.reset_index(drop=True).to_feather(folder / "entries.feather")
         placebo["entries"] = str(folder / "entries.feather")
     # Alone means: no trade takes another's room in the account, and no drawdown stops it.
-    alone = {"risk": {"per_trade": 1e-5, "max_drawdown": 1.0}} if backtest.table else {}
-    overlay = {"liqsignals": {**backtest.block, **alone, "placebo": placebo}, **(_TABLE if backtest.table else {})}
+    alone = {"risk": _ALONE} if backtest.table else {}
+    overlay = {
+        "liqsignals": {**backtest.block, **alone, "placebo": placebo},
+        **(_TABLE if backtest.table else {"tradable_balance_ratio": TRADABLE}),
+    }
     (folder / "config.json").write_text(json.dumps(overlay, indent=1))
     command = freqtrade_command.backtesting(
         [setting.config, folder / "config.json", setting.overlay],
@@ -138,6 +152,24 @@ def _outcome(trade: Mapping[str, Any]) -> Outcome:
         float(trade["open_rate"]), float(trade["close_rate"]), float(trade["stop_loss_abs"]), float(trade["leverage"] or 1),
         str(trade["exit_reason"]), str(trade["enter_tag"] or ""), float(trade["funding_fees"] or 0.0) / float(trade["amount"]),
     )  # fmt: skip
+
+
+def _outcomes(trades: Sequence[Mapping[str, Any]], risk: Mapping[str, Any]) -> list[Outcome]:
+    """Outcomes of signals simulated alone, with the way to the stop by which each was sized.
+
+    A strategy that sizes by risk stakes equity x per_trade / way / leverage; equity is what freqtrade had then.
+    """
+    found = [_outcome(t) for t in trades]
+    if not risk:
+        return found
+    closes = sorted((t["close_timestamp"], t["profit_abs"]) for t in trades)
+    at = np.array([when for when, _ in closes])
+    earned = np.concatenate([[0.0], np.cumsum([profit for _, profit in closes])])
+    for k, trade in enumerate(trades):
+        equity = float(_TABLE["dry_run_wallet"]) + earned[np.searchsorted(at, trade["open_timestamp"])]
+        staked = float(trade["stake_amount"]) * float(trade["leverage"] or 1)
+        found[k] = found[k]._replace(way=equity * TRADABLE * risk["per_trade"] / staked)
+    return found
 
 
 def data_hashes(datadir: Path, pairs: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from liqsignals.evaluation import fit as fits
 from liqsignals.evaluation import liquidations
 from liqsignals.files import replaced
 from liqsignals.liqmap import calibration
+from liqsignals.strategy import sizing
 from liqsignals.strategy.placebo import TAG
 from liqsignals.walkforward import candidates, runs, verdicts
 from liqsignals.walkforward.portfolio import Outcome, Rules, Trade, simulate
@@ -256,6 +257,8 @@ def _sample(outcomes: Sequence[Outcome], cost: float, measure: str = "net") -> S
 
 def _rules(plan: Plan, walked: Walked, steps: Mapping[str, float]) -> Rules:
     summary, facts = walked.account.summary, walked.account.facts
+    risk = dict(facts.get("risk") or {})
+    most = float(risk.pop("max_drawdown", 1.0))
     return Rules(
         plan.pairs,
         int(summary["max_open_trades_setting"]),
@@ -263,7 +266,10 @@ def _rules(plan: Plan, walked: Walked, steps: Mapping[str, float]) -> Rules:
         plan.cost,
         duration_ns(summary["timeframe"]) // _MS,
         tuple(facts.get("protections", ())),
+        tradable=runs.TRADABLE,
         steps=steps,
+        limits=sizing.Limits(**risk) if risk else None,
+        max_drawdown=most,
     )
 
 
