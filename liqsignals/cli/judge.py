@@ -1,5 +1,6 @@
 """The command that judges strategies: `walkforward`."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from liqsignals.cli.app import app
 from liqsignals.cli.options import Config, DataDir, UserDir, config_of
-from liqsignals.clock import parse_timerange
+from liqsignals.clock import iso, parse_time, parse_timerange
 from liqsignals.errors import InputError
 from liqsignals.files import check_folder, replaced
 from liqsignals.report import walkforward as pages
@@ -40,6 +41,10 @@ def walkforward_command(
     draws: Annotated[int, typer.Option("--draws", help="Portfolios of random entries.", min=1)] = 1000,
     shuffles: Annotated[int, typer.Option("--shuffles", help="Backtests a slice with permuted columns.", min=1)] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same placebos.", min=0)] = 1,
+    forced: Annotated[
+        str | None,
+        typer.Option("--force-longs", help="START/STOP, with zone: what a long at every candle in between would cost."),
+    ] = None,
     config: Config = Path("config.json"),
     userdir: UserDir = Path("user_data"),
 ) -> None:
@@ -60,10 +65,12 @@ def walkforward_command(
     plan = walk.Plan(
         datadir, tuple(pairs.split()), tuple(strategy.split()), config_of(config, userdir), userdir, out,
         (start, stop), fee, slippage, draws, shuffles, seed, jobs, True,
+        None if forced is None else _span(forced),
         tuple((pair, Path(path)) for pair, _, path in named),
     )  # fmt: skip
     with steps() as (_, show):
         result = walk.walk(plan, show)
+    result = {"made": iso(time.time_ns()), **result}
     walk.save(result, out / "result.json")
     label = simulated_label(datadir)
     title = f"{label}walk-forward of {', '.join(plan.strategies)}: {pairs}, {timerange}"
@@ -80,3 +87,12 @@ def walkforward_command(
             markup=False,
         )
     console.print(f"result {out / 'result.json'}\nreport {out / 'report.html'}", markup=False)
+
+
+def _span(text: str) -> tuple[int, int]:
+    start, sign, stop = text.partition("/")
+    if not sign or parse_time(start) >= parse_time(stop):
+        raise InputError(
+            f"walkforward: --force-longs {text} is no span", "write it as 2025-10-10T20:00:00Z/2025-10-10T22:00:00Z"
+        )
+    return parse_time(start), parse_time(stop)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from liqsignals.clock import DAY, HOUR, Int64Array, duration_ns, iso, open_time
+from liqsignals.clock import DAY, HOUR, Int64Array, duration_ns, iso, open_time, to_dates
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import map_tape
 from liqsignals.errors import InputError, __version__
@@ -59,6 +59,8 @@ class Plan:
     jobs: int = 2
     #: Whether the shipped calibration's result stands beside.
     hindsight: bool = True
+    #: Instants (ns) between which a long is forced at every candle; None: none is.
+    forced: tuple[int, int] | None = None
     #: Pair and hourly liquidations to fit each slice's calibration on.
     liquidations: tuple[tuple[str, Path], ...] = ()
 
@@ -153,6 +155,7 @@ def walk(plan: Plan, show: Show) -> dict[str, Any]:
         for k, ((name, *_), one) in enumerate(zip(jobs, made, strict=True)):
             found[name].append(one)
             show("stretches", k + 1, len(jobs))
+        forced = {name: _forced(plan, setting, name, found[name]) for name in plan.strategies}
     steps = runs.steps(plan.datadir, plan.pairs)
     return {
         "version": __version__,
@@ -163,11 +166,13 @@ def walk(plan: Plan, show: Show) -> dict[str, Any]:
         "seed": plan.seed,
         "draws": plan.draws,
         "shuffles": plan.shuffles,
+        "liquidations": [pair for pair, _ in plan.liquidations],
         "data": data,
         "strategies": {
             name: {
                 "source": _sha256(folder / f"{name}.py"),
                 **_judged(plan, found[name], steps),
+                "forced": forced[name],
             }
             for name in plan.strategies
         },
@@ -246,6 +251,49 @@ def _calibration(plan: Plan, part: Slice) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     calibration.save(calibration.Calibration(every, alone, str(path)), path)
     return str(path.resolve())
+
+
+def _forced(plan: Plan, setting: Setting, strategy: str, walked: Sequence[Walked]) -> dict[str, Any] | None:
+    """What the account loses by a long at a candle of `plan.forced`, of all pairs at once, at the worst of them.
+
+    Stops fill at the extreme of their candle. None where nothing is forced or the slices do not hold it.
+    """
+    if plan.forced is None:
+        return None
+    start, stop = plan.forced
+    here = next((w for w in walked if w.part.start <= start and stop <= w.part.stop), None)
+    if here is None:
+        return None
+    timeframe = here.account.summary["timeframe"]
+    step = duration_ns(timeframe)
+    opens = np.arange(start, stop, step)
+    longs = pd.DataFrame(
+        {
+            "pair": np.repeat(plan.pairs, len(opens)),
+            "date": to_dates(np.tile(opens - step, len(plan.pairs))),
+            "side": "long",
+        }
+    )
+    block = {"calibration": here.calibration}
+    days = (start // DAY - 1) * DAY, (stop // DAY + 2) * DAY
+    span = f"{max(days[0], here.part.start) // 10**9}-{min(days[1], here.part.stop) // 10**9}"
+    table = runs.run(setting, Backtest(strategy, span, block, table=True, entries=longs))
+    inside = [one for one in table.outcomes if not one.is_short and start <= one.opened * _MS < stop]
+    worse = _repriced(plan, inside, 1.0, timeframe)
+    rules = replace(_rules(plan, here, runs.steps(plan.datadir, plan.pairs)), protections=())
+    ends = []
+    for at in sorted({one.opened for one in worse}):
+        trades = simulate([one for one in worse if one.opened == at], rules)
+        if trades:
+            ends.append(trades[-1].equity / rules.balance - 1.0)
+    return {
+        "from": iso(start),
+        "to": iso(stop),
+        "candles": len(longs),
+        "entered": len(worse),
+        "worst_account": min(ends, default=None),
+        "worst_r": min((one.net(plan.cost) / one.risk for one in worse), default=None),
+    }
 
 
 # --- the judgement

@@ -1,0 +1,135 @@
+"""Stored results of walk-forwards: the page docs/results.md, and the short table of the README and of `liqsignals demo`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from liqsignals.report import walkforward as pages
+from liqsignals.report.walkforward import Rows, number, percent
+
+START, END = "<!-- results -->", "<!-- /results -->"
+
+#: What a SIMULATED result means, in a sentence.
+SIMULATED = (
+    "The SIMULATED market's result above shows that the path from data to trades works; its forced orders follow the rule "
+    "that the map assumes, so its profit or loss says nothing about a real market."
+)
+
+
+def short(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The short table: one row a strategy and set of pairs."""
+    return {
+        "made": max(result["made"] for result in found)[:10],
+        "rows": [
+            {
+                "strategy": name,
+                "pairs": [pair.split("/")[0] for pair in result["pairs"]],
+                "from": result["span"][0][:10],
+                "to": result["span"][1][:10],
+                "trades": told["trades"],
+                "net": told["net"],
+                "r": told["r"],
+                "growth": told["accounts"]["as judged"]["growth"],
+                "worst_month": told["accounts"]["as judged"]["worst_month"],
+                "drawdown": told["accounts"]["as judged"]["drawdown"],
+                "verdict": told["verdict"],
+            }
+            for result in found
+            for name, told in result["strategies"].items()
+        ],
+    }
+
+
+def packaged() -> dict[str, Any]:
+    """The short table that ships."""
+    text = (resources.files("liqsignals.report") / "results.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def rows(told: Mapping[str, Any]) -> Rows:
+    """The short table as text."""
+    return (
+        f"Walk-forward on real data, {told['made']} (development figures): docs/results.md",
+        ["strategy", "pairs", "months", "trades", "net a trade", "R", "account", "drawdown", "verdict"],
+        [
+            [
+                row["strategy"], " ".join(row["pairs"]), f"{row['from'][:7]} .. {row['to'][:7]}", str(row["trades"]),
+                percent(row["net"], 3), number(row["r"]), percent(row["growth"], 1), f"{100 * row['drawdown']:.1f} %",
+                row["verdict"],
+            ]
+            for row in told["rows"]
+        ],
+    )  # fmt: skip
+
+
+def readme(told: Mapping[str, Any]) -> str:
+    """The short table in Markdown."""
+    return pages.markdown(rows(told))
+
+
+def page(found: Sequence[Mapping[str, Any]]) -> str:
+    """docs/results.md."""
+    parts = [_INTRODUCTION.format(made=max(result["made"] for result in found)[:10]), readme(short(found))]
+    for result in found:
+        pairs = " ".join(result["pairs"])
+        span = "-".join(day[:10].replace("-", "") for day in result["span"])
+        costs = result["costs"]
+        parts += [
+            f"## {', '.join(pair.split('/')[0] for pair in result['pairs'])}, {result['span'][0][:10]} to "
+            f"{result['span'][1][:10]}",
+            f"```sh\nliqsignals walkforward -d DATADIR --pairs '{pairs}' --timerange {span} \\\n"
+            f"    --strategy '{' '.join(result['strategies'])}' --fee {costs['fee']} --slippage {costs['slippage']} "
+            f"--draws {result['draws']} --shuffles {result['shuffles']} --seed {result['seed']}"
+            f"{''.join(f' --liquidations {pair}=FILE' for pair in result['liquidations'])}\n```",
+        ]
+        for name, told in result["strategies"].items():
+            again = told["reproduced"]
+            forced = told.get("forced")
+            parts += [
+                f"### {name}",
+                f"{pages.headline(name, told)}. Random draws at least as good as it: "
+                f"{_share(told['placebos']['random entries']['draws_at_least_as_good'])}. Our portfolio made "
+                f"{again['same']} of freqtrade's {again['trades']} trades; largest difference of profit "
+                f"{again['largest_difference']:.1e} of the margin."
+                + (
+                    f" A long forced at every candle from {forced['from']} to {forced['to']}: {forced['entered']} of "
+                    f"{forced['candles']} pairs and candles were entered; with stops at the extreme the worst account loss "
+                    f"is {percent(forced['worst_account'])}, the worst trade {number(forced['worst_r'])} R."
+                    if forced and forced["entered"]
+                    else ""
+                ),
+            ]
+            one = {"strategies": {name: told}}
+            parts += [pages.markdown(table) for table in pages.tables(one)]
+        parts.append("Files, SHA-256:")
+        parts.append("\n".join(f"- `{path}` `{digest}`" for path, digest in result["data"].items()))
+        parts.append("\n".join(f"- `{name}.py` `{told['source']}`" for name, told in result["strategies"].items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+_INTRODUCTION = """# Results of the walk-forward
+
+Written by `python -m liqsignals.walkforward` on {made}. **Development figures:** the strategies' ideas come from looks at
+these very months ([trials.md](trials.md)), so nothing here is out of sample. A verdict counts on months and coins that
+nobody has seen.
+
+- **Slices** are calendar months at frozen defaults. Each uses a calibration fitted only on liquidations before it, and
+  `none` (the prior) where there are fewer than 21 days of them. The shipped parameters of the squeeze come from before
+  July 2025, hence from before every slice. Neighbouring slices of one calibration run in one backtest. The shipped
+  calibration stands beside as *hindsight*: it was fitted on months that it is tried on.
+- **Costs**: fee and slippage of each fill, funding as settled. Slippage is a fixed share of the price. *2x* and *3x*
+  multiply both.
+- **Stops at worse prices**: where the candle of a stop has a range over 1 %, the stop fills half-way to the candle's far
+  extreme, or at it, at most where the margin is gone; slots, sizes, protections and the drawdown stop follow.
+- **Account**: of closed trades, from 10,000 USDT, every slice with the money of the last. Open losses are not in its
+  drawdown.
+- **Verdicts**: [decision 111](decisions/111-verdicts-in-percent-of-the-position.md). Net is a trade's result after costs
+  in % of its position; R is that over the way to its stop.
+- **Deflated Sharpe ratio and probability of overfitting**: not computed. They need 100 trades and daily returns of every
+  variant that was tried; the looks in trials.md left none.
+"""

@@ -1,0 +1,43 @@
+"""`python -m liqsignals.walkforward DIR/result.json ...`: stored results from walk-forwards, in this checkout.
+
+Writes docs/results.md, the short table of the README and of `liqsignals demo` (liqsignals/report/results.json), and the
+verdicts that a live bot asks for (liqsignals/strategy/verdicts.json). The first result is the one that verdicts come from.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import liqsignals
+from liqsignals.files import replaced
+from liqsignals.report import results
+from liqsignals.strategy import verdicts
+
+
+def main(paths: list[Path]) -> None:
+    package = Path(liqsignals.__file__).parent
+    found = [json.loads(path.read_text()) for path in paths]
+    short = results.short(found)
+    judged = {
+        "format": "liqsignals-verdicts/1",
+        "judged": short["made"],
+        "strategies": {
+            name: {side: told["by_side"][side]["verdict"] for side in verdicts.SIDES if told["sides"][side]["trades"]}
+            for name, told in found[0]["strategies"].items()
+        },
+    }
+    readme = package.parent / "README.md"
+    before, rest = readme.read_text().split(results.START)
+    texts = {
+        package.parent / "docs" / "results.md": results.page(found),
+        package / "report" / "results.json": json.dumps(short, indent=1) + "\n",
+        package / "strategy" / "verdicts.json": json.dumps(judged, indent=2) + "\n",
+        readme: f"{before}{results.START}\n{results.readme(short)}\n{results.END}{rest.split(results.END)[1]}",
+    }
+    for path, text in texts.items():
+        with replaced(path) as temporary:
+            temporary.write_text(text)
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])
