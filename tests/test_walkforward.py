@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from liqsignals.clock import DAY, HOUR, MINUTE, parse_time, to_dates
 from liqsignals.errors import InputError
+from liqsignals.report import results
 from liqsignals.report import walkforward as pages
 from liqsignals.strategy import sizing
+from liqsignals.strategy import verdicts as judged
 from liqsignals.strategy.placebo import BLOCK, TAG, Placebo, permutation
 from liqsignals.walkforward import candidates, verdicts, walk
 from liqsignals.walkforward.portfolio import Outcome, Rules, simulate
@@ -137,6 +139,11 @@ def test_one_slice_from_end_to_end(two_pairs: Path, tmp_path: Path) -> None:
     text = page.read_text()
     assert "a &lt;title&gt;" in text
     assert all(html.escape(rows[0]) in text for rows in pages.tables(result))
+    stored = {"made": "2026-11-26T00:00:00Z", **result}
+    written = results.page([stored, stored])
+    assert all(digest in written for digest in result["data"].values())
+    assert all(f"| {part['slice']} |" in written for part in told["slices"])
+    assert [row["verdict"] for row in results.short([stored])["rows"]] == [told["verdict"]]
 
 
 @pytest.mark.parametrize("mode", ["dry_run", "live", "hyperopt", None])
@@ -323,6 +330,37 @@ def test_net_of_a_trade() -> None:
     assert _outcome(0, funding=0.05).net(0.001) == pytest.approx((1 - 0.001 * 201 + 0.05) / 100, abs=1e-15)
     assert _outcome(0, is_short=True, stop=101.0).net(0.0) == pytest.approx(-0.01, abs=1e-15)
     assert _outcome(0).risk == pytest.approx(0.01, abs=1e-15)
+
+
+def test_stops_of_wide_candles_fill_beyond_the_stop(two_pairs: Path) -> None:
+    """By hand, on real files: the share of the way to the extreme, only stops, only wide candles, never beyond the margin."""
+    candles = pd.read_feather(two_pairs / "futures" / "BTC_USDT_USDT-5m-futures.feather")
+    candles = candles[candles["date"] >= "2025-01-15"]
+    span = (candles["high"] - candles["low"]) / candles["open"]
+    plan = walk.Plan(two_pairs, PAIRS, (), Path(), Path(), Path(), (0, 1))
+    wide, narrow = candles.loc[span.idxmax()], candles.loc[span.idxmin()]
+    assert span.max() > walk.WIDE > span.min()
+
+    def fills(candle: pd.Series, share: float, **changes: Any) -> float:
+        at = int(candle["date"].timestamp() * 1000)
+        stop = changes.pop("exit", candle["open"])
+        one = _outcome(
+            at - 300_000, closed=at, exit=stop, stop=stop, entry=candle["open"], reason="stop_loss"
+        )._replace(**changes)
+        return walk.repriced(plan, [one], share, "5m")[0].exit
+
+    assert fills(wide, 1.0) == wide["low"]
+    assert fills(wide, 0.5) == pytest.approx((wide["open"] + wide["low"]) / 2, rel=1e-15)
+    assert fills(wide, 1.0, is_short=True) == wide["high"]
+    assert (fills(wide, 0.0), fills(narrow, 1.0)) == (wide["open"], narrow["open"])
+    assert fills(wide, 1.0, reason="time_stop") == wide["open"]
+    assert fills(wide, 1.0, leverage=1e9) == pytest.approx(wide["open"], rel=1e-8)
+
+
+def test_the_packaged_results_and_verdicts_are_of_one_walk() -> None:
+    told = results.packaged()
+    assert {row["strategy"] for row in told["rows"]} == set(judged.packaged())
+    assert results.rows(told)[2]
 
 
 def test_months() -> None:

@@ -17,9 +17,11 @@ from liqsignals.replay import starter
 from liqsignals.replay.backtest import Result, Run, covered, run_backtest
 from liqsignals.replay.picture import draw_backtest
 from liqsignals.replay.strategies import own_timeframe
+from liqsignals.report import results
 from liqsignals.report.backtest import print_accounts, timeframe_warning
 from liqsignals.report.console import console, errors, progress, say, simulated_label
 from liqsignals.report.headline import print_headline
+from liqsignals.report.walkforward import rich_table
 
 
 @app.command()
@@ -162,6 +164,8 @@ def demo(
     )
     drawn = draw_backtest(out / "binance", pairs[0], result.files, out.parent / "demo.html")
     console.print(f"picture: {drawn.resolve()}", soft_wrap=True, highlight=False)
+    console.print(rich_table(results.rows(results.packaged())))
+    console.print(results.SIMULATED, markup=False)
     if opened:
         webbrowser.open(drawn.resolve().as_uri())
 

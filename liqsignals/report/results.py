@@ -50,13 +50,12 @@ def packaged() -> dict[str, Any]:
 def rows(told: Mapping[str, Any]) -> Rows:
     """The short table as text."""
     return (
-        f"Walk-forward on real data, {told['made']} (development figures): docs/results.md",
-        ["strategy", "pairs", "months", "trades", "net a trade", "R", "account", "drawdown", "verdict"],
+        f"Walk-forward on real data, {told['made']} (development figures; docs/results.md)",
+        ["strategy", "pairs", "months", "trades", "net", "R", "account", "verdict"],
         [
             [
-                row["strategy"], " ".join(row["pairs"]), f"{row['from'][:7]} .. {row['to'][:7]}", str(row["trades"]),
-                percent(row["net"], 3), number(row["r"]), percent(row["growth"], 1), f"{100 * row['drawdown']:.1f} %",
-                row["verdict"],
+                row["strategy"], " ".join(row["pairs"]), f"{row['from'][:7]} to {row['to'][:7]}", str(row["trades"]),
+                percent(row["net"], 3), number(row["r"]), percent(row["growth"], 1), row["verdict"],
             ]
             for row in told["rows"]
         ],

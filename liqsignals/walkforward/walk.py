@@ -279,7 +279,7 @@ def _forced(plan: Plan, setting: Setting, strategy: str, walked: Sequence[Walked
     span = f"{max(days[0], here.part.start) // 10**9}-{min(days[1], here.part.stop) // 10**9}"
     table = runs.run(setting, Backtest(strategy, span, block, table=True, entries=longs))
     inside = [one for one in table.outcomes if not one.is_short and start <= one.opened * _MS < stop]
-    worse = _repriced(plan, inside, 1.0, timeframe)
+    worse = repriced(plan, inside, 1.0, timeframe)
     rules = replace(_rules(plan, here, runs.steps(plan.datadir, plan.pairs)), protections=())
     ends = []
     for at in sorted({one.opened for one in worse}):
@@ -358,7 +358,7 @@ def _judged(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) ->
     base = _rules(plan, walked[0], steps)
     accounts = {
         name: _account(
-            [one for w in walked for one in _repriced(plan, w.signals, share, w.account.summary["timeframe"])],
+            [one for w in walked for one in repriced(plan, w.signals, share, w.account.summary["timeframe"])],
             base,
             times,
             plan,
@@ -451,7 +451,7 @@ def _account(outcomes: Sequence[Outcome], rules: Rules, times: int, plan: Plan) 
     }
 
 
-def _repriced(plan: Plan, outcomes: Sequence[Outcome], share: float, timeframe: str) -> list[Outcome]:
+def repriced(plan: Plan, outcomes: Sequence[Outcome], share: float, timeframe: str) -> list[Outcome]:
     """Outcomes with the stops of wide candles filled beyond the stop: `share` of the way to the candle's far extreme.
 
     The margin bounds the loss: no fill is beyond the price at which it is gone.
