@@ -71,7 +71,8 @@ def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
                     _beside(s["hindsight"]),
                 ]
                 for s in told["slices"]
-            ],
+            ]
+            + [_hindsight_row(told["hindsight"])] * bool(told["hindsight"]),
         )  # fmt: skip
         parts = {**told["pairs"], **told["sides"], **told["tags"], **{f"exit {k}": v for k, v in told["exits"].items()}}
         yield (
@@ -83,6 +84,11 @@ def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
                 if v["trades"]
             ],
         )
+
+
+def _hindsight_row(found: Mapping[str, Any]) -> list[str]:
+    return ["hindsight", "shipped", str(found["trades"]), percent(found["net"], 3), number(found["r"]),
+            percent(found["growth"], 1), "", ""]  # fmt: skip
 
 
 def _beside(found: Mapping[str, Any] | None) -> str:

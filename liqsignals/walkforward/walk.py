@@ -125,7 +125,6 @@ class Walked:
     random: list[Int64Array]
     matched: list[Int64Array]
     shuffled: list[Done]
-    hindsight: Done | None
 
 
 def walk(plan: Plan, show: Show) -> dict[str, Any]:
@@ -147,13 +146,22 @@ def walk(plan: Plan, show: Show) -> dict[str, Any]:
             plan.datadir.resolve(), plan.pairs, plan.config.resolve(), folder.resolve(), overlay, plan.out.resolve(),
             plan.cost, json.dumps(data, sort_keys=True),
         )  # fmt: skip
-        jobs = [(name, *stretch) for name in plan.strategies for stretch in stretches(parts, files)]
+        jobs = [
+            *[
+                delayed(_walked)(plan, setting, name, *one)
+                for name in plan.strategies
+                for one in stretches(parts, files)
+            ],
+            *[delayed(_hindsight)(plan, setting, name) for name in plan.strategies if plan.hindsight],
+        ]
         found: dict[str, list[Walked]] = defaultdict(list)
-        pool = Parallel(n_jobs=plan.jobs, backend="threading", return_as="generator")
-        made = pool(delayed(_walked)(plan, setting, *job) for job in jobs)
+        hindsight: dict[str, Done] = {}
         show("stretches", 0, len(jobs))
-        for k, ((name, *_), one) in enumerate(zip(jobs, made, strict=True)):
-            found[name].append(one)
+        for k, (name, one) in enumerate(Parallel(plan.jobs, backend="threading", return_as="generator")(jobs)):
+            if isinstance(one, Walked):
+                found[name].append(one)
+            else:
+                hindsight[name] = one
             show("stretches", k + 1, len(jobs))
         forced = {name: _forced(plan, setting, name, found[name]) for name in plan.strategies}
     steps = runs.steps(plan.datadir, plan.pairs)
@@ -171,7 +179,7 @@ def walk(plan: Plan, show: Show) -> dict[str, Any]:
         "strategies": {
             name: {
                 "source": _sha256(folder / f"{name}.py"),
-                **_judged(plan, found[name], steps),
+                **_judged(plan, found[name], hindsight.get(name), steps),
                 "forced": forced[name],
             }
             for name in plan.strategies
@@ -184,7 +192,7 @@ def _sha256(path: Path) -> str:
 
 
 # --- one slice
-def _walked(plan: Plan, setting: Setting, strategy: str, part: Slice, calibrated: str) -> Walked:
+def _walked(plan: Plan, setting: Setting, strategy: str, part: Slice, calibrated: str) -> tuple[str, Walked]:
     block = {"calibration": calibrated}
     account = runs.run(setting, Backtest(strategy, part.timerange, block))
     step = duration_ns(account.summary["timeframe"])
@@ -204,8 +212,7 @@ def _walked(plan: Plan, setting: Setting, strategy: str, part: Slice, calibrated
         runs.run(setting, Backtest(strategy, part.timerange, {**block, "placebo": {"shuffle": plan.seed * 1000 + k}}))
         for k in range(plan.shuffles)
     ]
-    hindsight = runs.run(setting, Backtest(strategy, part.timerange, {})) if plan.hindsight else None
-    return Walked(
+    return strategy, Walked(
         part,
         calibrated,
         account,
@@ -214,8 +221,13 @@ def _walked(plan: Plan, setting: Setting, strategy: str, part: Slice, calibrated
         random,
         matched,
         shuffled,
-        hindsight,
     )
+
+
+def _hindsight(plan: Plan, setting: Setting, strategy: str) -> tuple[str, Done]:
+    """The account with the shipped calibration, over the whole span."""
+    span = f"{plan.span[0] // 10**9}-{plan.span[1] // 10**9}"
+    return strategy, runs.run(setting, Backtest(strategy, span, {}))
 
 
 def _candles(datadir: Path, pair: str, timeframe: str) -> pd.DataFrame:
@@ -334,7 +346,7 @@ def drawn(
         yield simulate([some[int(draw.integers(len(some)))] for some in there if some], rules)
 
 
-def _judged(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) -> dict[str, Any]:
+def _judged(plan: Plan, walked: Sequence[Walked], hindsight: Done | None, steps: Mapping[str, float]) -> dict[str, Any]:
     real = [one for w in walked for one in w.account.outcomes]
     sample = _sample(real, plan.cost)
     against: dict[str, list[Outcome]] = {"price-only trigger": [], "shuffled in terciles": [], "random entries": []}
@@ -373,12 +385,13 @@ def _judged(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]) ->
         "net": _mean(sample.net),
         "r": _mean([one.net(plan.cost) / one.risk for one in real]),
         "slices": [
-            _slice_row(plan, w, part, accounts["as judged"])
+            _slice_row(plan, w, part, accounts["as judged"], hindsight)
             for part in slices(*plan.span)
             for w in walked
             if w.part.start <= part.start < w.part.stop
         ],
-        "stretches": [_stretch_row(plan, w) for w in walked],
+        "stretches": [_stretch_row(plan, w.part.name, w.account) for w in walked],
+        "hindsight": hindsight and _stretch_row(plan, "all", hindsight),
         "pairs": {pair: _some([one for one in real if one.pair == pair], plan.cost) for pair in plan.pairs},
         "sides": {side: _some([one for one in real if one.side == side], plan.cost) for side in ("long", "short")},
         "tags": {tag: _some([o for o in real if o.tag == tag], plan.cost) for tag in sorted({o.tag for o in real})},
@@ -493,7 +506,9 @@ def _reproduced(plan: Plan, walked: Sequence[Walked], steps: Mapping[str, float]
     return {"trades": trades, "same": same, "largest_difference": largest}
 
 
-def _slice_row(plan: Plan, w: Walked, part: Slice, account: Mapping[str, Any]) -> dict[str, Any]:
+def _slice_row(
+    plan: Plan, w: Walked, part: Slice, account: Mapping[str, Any], hindsight: Done | None
+) -> dict[str, Any]:
     def inside(outcomes: Sequence[Outcome]) -> list[Outcome]:
         return [one for one in outcomes if part.start <= one.opened * _MS < part.stop]
 
@@ -509,19 +524,18 @@ def _slice_row(plan: Plan, w: Walked, part: Slice, account: Mapping[str, Any]) -
         "growth": account["months"][part.name],
         "market": float(np.nanmean(closes)) if np.isfinite(closes).any() else None,
         **_some(inside(w.account.outcomes), plan.cost),
-        "hindsight": w.hindsight and _some(inside(w.hindsight.outcomes), plan.cost),
+        "hindsight": hindsight and _some(inside(hindsight.outcomes), plan.cost),
     }
 
 
-def _stretch_row(plan: Plan, w: Walked) -> dict[str, Any]:
+def _stretch_row(plan: Plan, name: str, done: Done) -> dict[str, Any]:
     """What freqtrade itself said of its account, which begins anew with every stretch."""
-    summary = w.account.summary
+    summary = done.summary
     return {
-        "slices": w.part.name,
+        "slices": name,
         "growth": _growth(summary),
         "drawdown": summary["max_drawdown_account"],
-        **_some(w.account.outcomes, plan.cost),
-        "hindsight": w.hindsight and {**_some(w.hindsight.outcomes, plan.cost), "growth": _growth(w.hindsight.summary)},
+        **_some(done.outcomes, plan.cost),
     }
 
 
