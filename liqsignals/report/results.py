@@ -25,8 +25,8 @@ def short(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             {
                 "strategy": name,
                 "pairs": [pair.split("/")[0] for pair in result["pairs"]],
-                "from": result["span"][0][:10],
-                "to": result["span"][1][:10],
+                "from": told["slices"][0]["slice"],
+                "to": told["slices"][-1]["slice"],
                 "trades": told["trades"],
                 "net": told["net"],
                 "r": told["r"],
@@ -54,7 +54,7 @@ def rows(told: Mapping[str, Any]) -> Rows:
         ["strategy", "pairs", "months", "trades", "net", "R", "account", "verdict"],
         [
             [
-                row["strategy"], " ".join(row["pairs"]), f"{row['from'][:7]} to {row['to'][:7]}", str(row["trades"]),
+                row["strategy"], " ".join(row["pairs"]), f"{row['from']} to {row['to']}", str(row["trades"]),
                 percent(row["net"], 3), number(row["r"]), percent(row["growth"], 1), row["verdict"],
             ]
             for row in told["rows"]
@@ -114,7 +114,7 @@ def _share(value: float | None) -> str:
 _INTRODUCTION = """# Results of the walk-forward
 
 Written by `python -m liqsignals.walkforward` on {made}. **Development figures:** the strategies' ideas come from looks at
-these very months ([trials.md](trials.md)), so nothing here is out of sample. A verdict counts on months and coins that
+these very months (the looks are listed in issue 16), so nothing here is out of sample. A verdict counts on months and coins that
 nobody has seen.
 
 - **Slices** are calendar months at frozen defaults. Each uses a calibration fitted only on liquidations before it, and
@@ -130,5 +130,5 @@ nobody has seen.
 - **Verdicts**: [decision 111](decisions/111-verdicts-in-percent-of-the-position.md). Net is a trade's result after costs
   in % of its position; R is that over the way to its stop.
 - **Deflated Sharpe ratio and probability of overfitting**: not computed. They need 100 trades and daily returns of every
-  variant that was tried; the looks in trials.md left none.
+  variant that was tried; the looks before left none.
 """
