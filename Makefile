@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Bytecode once, on all cores: freqtrade's start is 20 s slower without, where the machine forbids Python to write it.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 # A user's own strategies are not linted.
-OURS := setup.py docs/make_pictures.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py
+OURS := setup.py docs/make_pictures.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py \
+	user_data/strategies/LiqSignalsFreqAI.py
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
 # The strategy's own unless given.

@@ -35,8 +35,8 @@ def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_faketime
 def test_squeeze_momentum_trades_as_its_backtest(market: Path, tmp_path: Path) -> None:
-    """Through the command: a target reached, a stop, another target."""
-    times = [parse_time(f"2025-02-01T{at}:00Z") // 10**9 for at in ("12:00", "16:45")]
+    """Through the command: a target that price closes beyond."""
+    times = [parse_time(f"2025-02-02T{at}:00Z") // 10**9 for at in ("07:30", "08:25")]
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("liqsignals")), "parity", "--datadir", str(market), "--pairs", ETH,
@@ -44,15 +44,15 @@ def test_squeeze_momentum_trades_as_its_backtest(market: Path, tmp_path: Path) -
         ],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip
-    assert run.stdout.splitlines()[-1] == "features=100% signals=100% trades=3/3", run.stdout + run.stderr
+    assert run.stdout.splitlines()[-1] == "features=100% signals=100% trades=1/1", run.stdout + run.stderr
     assert run.returncode == 0
 
 
 @needs_faketime
 def test_rejection_fade_trades_as_its_backtest(market: Path, tmp_path: Path) -> None:
-    """A short whose stop is a price of its own, hit inside a candle."""
+    """A stop that is a price of its own, hit inside a candle."""
     report = parity.run(
-        span(market, "RejectionFade", "2025-01-30T11:30:00Z", "2025-01-30T12:35:00Z"), tmp_path, lambda text: None
+        span(market, "RejectionFade", "2025-01-27T11:10:00Z", "2025-01-27T12:05:00Z"), tmp_path, lambda text: None
     )
     assert report.last_line == "features=100% signals=100% trades=1/1", parity.lines(report)
     assert report.passed
