@@ -78,7 +78,8 @@ SCORES = ("cases", "effective", "base_rate", "mean_stated", "log_loss", "brier",
 
 
 def _score_row(name: str, s: dict[str, Any]) -> tuple[Any, ...]:
-    return (name, *(s[k] for k in SCORES), _triple(s["intercept"]), _triple(s["slope"]), s["ece"], s["ece_perfect_95"])
+    digits = (f"{s[k]:.4f}" if k in ("log_loss", "brier") else s[k] for k in SCORES)
+    return (name, *digits, _triple(s["intercept"]), _triple(s["slope"]), s["ece"], s["ece_perfect_95"])
 
 
 COLUMNS = (

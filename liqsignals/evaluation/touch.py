@@ -293,7 +293,10 @@ def recalibration(p: Float64Array, y: Float64Array) -> Float64Array:
     for _ in range(30):
         q = 1.0 / (1.0 + np.exp(-(x @ b)))
         weight = q * (1.0 - q) + 1e-9
-        b = b + np.linalg.solve((x * weight[:, None]).T @ x, x.T @ (y - q))
+        step = np.linalg.solve((x * weight[:, None]).T @ x, x.T @ (y - q))
+        b = b + step
+        if np.abs(step).max() < 1e-9:
+            break
     return b
 
 
