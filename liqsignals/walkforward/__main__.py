@@ -1,7 +1,7 @@
 """`python -m liqsignals.walkforward DIR/result.json ...`: stored results from walk-forwards, in this checkout.
 
 Writes docs/results.md, the short table of the README and of `liqsignals demo` (liqsignals/report/results.json), and the
-verdicts that a live bot asks for (liqsignals/strategy/verdicts.json). The first result is the one that verdicts come from.
+verdicts that a live bot asks for (liqsignals/strategy/verdicts.json). A strategy's verdicts come from the first result that has it.
 """
 
 import json
@@ -18,12 +18,13 @@ def main(paths: list[Path]) -> None:
     package = Path(liqsignals.__file__).parent
     found = [json.loads(path.read_text()) for path in paths]
     short = results.short(found)
+    first = {name: told for result in reversed(found) for name, told in result["strategies"].items()}
     judged = {
         "format": "liqsignals-verdicts/1",
         "judged": short["made"],
         "strategies": {
             name: {side: told["by_side"][side]["verdict"] for side in verdicts.SIDES if told["sides"][side]["trades"]}
-            for name, told in found[0]["strategies"].items()
+            for name, told in first.items()
         },
     }
     readme = package.parent / "README.md"
