@@ -98,14 +98,14 @@ class Bot:
         self.port = _free_port()
         # freqtrade's own environment variables would count more than every configuration.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FREQTRADE__")}
-        self._environment = {**kept, **clock.environment()}
+        self.environment = {**kept, **clock.environment()}
         settings.folder.mkdir(parents=True, exist_ok=True)
         own = settings.folder / "bot.json"
         with replaced(own, private=True) as staged:  # it holds the password
             staged.write_text(json.dumps(self._config(), indent=1))
         #: Configurations in the order in which freqtrade reads them: the later one counts.
         self.configs = (settings.config, overlay, own)
-        self._command = command(
+        self.command = command(
             "trade", self.configs, settings.userdir, settings.datadir, "--strategy", settings.strategy,
             "--strategy-path", str(settings.strategy_path), "--logfile", str(settings.log),
         )  # fmt: skip
@@ -147,7 +147,7 @@ class Bot:
     def start(self) -> None:
         """Start the process and wait until its first loop is over."""
         with (self.settings.folder / "console.log").open("ab") as console:
-            self.process = subprocess.Popen(self._command, env=self._environment, stdout=console, stderr=console)
+            self.process = subprocess.Popen(self.command, env=self.environment, stdout=console, stderr=console)
         self.loop()
 
     def stop(self) -> None:
