@@ -43,6 +43,8 @@ SYMBOL = "BTCUSDT"
 #: Large enough for orders that the book takes in parts only.
 WALLET = 150_000.0
 MODES = ("before", "unanswered", "answered")
+#: Loops of a second for which the watch looks where something is amiss.
+_LOOK = 16
 #: HTTP status and Binance's code, and whether the exchange has taken the request all the same.
 FAULTS: dict[str, tuple[int, int, bool]] = {
     "answer lost": (0, 0, True),
@@ -217,18 +219,22 @@ class Trial:
             for at in (*self.market.dwells(close - step, close), close + 1000):
                 if at > self.clock.now_ms():
                     self.clock.set(at)
-                    for _ in range(3):
+                    for number in range(_LOOK):
                         self.bot.loop()
-                        self._remedy()
+                        # A watcher looks every few seconds; while all is well, it need not.
+                        if not self._remedy() and number >= 2:
+                            break
 
-    def _remedy(self, at_once: bool = False) -> None:
+    def _remedy(self, at_once: bool = False) -> bool:
+        """Look as a watcher does, and act unless `alone`; whether anything is amiss."""
         now = self.clock.now_ms()
         self.account.advance(now)
         exchange, books = self._exchange(), watch.in_database(self.bot.settings.database)
         for alarm in self.stops.look(now, exchange):
             self._bad(self.found.bare, alarm)
+        amiss = self.stops.bare or watch.differences(exchange, books)
         if self.alone:
-            return
+            return bool(amiss)
         actions = watch.remedies(exchange, books)
         if not at_once:
             kept = self.persisting.of(now, [repr(action) for action in actions])
@@ -237,6 +243,7 @@ class Trial:
             self._say(f"remedy: {action}")
             self.found.remedies[f"{action.kind}: {action.why.split('g is')[-1].lstrip('-0123456789. ')}"] += 1
         watch.act(self.api, actions, now)
+        return bool(amiss)
 
     def _exchange(self) -> watch.Exchange:
         """As watch.at_exchange sees it (a test compares), without its requests."""

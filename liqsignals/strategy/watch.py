@@ -17,8 +17,10 @@ from typing import Any
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
 
-#: Seconds that a position may be without a stop of its amount, and that books may differ from the exchange's.
+#: Seconds that a position may be without a stop of its amount.
 PATIENCE = 10.0
+#: Seconds after which a difference between books and exchange is acted on: freqtrade stores an order at once, or never.
+SETTLED = 5.0
 #: Share of the account that a day may lose.
 DAILY_LOSS = 0.015
 #: Orders of a watcher begin with it.
@@ -81,7 +83,7 @@ class Action:
     """What to do: `cancel` or `cancel_stop` the order `id`, or `close` the amount at market; and why.
 
     `at_once`: right whatever the bot is doing; otherwise only where the bot is dead, or where it has been due for
-    PATIENCE seconds (Persisting), for a bot may be between an order and its store.
+    SETTLED seconds (Persisting), for a bot may be between an order and its store.
     """
 
     kind: str
@@ -215,7 +217,7 @@ def act(api: Any, actions: Sequence[Action], now: int) -> None:
 class Persisting:
     """What has been the case for longer than `patience` seconds; a bot between an order and its store is not wrong."""
 
-    patience: float = PATIENCE
+    patience: float = SETTLED
     _since: dict[str, int] = field(default_factory=dict)
 
     def of(self, now: int, cases: Sequence[str]) -> list[str]:
@@ -229,17 +231,18 @@ class StopWatch:
     """Whether every position has stops of exactly its amount, `patience` seconds after it changed at the latest."""
 
     patience: float = PATIENCE
-    _bare: dict[str, tuple[float, int]] = field(default_factory=dict)
+    #: Pairs where they differ: the position, and since when (ms).
+    bare: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def look(self, now: int, exchange: Exchange) -> list[str]:
         """Alarms, in words: call it at least every few seconds."""
         alarms, bare = [], {}
         for pair, held, covered in _gaps(exchange):
-            amount, since = self._bare.get(pair, (held, now))
+            amount, since = self.bare.get(pair, (held, now))
             bare[pair] = held, since if amount == held else now
             if (lasted := (now - bare[pair][1]) / 1000) >= self.patience:
-                alarms.append(f"{pair}: a position of {held:g} has had stops over {-covered:g} for {lasted:.0f} s")
-        self._bare = bare
+                alarms.append(f"{pair}: a position of {held:g} has had stops of {covered:g} for {lasted:.0f} s")
+        self.bare = bare
         return alarms
 
 
