@@ -13,6 +13,7 @@ from test_strategies import NAMES, load
 from liqsignals import Signals
 from liqsignals.clock import parse_time
 from liqsignals.doctor.examine import examine
+from liqsignals.errors import InputError
 from liqsignals.strategy.orders import stop_problems
 
 GOOD = {
@@ -56,7 +57,7 @@ def datadir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("runmode", "warned"),
-    [(RunMode.LIVE, True), (RunMode.DRY_RUN, True), (RunMode.BACKTEST, False), (RunMode.HYPEROPT, False)],
+    [(RunMode.DRY_RUN, True), (RunMode.BACKTEST, False), (RunMode.HYPEROPT, False)],
 )
 def test_the_bot_s_start_names_it(
     datadir: Path, runmode: RunMode, warned: bool, caplog: pytest.LogCaptureFixture
@@ -68,6 +69,16 @@ def test_the_bot_s_start_names_it(
     caplog.clear()
     Signals.from_config({**config, "order_types": types({})})
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"stoploss_on_exchange": False}, {"stoploss": "limit"}, {"emergency_exit": "limit"}]
+)
+def test_a_bot_that_sends_orders_does_not_start_without_a_stop(datadir: Path, change: dict[str, Any]) -> None:
+    config = {"datadir": datadir, "trading_mode": "futures", "exchange": {"name": "binance"}, "runmode": RunMode.LIVE}
+    with pytest.raises(InputError, match=next(iter(change))):
+        Signals.from_config({**config, "order_types": types(change)})
+    Signals.from_config({**config, "order_types": types({})})
 
 
 def test_the_doctor_names_it(datadir: Path, tmp_path: Path) -> None:

@@ -344,11 +344,14 @@ def parity_command(
     timeframe: Annotated[
         str | None, typer.Option("--timeframe", "-t", help="Timeframe; the strategy's own unless given.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="The bot with dry_run off, on the loopback exchange's account, instead.")
+    ] = False,
     config: Config = Path("config.json"),
     userdir: UserDir = Path("user_data"),
     keep: Keep = None,
 ) -> None:
-    """Backtest a strategy and dry-run it over the same span; exit code 0 only where both agree and there are trades."""
+    """Backtest a strategy and run it dry (or --live) over the same span; exit code 0 only where both agree, with trades."""
     from liqsignals.replay import parity
 
     start, stop = parse_timerange(timerange)
@@ -367,7 +370,7 @@ def parity_command(
         stop // step * step,
     )
     with kept(keep) as folder:
-        report = parity.run(span, folder, say)
+        report = parity.run(span, folder, say, 10_000.0 if live else None)
     for line in parity.lines(report):
         console.print(f"{simulated_label(datadir)}{line}", markup=False)
     print(report.last_line)

@@ -35,6 +35,7 @@ from liqsignals.replay import bot as driver
 from liqsignals.replay import observer
 from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock, faketime_library
+from liqsignals.replay.rehearsal import check_loopback
 from liqsignals.replay.session import as_of, replayed
 from liqsignals.replay.strategies import strategy_file
 from liqsignals.replay.walks import Exit, walk
@@ -351,8 +352,10 @@ def alike(one: Sequence[Trade], other: Sequence[Trade], step: int) -> int:
     return len(set(map(key, one)) & set(map(key, other)))
 
 
-def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> Report:
+def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info, wallet: float | None = None) -> Report:
     """Backtest, drive a bot over the same span, compare. `folder` keeps configurations, logs, frames and the database.
+
+    With a `wallet` (quote units) the bot is live on the exchange's account (rehearsal.py) instead of running dry.
 
     Where the disk has finer candles than the strategy's, the backtest goes by them (--timeframe-detail): the bot meets their prices.
     """
@@ -380,7 +383,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
     exits = exits_inside(tested)
     told(f"{span.strategy}: the backtest has {len(traded)} trades, {len(exits)} of which end inside a bar; now the bot")
     datadir = as_of(span.datadir, begin * 10**6, folder / "data")
-    with replayed(span.datadir, clock, walks=walks_of(archive, exits), spread=_SPREAD) as market:
+    with replayed(span.datadir, clock, walks=walks_of(archive, exits), spread=_SPREAD, wallet=wallet) as market:
         settings = Settings(
             span.config,
             span.userdir,
@@ -391,8 +394,11 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info) -> 
             span.timeframe,
             folder,
             {} if bar == span.timeframe else _PROMPT,
+            live=wallet is not None,
         )
         bot = Bot(settings, market.overlay, clock, market.traffic)
+        if settings.live:
+            check_loopback(bot.configs)
         try:
             bot.start()
             session = driver.drive(bot, span.stop // 10**6, market.dwells, each=_every_day(told, span))

@@ -111,6 +111,11 @@ def live_mode(runmode: Any) -> bool:
     return str(runmode).split(".")[-1].lower() in LIVE
 
 
+def orders_sent(runmode: Any) -> bool:
+    """Whether a bot in this run mode sends its orders."""
+    return str(runmode).split(".")[-1].lower() == "live"
+
+
 def entry_confirmed(
     dp: Any,
     pair: str,

@@ -31,7 +31,7 @@ from liqsignals.liqmap import state as saved
 from liqsignals.records import Float64Array
 from liqsignals.strategy import annotations
 from liqsignals.strategy.config import Settings
-from liqsignals.strategy.guard import BEHIND, LATE, is_live, live_mode
+from liqsignals.strategy.guard import BEHIND, LATE, is_live, live_mode, orders_sent
 from liqsignals.strategy.live import Market, Place, unreadable
 from liqsignals.strategy.notices import Notices, nothing
 from liqsignals.strategy.orders import stop_problems
@@ -105,7 +105,8 @@ class Signals:
         default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles), `calibration` (a file of
         `liqsignals calibrate`, or "none" for the prior) and `squeeze` (a file of `liqsignals touch`, or "none" for no
         squeeze_* and flush_* columns); the shipped files unless given. Raises InputError for settings that cannot work,
-        spot mode among them. In dry-run and live, `order_types` that leave no stop at the exchange are logged.
+        spot mode among them. `order_types` that leave no stop at the
+        exchange are logged in dry-run, and refused by a bot that sends its orders.
         """
         s = Settings.parse(config)
         signals = cls(
@@ -118,8 +119,10 @@ class Signals:
         )
         signals.placebo = s.placebo
         signals.strategy = str(config["strategy"]) if config.get("strategy") else None
-        if live_mode(config.get("runmode")):
-            for problem in stop_problems(config):
+        if live_mode(config.get("runmode")) and (problems := stop_problems(config)):
+            if orders_sent(config.get("runmode")):
+                raise InputError("; ".join(problems))
+            for problem in problems:
                 signals.notices.once(("stop", problem), logging.WARNING, "%s", problem)
         return signals
 
