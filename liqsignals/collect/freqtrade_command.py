@@ -3,10 +3,12 @@
 It is the freqtrade beside this Python, unmodified, in a process of its own.
 """
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,6 +158,27 @@ def _end(child: subprocess.Popen[str]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def configuration(configs: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+    """Configurations merged as freqtrade merges them, with its environment variables, and what it refuses of them.
+
+    It holds secrets: do not print it. Raises InputError where freqtrade cannot be asked.
+    """
+    executable()
+    script = Path(__file__).with_name("freqtrade_config.py")
+    done = in_group(
+        [sys.executable, "-P", str(script), *map(str, configs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        found = json.loads(done.stdout)
+        return dict(found["config"]), [str(problem) for problem in found["problems"]]
+    except (ValueError, LookupError, TypeError) as error:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].partition(":")[0]
+        raise InputError(
+            f"freqtrade cannot be asked about {', '.join(map(str, configs))} ({last})",
+            "run: freqtrade show-config --config " + " --config ".join(map(str, configs)),
+        ) from error
 
 
 def results(folder: Path) -> set[Path]:

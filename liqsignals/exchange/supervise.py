@@ -36,34 +36,49 @@ def caught_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def run(command: Sequence[str], caught: list[int], parent: int, environment: Mapping[str, str] | None = None) -> int:
-    """Run a command and return its exit code. Signals are forwarded to it; it is terminated when the parent is gone."""
+def run(
+    command: Sequence[str],
+    caught: Sequence[int],
+    parent: int | None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    seconds: float = math.inf,
+    grace: float = _GRACE,
+) -> int:
+    """Run a command and return its exit code. Signals are forwarded to it.
+
+    It is terminated when `parent` (None: any) is no longer this process's parent, and after `seconds`; and killed `grace`
+    seconds after it should have ended.
+    """
     try:
         child = subprocess.Popen(command, env={**os.environ, **(environment or {})})
     except OSError as error:
         print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
         return 127 if isinstance(error, FileNotFoundError) else 126
-    deadline = math.inf
-    orphaned = False
+    deadline, forwarded = math.inf, 0
+    over = time.monotonic() + seconds
+    ended = False
     while True:
         try:
             code = child.wait(_POLL)
             return code if code >= 0 else 128 - code
         except subprocess.TimeoutExpired:
             pass
-        while caught:
-            number = caught.pop(0)
+        while forwarded < len(caught):
+            number = caught[forwarded]
+            forwarded += 1
             if number == signal.SIGINT:
                 # In the foreground Ctrl-C has reached the child already; a second one would interrupt its clean-up.
                 if not _in_foreground():
                     child.send_signal(number)
             else:
                 child.send_signal(number)
-                deadline = min(deadline, time.monotonic() + _GRACE)
-        if os.getppid() != parent and not orphaned:
-            orphaned = True
+                deadline = min(deadline, time.monotonic() + grace)
+        gone = parent is not None and os.getppid() != parent
+        if (gone or time.monotonic() > over) and not ended:
+            ended = True
             child.terminate()
-            deadline = min(deadline, time.monotonic() + _GRACE)
+            deadline = min(deadline, time.monotonic() + grace)
         if time.monotonic() > deadline:
             child.kill()
 

@@ -1,0 +1,1 @@
+"""Running a bot unattended: its start, its watcher, the kill switch."""

@@ -1,0 +1,116 @@
+"""What runs a bot unattended: the files of deploy/ name commands that exist, give away no secret and keep the box shut."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from liqsignals.cli import app
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+#: Variables that hold secrets.
+SECRET = re.compile(r"KEY|SECRET|PASSWORD|TOKEN|CHAT_ID|USERNAME")
+
+
+def lines_of(unit: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"[A-Z]\w*=", line))
+
+
+def commands() -> dict[str, str]:
+    """Words after `liqsignals` by where they stand."""
+    found = {f"compose: {name}": service["command"] for name, service in SERVICES.items()}
+    found |= {
+        f"compose: health of {name}": shlex.join(service["healthcheck"]["test"][2:])
+        for name, service in SERVICES.items()
+        if service["healthcheck"]["test"][1] == "liqsignals"
+    }
+    for unit in UNITS:
+        found[unit.name] = lines_of(unit)["ExecStart"].removeprefix("/opt/liqsignals/.venv/bin/liqsignals ")
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    steps = re.findall(r"^ *(?:\S*/)?liqsignals ([a-z-]+ .*?[^\\])$", page.replace("\\\n", " "), re.MULTILINE)
+    assert len(steps) >= 6
+    return found | {f"docs/deploy.md {number}": step.split(" #")[0] for number, step in enumerate(steps)}
+
+
+@pytest.mark.parametrize("where", commands())
+def test_every_command_exists_and_takes_its_words(where: str) -> None:
+    name, *words = shlex.split(commands()[where])
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    own = words[: words.index("--")] if "--" in words else words
+    # click's own parser: unknown options, missing ones and values of the wrong type raise.
+    context = command.make_context(name, list(own))
+    assert not context.args, context.args
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_more_rights_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert service["user"] == "ftuser"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["restart"] == "unless-stopped"
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert service["healthcheck"]["retries"]
+    assert {"mem_limit", "cpus", "pids_limit"} <= set(service)
+    assert service["volumes"] == ["../user_data:/freqtrade/user_data"]
+    assert "privileged" not in service
+    # Reached through this machine only.
+    assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_each_service_has_a_unit() -> None:
+    assert set(SERVICES) == {"bot", "recorder", "page"}
+    assert {unit.stem for unit in UNITS} == {f"liqsignals-{name}" for name in SERVICES}
+
+
+def test_no_file_holds_a_secret() -> None:
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if SECRET.search(name):
+                assert re.fullmatch(r"\$\{" + name + r":[?-][^}]*\}", value), name
+    for path in (*DEPLOY.rglob("*"), *ROOT.glob("config*.json")):
+        if path.is_file() and path.suffix == ".json":
+            held = re.findall(
+                r'"(?:key|secret|password|token|username|chat_id|jwt_secret_key|ws_token)": *"(.*)"', path.read_text()
+            )
+            assert not any(held), path
+    # The recorder needs none at all.
+    assert "environment" not in SERVICES["recorder"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_is_as_shut_as_the_container(unit: Path) -> None:
+    found = lines_of(unit)
+    assert found["User"] == "liqsignals"
+    assert (found["NoNewPrivileges"], found["ProtectSystem"], found["CapabilityBoundingSet"]) == ("yes", "strict", "")
+    assert found["ReadWritePaths"] == "/opt/liqsignals/user_data"
+    assert found["Restart"] == "always"
+    assert {"MemoryMax", "CPUQuota", "TasksMax"} <= set(found)
+
+
+def test_the_image_is_pinned_and_runs_as_no_root() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    pinned = re.search(r"freqtrade==(\S+?)\"", (ROOT / "pyproject.toml").read_text())
+    assert pinned
+    assert f"ARG FREQTRADE={pinned[1]}\n" in text
+    assert re.findall(r"^FROM (\S+) AS (\w+)", text, re.MULTILINE) == [
+        ("freqtradeorg/freqtrade:${FREQTRADE}", "wheel"),
+        ("freqtradeorg/freqtrade:${FREQTRADE}", "plain"),
+        ("freqtradeorg/freqtrade:${FREQTRADE}_freqai", "freqai"),
+    ]
+    assert set(re.findall(r"^USER (\w+)", text, re.MULTILINE)) == {"ftuser"}
+    # What is copied is there and is let through.
+    let = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for words in re.findall(r"^COPY --chown=\S+ ([^/].*)$", text, re.MULTILINE):
+        for name in words.split()[:-1]:
+            assert name in let
+            assert (ROOT / name).exists()
