@@ -72,7 +72,7 @@ def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
                 ]
                 for s in told["slices"]
             ]
-            + [_hindsight_row(told["hindsight"])] * bool(told["hindsight"]),
+            + ([_hindsight_row(told["hindsight"])] if told["hindsight"] else []),
         )  # fmt: skip
         parts = {**told["pairs"], **told["sides"], **told["tags"], **{f"exit {k}": v for k, v in told["exits"].items()}}
         yield (
