@@ -1,4 +1,4 @@
-"""The README matches the code: its table of columns, its commands, its files."""
+"""The pages match the code: the table of columns, commands, files."""
 
 import re
 import textwrap
@@ -16,13 +16,13 @@ from liqsignals.cli import app
 from liqsignals.features import Context
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 
 
 def test_table_of_columns() -> None:
     from liqsignals.features.__main__ import table
 
-    assert README.split("<!-- columns -->")[1].split("<!-- /columns -->")[0].strip() == table()
+    assert PAGES["columns.md"].split("<!-- columns -->")[1].split("<!-- /columns -->")[0].strip() == table()
     assert all(f"| `{c.name}` | {c.unit} | {c.range} | {c.nan} | {c.meaning} |" in table() for c in COLUMNS)
 
 
@@ -42,7 +42,7 @@ def test_the_page_on_adding_a_feature_adds_one() -> None:
 
 
 def test_named_files_exist() -> None:
-    cells = re.findall(r"^\| (`[^|]+`) \|", README.split("## How it works")[1].split("## When")[0], re.MULTILINE)
+    cells = re.findall(r"^\| (`[^|]+`) \|", PAGES["architecture.md"].split("## One candle")[1], re.MULTILINE)
     names = [n for cell in cells for n in re.findall(r"`([^`]+)`", cell)]
     assert len(names) > 10
     for name in names:
@@ -51,11 +51,20 @@ def test_named_files_exist() -> None:
 
 def test_named_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
+    named = {name for page in PAGES.values() for name in re.findall(r"(?:^|`)make ([a-z]+)", page, re.MULTILINE)}
     assert {"demo", "test", "backtest"} <= named <= targets
 
 
-@pytest.mark.parametrize("line", re.findall(r"^\.venv/bin/liqsignals (.+?)(?:\s+#.*)?$", README, re.MULTILINE))
+@pytest.mark.parametrize(
+    "line",
+    sorted(
+        {
+            line
+            for page in PAGES.values()
+            for line in re.findall(r"^\.venv/bin/liqsignals (.+?)(?:\s+#.*)?$", page, re.MULTILINE)
+        }
+    ),
+)
 def test_named_commands_and_options_exist(line: str) -> None:
     command, *words = line.split()
     options = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]

@@ -129,8 +129,8 @@ def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path
     assert varying == []
 
 
-def test_the_readmes_strategy_runs(freqtrade: Freqtrade, tmp_path: Path) -> None:
-    snippet = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+def test_the_strategy_of_the_docs_runs(freqtrade: Freqtrade, tmp_path: Path) -> None:
+    snippet = (ROOT / "docs" / "use-in-your-strategy.md").read_text().split("```python\n")[1].split("```")[0]
     (tmp_path / "Mine.py").write_text(snippet)
     said = freqtrade("backtesting", "--strategy", "Mine", "--pairs", ETH, "--cache", "none", strategies=tmp_path)
     assert "BACKTESTING REPORT" in said

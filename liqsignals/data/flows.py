@@ -22,7 +22,7 @@ def read_flows(path: Path) -> Records:
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(missing)}",
-            "use Coin Metrics' columns (README)",
+            "use Coin Metrics' columns (docs/data.md)",
         )
     try:
         frame["date"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601")

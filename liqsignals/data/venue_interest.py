@@ -51,7 +51,7 @@ def read_table(path: Path, pair: str) -> dict[str, Records]:
     if "date" not in frame.columns or not venues:
         raise InputError(
             f"{path} must have a column date and one column for each venue (it has: {', '.join(frame.columns)})",
-            "README, section on open interest by venue",
+            "docs/data.md has the format",
         )
     if "coin" in frame.columns:
         frame = frame[frame["coin"].astype(str).str.upper() == pair.split("/")[0].upper()]

@@ -1,4 +1,4 @@
-"""`python -m liqsignals.features README.md`: writes the table of COLUMNS between the README's two markers."""
+"""`python -m liqsignals.features docs/columns.md`: writes the table of COLUMNS between the page's two markers."""
 
 import sys
 from pathlib import Path

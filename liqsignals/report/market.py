@@ -54,7 +54,7 @@ def scale(tape: MapTape, at: int, row: dict[str, float | None]) -> tuple[dict[st
     age = (at - max(newest)) / HOUR if newest else None
     out: dict[str, Any] = {"market_scale": row["liq_market_scale"], "market_scale_age_h": age, "venues": None}
     if row["liq_market_scale"] is None:
-        why = "no open interest of other venues (README: open interest by venue)"
+        why = "no open interest of other venues (docs/data.md: open interest by venue)"
         if age is not None:
             why = f"the newest open interest of other venues is {age:.0f} h old"
             if age <= VENUE_INTEREST_MAX_AGE / HOUR:
