@@ -33,6 +33,7 @@ INSTEAD: dict[str, dict[str, Any]] = {
     "populate_indicators": {},
     "populate_entry_trend": {},
     "populate_exit_trend": {},
+    "check_entry_timeout": {"default_retval": False},
     "confirm_trade_entry": {"default_retval": True},
     "leverage": {"default_retval": 1.0},
     "custom_stake_amount": {"default_retval": 100.0},
@@ -159,6 +160,16 @@ def confirm(name: str, fault: str, database: Database) -> str:
     return "enters" if made else "refuses"
 
 
+def rest(name: str, fault: str, database: Database) -> str:
+    frame = FRAMES[name]().head(AT)
+    strategy = shown(name, damaged(frame, fault))
+    if fault == "a bug":
+        strategy.account.withdrawn = raises
+    with database.broken(fault):
+        gone = call(strategy, "check_entry_timeout", pair=PAIR, trade=None, order=None, current_time=None)
+    return "cancelled" if gone else "stays"
+
+
 ASKED = {"pair": PAIR, "current_time": None, "current_rate": 100.0, "entry_tag": None, "side": "long"}
 
 
@@ -247,6 +258,7 @@ def stop(name: str, fault: str, database: Database) -> str:
 RUN: dict[str, Callable[[str, str, Database], str]] = {
     "informative_pairs": informative,
     **{name: partial(populate, name) for name in INSTEAD if name.startswith("populate")},
+    "check_entry_timeout": rest,
     "confirm_trade_entry": confirm,
     "leverage": leverage,
     "custom_stake_amount": stake,

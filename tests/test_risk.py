@@ -34,7 +34,9 @@ def trades(*profits: float, open_: tuple[tuple[float, float], ...] = ()) -> Any:
 
 
 def account(tmp_path: Path, mode: RunMode | str = RunMode.DRY_RUN, **block: Any) -> Account:
-    return Account.from_config({"runmode": mode, "user_data_dir": tmp_path, "liqsignals": block}, "S")
+    block = {"calibration": "none", **block}
+    config = {"runmode": mode, "user_data_dir": tmp_path, "margin_mode": "isolated", "liqsignals": block}
+    return Account.from_config(config, "S")
 
 
 def allows(found: Account, of: Any, side: str = "long", tag: str | None = None) -> bool:

@@ -1,5 +1,7 @@
-"""Commands for a bot that is left alone: `start`."""
+"""Commands for a bot that is left alone: `start`, `kill-switch`."""
 
+import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ from liqsignals.cli.app import app
 from liqsignals.cli.options import UserDir
 from liqsignals.operate import start as starting
 from liqsignals.report.console import errors
+from liqsignals.strategy import livecheck
 
 
 def _log(text: str) -> None:
@@ -46,3 +49,34 @@ def start_command(
         tuple(config), strategy, userdir, datadir, days, patience * 60.0, tuple(url or ()), tuple(context.args)
     )
     raise typer.Exit(starting.run(wanted, _log))
+
+
+class Turn(StrEnum):
+    """What to do with the kill switch."""
+
+    on = "on"
+    off = "off"
+    status = "status"
+
+
+@app.command("kill-switch")
+def kill_switch_command(
+    turn: Annotated[Turn, typer.Argument(help="on, off or status.")],
+    userdir: UserDir = Path("user_data"),
+    why: Annotated[str, typer.Option("--why", help="A note that is kept with it.")] = "",
+) -> None:
+    """Stop all entries of every bot of a user_data at once, dry-run and live; resting entries are cancelled, exits go on.
+
+    It is a file, user_data/liqsignals/kill-switch: `touch` turns it on, too. It outlasts restarts.
+    """
+    path = userdir / livecheck.KILL_SWITCH
+    if turn is Turn.on:
+        livecheck.kill(userdir, time.time_ns(), why)
+    elif turn is Turn.off:
+        path.unlink(missing_ok=True)
+    if not path.exists():
+        print(f"kill switch off: {path}")
+        return
+    said = path.read_text(encoding="utf-8", errors="replace").strip()
+    since = said or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(path.stat().st_mtime))
+    print(f"kill switch on since {since}: no entries, resting ones are cancelled, exits go on: {path}")

@@ -119,8 +119,8 @@ def load(path: Path) -> Calibration:
 
 
 def choose(name: Any) -> Calibration:
-    """What a user names: a file, "none" for the prior, None for the shipped calibration."""
-    if name is None:
+    """What a user names: a file, "none" for the prior, None or "shipped" for the shipped calibration."""
+    if name in (None, "shipped"):
         return default()
     if not isinstance(name, str) or not name:
         raise InputError(f'calibration: {name!r} must be the name of a file, or "none" for the prior')

@@ -6,7 +6,7 @@ It reads freqtrade's wallets and trades and asks the pure functions of sizing.py
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from liqsignals.strategy import drawdown, sizing, verdicts
 from liqsignals.strategy.config import Risk
 from liqsignals.strategy.guard import REFUSED, live_mode
+from liqsignals.strategy.livecheck import LiveCheck, killed
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Account:
     runmode: str
     #: The drawdown stop's file; None in backtests.
     stop_file: Path | None
+    check: LiveCheck = field(default_factory=lambda: LiveCheck(Path("user_data"), "backtest"))
 
     def __post_init__(self) -> None:
         self._announced: dict[tuple[str, str], Any] = {}
@@ -48,7 +50,10 @@ class Account:
         mode = str(config.get("runmode")).split(".")[-1].lower()
         running = live_mode(mode)
         userdir = Path(config.get("user_data_dir") or "user_data")
-        account = cls(strategy, risk, mode, drawdown.path_of(userdir, strategy) if running else None)
+        check = LiveCheck.from_config(config, mode, risk.limits)
+        account = cls(strategy, risk, mode, drawdown.path_of(userdir, strategy) if running else None, check)
+        for word, why in check.configured():
+            logger.error("live entries are refused (%s): %s", word, why)
         for side in sides if running else ():
             if verdicts.of(strategy, side) != verdicts.PROVEN:
                 allowed = verdicts.allowed(strategy, side, risk.allow_unproven)
@@ -87,13 +92,22 @@ class Account:
         return sizing.size(equity, in_market, distance, allowed, largest, least, self.risk.limits)
 
     def allows(self, wallets: Any, trades: Any, pair: str, side: str, tag: str | None, now: datetime) -> bool:
-        """Whether an entry may be made, as far as verdict and drawdown go; a refusal is logged with its reason.
+        """Whether an entry may be made, as far as livecheck.py, verdict and drawdown go; a refusal is logged with its reason.
 
-        An entry forced by hand (tag `force_entry`) may. Raises what freqtrade's database raises.
+        An entry forced by hand (tag `force_entry`) may, unless the kill switch is on. Raises what freqtrade's database
+        raises.
         """
-        if tag == "force_entry":
+        forced = tag == "force_entry"
+        why = killed(self.check.userdir) if forced and self.stop_file is not None else ""
+        if forced and not why:
             return True
-        if self.runmode == "live" and not verdicts.allowed(self.strategy, side, self.risk.allow_unproven):
+        if why:
+            refused = "kill switch", why
+        elif self.stop_file is not None and (
+            found := self.check.refusal(pair, float(wallets.get_total_stake_amount()), now)
+        ):
+            refused = found
+        elif self.runmode == "live" and not verdicts.allowed(self.strategy, side, self.risk.allow_unproven):
             verdict = verdicts.of(self.strategy, side)
             refused = "unproven", f'the verdict on its {side} side is "{verdict}". {_unproven(self.strategy, side)}'
         else:
@@ -106,6 +120,10 @@ class Account:
                 return True
         logger.info("%s: %s (%s): %s", pair, REFUSED, *refused)
         return False
+
+    def withdrawn(self) -> bool:
+        """Answer of `check_entry_timeout`: whether a resting entry is cancelled, because the kill switch is on."""
+        return self.stop_file is not None and bool(killed(self.check.userdir))
 
     def announce(self, dp: Any, pair: str, frame: Any, reach: float) -> None:
         """Send a message (`dp.send_msg`: Telegram, API) when a major cluster has come within `reach` (fraction of price).

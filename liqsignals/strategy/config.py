@@ -1,7 +1,8 @@
 """Settings from a freqtrade configuration: the block `"liqsignals"`, and the keys of freqtrade that matter here."""
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ from liqsignals.strategy import sizing
 from liqsignals.strategy.placebo import Placebo
 
 #: Keys of the block "liqsignals".
-KEYS = frozenset({"allow_unproven", "calibration", "extras", "finest", "placebo", "risk", "squeeze"})
+KEYS = frozenset({"allow_unproven", "calibration", "extras", "finest", "placebo", "risk", "squeeze", "watcher"})
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """The way out of a slip in a key: the key that it resembles, and all."""
+    near = difflib.get_close_matches(name, known, 1)
+    return (f'did you mean "{near[0]}"? ' if near else "") + f"known are: {', '.join(known)}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Risk:
                 way = (
                     f"{name} is a number from {low:g} to {high:g}"
                     if name in bounds
-                    else f"known are: {', '.join(bounds)}"
+                    else _nearest(str(name), tuple(bounds))
                 )
                 raise InputError(f'config: "liqsignals": {{"risk": {{"{name}": {value!r}}}}} cannot be used', way)
         numbers = {name: float(value) for name, value in given.items()}
@@ -76,12 +83,21 @@ class Settings:
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
         """Settings of a freqtrade configuration (keys: Signals.from_config). Raises InputError for what cannot work."""
-        block = dict(config.get("liqsignals") or {})
-        unknown = sorted(set(block) - KEYS)
-        if unknown:
-            raise InputError(
-                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are: {", ".join(sorted(KEYS))}'
-            )
+        block = config.get("liqsignals") or {}
+        if not isinstance(block, Mapping):
+            raise InputError(f'config: "liqsignals": {block!r} is no object', 'write "liqsignals": {}')
+        for name in block:
+            if name not in KEYS:
+                raise InputError(
+                    f'config: unknown key "{name}" in the block "liqsignals"', _nearest(str(name), sorted(KEYS))
+                )
+        if not isinstance(block.get("watcher", False), bool):
+            raise InputError(f'config: "liqsignals": {{"watcher": {block["watcher"]!r}}} must be true or false')
+        for name in ("extras", "calibration", "squeeze"):
+            if block.get(name) is not None and not isinstance(block[name], str):
+                raise InputError(
+                    f'config: "liqsignals": {{"{name}": {block[name]!r}}} must be a text, the name of a file'
+                )
         Risk.parse(block)
         if config.get("trading_mode", "spot") != "futures":
             raise InputError(

@@ -39,7 +39,8 @@ def refusal(
     """Why an entry must not be made, as (word, explanation), or None where it may be.
 
     `stale`: the last row of `frame` (the analysed candles; `date` is the open, tz-aware UTC) closed LATE seconds or
-    longer before `now`, or its `liq_fresh` is not 1. `clock`: `now` is behind the exchange's clock, for that row closes
+    longer before `now`, or its `liq_fresh` is not 1. `hole` (with a book, where the frame has the column): its `liq_warm`
+    is not 1, so candles are missing within the map's memory, or history is short. `clock`: `now` is behind the exchange's clock, for that row closes
     more than BEHIND seconds after it, or the book's own time (where it has one) is LATE seconds after that close.
     `drift`: `rate` is worse than that row's close by more than DRIFT of `distance`, the way to the stop as a fraction
     of price. `stop`: `rate` is better by more than TOWARD of it, so that the stop is near or broken, or there is no way to
@@ -62,32 +63,49 @@ def _refusal(
     book: Callable[[], Mapping[str, Any]] | None,
 ) -> tuple[str, str] | None:
     if len(frame) == 0:
-        return "stale", "there are no candles"
+        return "stale", f"there are no candles; {_NEXT}"
     last = frame.iloc[-1]
     closed = int(decision_time(np.array([last["date"].value]), duration_ns(timeframe))[0])
     age = (pd.Timestamp(now).value - closed) / SECOND
     if age < -BEHIND:
         return "clock", f"the newest candle closes {-age:.0f} s from now: this machine's clock is behind; {_SET_CLOCK}"
     if not age < LATE:
-        return "stale", f"the newest candle closed {age:.0f} s ago"
+        return "stale", f"the newest candle closed {age:.0f} s ago; {_NEXT}"
     if last.get("liq_fresh") != 1:
-        return "stale", "its candles or open interest are not fresh (liq_fresh)"
+        return "stale", (
+            "its candles or open interest are not fresh (liq_fresh). Way out: liqsignals doctor names the file; leave "
+            "liqsignals record running, or run liqsignals download"
+        )
+    if book is not None and "liq_warm" in last and last["liq_warm"] != 1:
+        return "hole", (
+            "candles are missing within the map's memory of 14 days (liq_warm). Way out: liqsignals doctor names the hole and "
+            "the command that fills it"
+        )
     if not 0 < distance < 1:
-        return "stop", f"the way to the stop is {distance:.3%} of price"
+        return "stop", f"the way to the stop is {distance:.3%} of price; {_NEXT}"
     against = (rate / last["close"] - 1) * (1 if side == "long" else -1)
     if not against <= DRIFT * distance:
-        return "drift", f"{rate:.8g} is {against:.3%} worse than the signal's close, the stop {distance:.3%} away"
+        return (
+            "drift",
+            f"{rate:.8g} is {against:.3%} worse than the signal's close, the stop {distance:.3%} away; {_NEXT}",
+        )
     if not -against <= TOWARD * distance:
-        return "stop", f"{rate:.8g} is {-against:.3%} from the signal's close toward the stop, {distance:.3%} away"
+        return (
+            "stop",
+            f"{rate:.8g} is {-against:.3%} from the signal's close toward the stop, {distance:.3%} away; {_NEXT}",
+        )
     if book is not None:
         try:
             answer = book()
             bid, ask = float(answer["bids"][0][0]), float(answer["asks"][0][0])
         except Exception as error:
-            return "spread", f"the order book cannot be had ({type(error).__name__}: {error})"
+            return "spread", f"the order book cannot be had ({type(error).__name__}: {error}); {_NEXT}"
         apart = ask / bid - 1 if bid > 0 else np.nan
         if not 0 <= apart <= SPREAD * distance:
-            return "spread", f"bid {bid:.8g} and ask {ask:.8g} are {apart:.3%} apart, the stop {distance:.3%} away"
+            return (
+                "spread",
+                f"bid {bid:.8g} and ask {ask:.8g} are {apart:.3%} apart, the stop {distance:.3%} away; {_NEXT}",
+            )
         # The book's time is the exchange's own (ms; not every venue sends it).
         there = answer.get("timestamp")
         if there is not None and not (past := (int(there) * 10**6 - closed) / SECOND) < LATE:
@@ -99,6 +117,7 @@ def _refusal(
 
 
 _SET_CLOCK = "set it by NTP"
+_NEXT = "nothing is to be done, the next signal is waited for"
 
 
 def is_live(dp: Any) -> bool:
@@ -171,7 +190,8 @@ def unwritable(trades: Any) -> tuple[str, str] | None:
         session.execute(stored.__table__.update().where(stored.id < 0).values(cd_key=""))
         return None
     except Exception as error:
-        return "database", f"it takes no write ({type(error).__name__}: {error})".replace("\n", " ")
+        found = f"it takes no write ({type(error).__name__}: {error})".replace("\n", " ")
+        return "database", f"{found}. Way out: end what locks it, make room on the disk, let the bot's user write it"
     finally:
         session.rollback()
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 import numpy as np
 import talib.abstract as ta
 from freqtrade.exceptions import OperationalException
-from freqtrade.persistence import Trade
+from freqtrade.persistence import Order, Trade
 from freqtrade.strategy import DecimalParameter, IStrategy
 from pandas import DataFrame
 
@@ -106,6 +106,10 @@ class LiqSignalsFreqAI(IStrategy):
     def with_exits(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         dataframe.loc[(dataframe["do_predict"] == 1) & (dataframe["&-return"] < 0), "exit_long"] = 1
         return dataframe
+
+    def check_entry_timeout(self, pair: str, trade: Trade, order: Order, current_time: datetime, **kwargs) -> bool:
+        """Whether a resting entry is cancelled: the kill switch is on, or nobody knows."""
+        return safely(f"{pair}: check_entry_timeout", True, self.account.withdrawn)
 
     def confirm_trade_entry(
         self,

@@ -5,7 +5,7 @@ from math import inf
 import numpy as np
 import talib.abstract as ta
 from freqtrade.exchange import timeframe_to_minutes, timeframe_to_prev_date
-from freqtrade.persistence import Trade
+from freqtrade.persistence import Order, Trade
 from freqtrade.strategy import (
     BooleanParameter,
     DecimalParameter,
@@ -219,6 +219,10 @@ class RejectionFade(IStrategy):
 
     def populate_exit_trend(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
         return dataframe
+
+    def check_entry_timeout(self, pair: str, trade: Trade, order: Order, current_time: datetime, **kwargs) -> bool:
+        """Whether a resting entry is cancelled: the kill switch is on, or nobody knows."""
+        return safely(f"{pair}: check_entry_timeout", True, self.account.withdrawn)
 
     def confirm_trade_entry(
         self,
