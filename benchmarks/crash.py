@@ -1,6 +1,6 @@
 """What a stop at the exchange is worth in a crash: `python -m benchmarks.crash -d DATADIR [--bot]`.
 
-A long of the shipped size is forced at every candle of a span, on the account of the loopback exchange: with a stop at the
+A long of half the account at 3x is forced at every candle of a span, on the account of the loopback exchange: with a stop at the
 exchange, with a bot that looks at the price every five seconds, and with one that is dead in an outage and has left no
 stop. Slippage is the exchange's model (docs/decisions/120), not a measurement: inside a candle its path is continuous. The
 other bound is that a stop is sold at the lowest price of the candle that set it off. `--bot` runs unmodified freqtrade through
@@ -8,7 +8,6 @@ the outage as well, a long forced before it, with and without the stop.
 """
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,29 +25,38 @@ from liqsignals.replay.bot import Settings
 
 ROOT = Path(__file__).parents[1]
 SECOND, CANDLE = 1000, 300_000
-#: As shipped: half of 99 % of the account, 3x, a stop 0.8 % away, out after four hours.
+#: Half of 99 % of the account, 3x, a stop 0.8 % away, out after four hours: more than the shipped strategies take.
 WALLET, STAKE, LEVERAGE, DISTANCE, HOURS = 10_000.0, 0.495, 3, 0.008, 4
-#: A long that SqueezeMomentum would not open, at one candle; its stop and exits are its own.
+#: A long of that size at one candle. The bare one leaves its stop to the bot.
 FORCED = """
 import pandas as pd
+from freqtrade.strategy import IStrategy
 
-from SqueezeMomentum import SqueezeMomentum
 
+class Forced(IStrategy):
+    INTERFACE_VERSION = 3
+    timeframe = "5m"
+    startup_candle_count = 20
+    minimal_roi = {{"0": 10}}
+    stoploss = -{stoploss}
+    order_types = {{"entry": "limit", "exit": "market", "stoploss": "market", "stoploss_on_exchange": True}}
 
-class Forced(SqueezeMomentum):
-    def confirm_trade_entry(self, *args, **kwargs):
-        return True
+    def populate_indicators(self, dataframe, metadata):
+        return dataframe
 
     def populate_entry_trend(self, dataframe, metadata):
         dataframe.loc[dataframe["date"] == pd.Timestamp("{at}"), "enter_long"] = 1
         return dataframe
 
+    def populate_exit_trend(self, dataframe, metadata):
+        return dataframe
+
+    def leverage(self, *args, **kwargs):
+        return {leverage}
+
 
 class ForcedBare(Forced):
-    def bot_start(self, **kwargs):
-        super().bot_start(**kwargs)
-        # Afterwards: liqsignals does not start live without a stop.
-        self.order_types = {{**self.order_types, "stoploss_on_exchange": False}}
+    order_types = {{**Forced.order_types, "stoploss_on_exchange": False}}
 """
 
 
@@ -143,9 +151,9 @@ def bot(datadir: Path, pairs: tuple[str, ...], down: tuple[int, int]) -> Iterato
     for name in ("Forced", "ForcedBare"):
         with tempfile.TemporaryDirectory(prefix="liqsignals-") as folder:
             strategies = Path(folder) / "strategies"
-            shutil.copytree(ROOT / "user_data" / "strategies", strategies)
-            opened = iso((at - CANDLE) * 10**6)
-            (strategies / "Forced.py").write_text(FORCED.format(at=opened))
+            strategies.mkdir()
+            opened, stoploss = iso((at - CANDLE) * 10**6), round(DISTANCE * LEVERAGE, 6)
+            (strategies / "Forced.py").write_text(FORCED.format(at=opened, stoploss=stoploss, leverage=float(LEVERAGE)))
             settings = Settings(
                 ROOT / "config.json", Path(folder), datadir, name, strategies, pairs, "5m", Path(folder) / "run"
             )

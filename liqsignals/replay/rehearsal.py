@@ -6,7 +6,7 @@ while the bot is down. It refuses to start unless every address in the bot's con
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from liqsignals.replay import bot as driver
 from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.paper import check_span, log_trades
-from liqsignals.replay.session import as_of, replayed
+from liqsignals.replay.session import Replay, as_of, replayed
 
 #: Blocks that the bot's own configuration switches off.
 _OFF = ("telegram", "webhook", "discord", "api_server")
@@ -60,7 +60,7 @@ def run(
 ) -> Rehearsal:
     """Run a live bot from `start` (ns) for `hours`, on an account of `wallet` quote units.
 
-    `down`: spans (ms) in which the bot is dead: killed at the first candle's close in it, started after it. The
+    `down`: spans (ms) in which the bot is dead: killed at its begin (a loop under way is finished), started at its end. The
     exchange serves the data directory of `settings`; the bot's own copy ends at `start`. `log` gets each line. Raises
     InputError as paper.run does, and for a configuration with an address that is not loopback.
     """
@@ -80,9 +80,10 @@ def run(
             bot.start()
             for begin, end in [*sorted(down), (stop // 10**6, stop // 10**6)]:
                 until = min(begin, stop // 10**6)
-                driver.drive(bot, until, market.dwells, session=session, each=report)
+                driver.drive(bot, until, _before(market, until), session=session, each=report)
                 if end <= begin or until < begin:
                     continue
+                clock.set(max(clock.now_ms(), begin))
                 log(f"{iso(clock.now_ms() * 10**6)} the bot is killed")
                 bot.kill()
                 clock.set(max(clock.now_ms(), end))
@@ -92,6 +93,15 @@ def run(
             bot.stop()
         account.advance(clock.now_ms())
         return _result(account, clock.now_ms(), driver.trades(settings.database), session, wallet, settings)
+
+
+def _before(market: Replay, until: int) -> Callable[[int, int, Collection[str] | None], list[int]]:
+    """The instants worth showing, none at `until` (ms) or later."""
+
+    def dwells(begin: int, end: int, symbols: Collection[str] | None) -> list[int]:
+        return [at for at in market.dwells(begin, end, symbols) if at < until]
+
+    return dwells
 
 
 def _result(
