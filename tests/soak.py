@@ -184,7 +184,7 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
                 bot.stop()
         recorder.kill()
         check(found, datadir, settings, faults, begin, end)
-        recorded(found, datadir, own)
+        recorded(found, datadir, own, faults)
         report(found, faults, market.faults, settings, begin, end, strategy)
     return found
 
@@ -344,18 +344,27 @@ def judge(found: Soak, trade: Trade) -> None:
         found.violations.append(f"held for {held / 3.6e6:.1f} h: {name}")
 
 
-def recorded(found: Soak, datadir: Path, own: Path) -> None:
-    """What the recorder kept is what happened, once each."""
+def recorded(found: Soak, datadir: Path, own: Path, faults: tuple[Fault, ...]) -> None:
+    """What the recorder kept is what the exchange said, once each: what happened, but where it lied."""
     for pair in PAIRS:
         rows = store.read(store.series_dir(own / "liqsignals", "bar", "binance", pair, "5m"), BAR)
         candles = pd.read_feather(datadir / "futures" / f"{files.stem(pair)}-5m-futures.feather")
         at = candles["date"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() + 5 * MINUTE
         place = np.searchsorted(at, rows["event_time"])
-        right = all(
-            np.array_equal(rows[n], candles[n].to_numpy()[place]) for n in ("open", "high", "low", "close", "volume")
+        right = np.ones(len(rows), bool)
+        for name in ("open", "high", "low", "close", "volume"):
+            right &= rows[name] == candles[name].to_numpy()[place]
+        closes = rows["event_time"] // 10**6
+        lied = np.zeros(len(rows), bool)
+        for fault in faults:
+            if fault.kind in LIES and fault.pair in (None, pair):
+                more = round(fault.seconds * 1000) + STEP if fault.kind == "future_row" else 0
+                lied |= (closes > fault.start) & (closes <= fault.until + more)
+        wrong = ~right & ~lied
+        print(
+            f"recorded bars of {pair}: {len(rows)}, {wrong.sum()} not as they were, {(~right & lied).sum()} as the exchange lied"
         )
-        print(f"recorded bars of {pair}: {len(rows)}, {'as they were' if right else 'NOT as they were'}")
-        if len(np.unique(rows["event_time"])) != len(rows) or not right:
+        if len(np.unique(rows["event_time"])) != len(rows) or wrong.any():
             found.violations.append(f"recorded bars of {pair} are doubled or wrong")
 
 

@@ -22,7 +22,17 @@ import pandas as pd
 import permissions
 import pytest
 from aiohttp import web
-from conftest import PAIR, START, FakeProvider, assert_same_bits, labelled, make_market, needs_faketime, write_datadir
+from conftest import (
+    PAIR,
+    ROOT,
+    START,
+    FakeProvider,
+    assert_same_bits,
+    labelled,
+    make_market,
+    needs_faketime,
+    write_datadir,
+)
 
 from liqsignals import Signals, files
 from liqsignals.clock import DAY
@@ -276,6 +286,7 @@ def test_closed_files_and_folders_are_one_line_and_exit_code_2() -> None:
         hours = market.candles["date"].iloc[::12].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
         pd.DataFrame({"time": hours, "long_usd": 1e3, "short_usd": 500.0}).to_csv(folder / "table.csv", index=False)
         (folder / "config.json").write_text("{}")
+        shutil.copytree(ROOT / "user_data" / "strategies", folder / "user_data" / "strategies")
         # Root without its right to read and write everything: the environment may be closed to other users.
         command = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
         if command and (not shutil.which("setpriv") or subprocess.run([*command, "true"], check=False).returncode):
