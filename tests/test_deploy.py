@@ -68,7 +68,7 @@ def test_a_service_has_no_more_rights_than_it_needs(name: str) -> None:
 
 
 def test_each_service_has_a_unit() -> None:
-    assert set(SERVICES) == {"bot", "recorder", "page"}
+    assert set(SERVICES) == {"bot", "recorder", "page", "watcher"}
     assert {unit.stem for unit in UNITS} == {f"liqsignals-{name}" for name in SERVICES}
 
 

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -95,3 +97,17 @@ def test_a_full_disk_keeps_the_lines_and_never_appends_behind_a_torn_member(
             log.flush()
     log.flush()
     assert [raw for path in rawlog.files(tmp_path) for _, raw in rawlog.read(path)] == [b"first", b"second"]
+
+
+def test_the_last_room_on_the_disk_is_left_to_the_bot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [rawlog.RESERVE - 1]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[0]))
+    log = rawlog.RawLog(tmp_path, "prints")
+    log.add(T, b"line")
+    with pytest.raises(InputError, match="left to the bot"):
+        log.flush()
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.gz")) == 0
+    free[0] += 1
+    log.flush()
+    (path,) = [path for path in rawlog.files(tmp_path) if path.stat().st_size]
+    assert list(rawlog.read(path)) == [(T, b"line")]

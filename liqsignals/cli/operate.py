@@ -1,6 +1,8 @@
-"""Commands for a bot that is left alone: `start`, `kill-switch`."""
+"""Commands for a bot that is left alone: `start`, `watch`, `kill-switch`."""
 
+import sys
 import time
+from contextlib import closing, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +10,12 @@ from typing import Annotated
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import UserDir
+from liqsignals.cli.options import Extras, UserDir
+from liqsignals.clock import iso
+from liqsignals.collect import freqtrade_command
+from liqsignals.errors import InputError
 from liqsignals.operate import start as starting
+from liqsignals.operate.watcher import Watcher
 from liqsignals.report.console import errors
 from liqsignals.strategy import livecheck
 
@@ -80,3 +86,62 @@ def kill_switch_command(
     said = path.read_text(encoding="utf-8", errors="replace").strip()
     since = said or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(path.stat().st_mtime))
     print(f"kill switch on since {since}: no entries, resting ones are cancelled, exits go on: {path}")
+
+
+@app.command("watch")
+def watch_command(
+    config: Configs,
+    userdir: UserDir = Path("user_data"),
+    datadir: Annotated[
+        Path | None, typer.Option("--datadir", "-d", help="Data directory; USERDIR/data/EXCHANGE unless given.")
+    ] = None,
+    extras: Extras = None,
+    bot: Annotated[
+        str, typer.Option("--bot", help="Address of the bot's REST API; the configuration's unless given.")
+    ] = "",
+    every: Annotated[float, typer.Option("--every", min=0.5, max=30.0, help="Seconds between two looks.")] = 3.0,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--mend", help="Close and cancel at the exchange what is in no stored order, instead of saying so."
+        ),
+    ] = False,
+    raw_days: Annotated[int, typer.Option("--raw-days", min=7, help="Days that the recorder's raw files stay.")] = 90,
+    check: Annotated[
+        bool, typer.Option("--check", help="Print the last status; exit code 1 where it is bad or old.")
+    ] = False,
+) -> None:
+    """Watch a bot until Ctrl-C: the exchange's clock, stops and positions against the database, the day's loss, the disk.
+
+    What it finds is USERDIR/liqsignals/status.json, which forbids live entries where the config has
+    "liqsignals": {"watcher": true}. A bot that stopped by an exception is sent /start, at most three times an hour.
+    """
+    if check:
+        raise typer.Exit(_check(userdir))
+    found, problems = freqtrade_command.configuration(config)
+    if problems:
+        raise InputError(f"freqtrade refuses the configuration: {'; '.join(problems)}")
+    folder = extras or starting.extras_of(found, starting.datadir_of(found, userdir) if datadir is None else datadir)
+
+    def log(text: str) -> None:
+        print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
+
+    watcher = Watcher(found, userdir, folder, log, bot, mend, raw_days)
+    log(f"watching {'the live' if watcher.live else 'a dry-run'} bot of {userdir}; stop with Ctrl-C")
+    with suppress(KeyboardInterrupt), closing(watcher):
+        watcher.run(every)
+
+
+def _check(userdir: Path) -> int:
+    path = userdir / livecheck.STATUS
+    try:
+        status = livecheck.Status.read(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error})", "start liqsignals watch") from error
+    age = (time.time_ns() - status.at) / 1e9
+    for text in (*status.problems, *status.notes):
+        print(text)
+    clock = "not measured" if status.clock is None else f"off by {status.clock:.3f} s"
+    print(f"{path}: {age:.0f} s old, clock {clock}, {len(status.problems)} problems")
+    good = abs(age) <= livecheck.STATUS_AGE and status.clock is not None and abs(status.clock) <= livecheck.CLOCK
+    return 0 if good and not status.problems else 1

@@ -10,6 +10,7 @@ begins a new file.
 import base64
 import logging
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 MEMBER = 1 << 20
 #: Longest line accepted by a reader: collect/fetch.py's longest body, in base64.
 LONGEST = 64 << 20
+#: Free bytes that are left to others: a bot that cannot write loses trades.
+RESERVE = 256 << 20
 _CHUNK = 1 << 20
 
 
@@ -87,6 +90,8 @@ class RawLog:
         try:
             if self._path is None:
                 self._path = self._new_path()
+            if shutil.disk_usage(self._path.parent).free < RESERVE:
+                raise OSError(None, f"less than {RESERVE >> 20} MiB are free, which are left to the bot")
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 written = os.write(handle, member)

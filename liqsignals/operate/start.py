@@ -96,7 +96,7 @@ def run(start: Start, log: Callable[[str], None]) -> int:
             "mend it; liqsignals doctor --config FILE checks it again",
         )
     url = database_url(config, start.userdir)
-    datadir = start.datadir or _datadir(config, start.userdir)
+    datadir = start.datadir or datadir_of(config, start.userdir)
     bot = freqtrade_command.command(
         "trade", start.configs, start.userdir, datadir, "--strategy", start.strategy, "--db-url", url, *start.more
     )
@@ -170,8 +170,16 @@ def _judge(code: int, log: Callable[[str], None]) -> None:
     )
 
 
-def _datadir(config: Mapping[str, Any], userdir: Path) -> Path:
+def datadir_of(config: Mapping[str, Any], userdir: Path) -> Path:
+    """The data directory of a configuration: its own, else <userdir>/data/<exchange>."""
     named = config.get("datadir")
     if named:
         return Path(str(named))
     return userdir / "data" / venues.exchange_name(str((config.get("exchange") or {}).get("name") or ""))
+
+
+def extras_of(config: Mapping[str, Any], datadir: Path) -> Path:
+    """The folder of what freqtrade cannot hold: the configuration's, else <datadir>/liqsignals."""
+    block = config.get("liqsignals")
+    named = block.get("extras") if isinstance(block, Mapping) else None
+    return Path(str(named)) if named else datadir / "liqsignals"

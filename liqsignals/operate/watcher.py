@@ -1,0 +1,290 @@
+"""`liqsignals watch`: a process beside the bot that sees what the bot cannot see of itself.
+
+Every few seconds it compares this machine's clock with the exchange's, and with real money the exchange's positions, orders
+and worth with the bot's database (strategy/watch.py). What it finds is a status file that `confirm_trade_entry` reads
+(strategy/livecheck.py). A bot that stopped by an error is started again (restart.py), the recorder's raw files are aged
+out (retention.py). It holds no state that a restart loses: the attempts and the day's worth are files.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from liqsignals import venues
+from liqsignals.clock import HOUR, SECOND
+from liqsignals.errors import InputError
+from liqsignals.files import replaced
+from liqsignals.operate import restart, retention
+from liqsignals.operate.start import database_file, database_url
+from liqsignals.strategy import livecheck, watch
+from liqsignals.strategy.livecheck import Status, killed
+
+#: Where the exchange says its time, and how to find it in the answer (ms).
+TIMES: dict[str, tuple[str, str, Callable[[Any], float]]] = {
+    "binance": ("fapiPublic", "https://fapi.binance.com/fapi/v1/time", lambda answer: float(answer["serverTime"])),
+    "bybit": ("public", "https://api.bybit.com/v5/market/time", lambda answer: int(answer["result"]["timeNano"]) / 1e6),
+}
+#: Seconds for which a measured clock counts while new measurements fail.
+CLOCK_AGE = 30
+#: Seconds between two looks at the bot's state, and at the disk.
+BOT_EVERY = 15
+DISK_EVERY = 3600
+#: Free bytes below which it says so.
+DISK_FREE = 1 << 30
+
+
+@dataclass
+class Watcher:
+    """One bot's. `look` does everything once; `run` does it until it is interrupted."""
+
+    #: As freqtrade merges it, with secrets.
+    config: Mapping[str, Any] = field(repr=False)
+    userdir: Path
+    extras: Path
+    log: Callable[[str], None]
+    #: Address of the bot's REST API; that of the configuration unless given.
+    bot: str = ""
+    #: Whether it does what strategy/watch.py advises at the exchange, or only says it.
+    mend: bool = False
+    raw_days: int = 90
+    clock: Callable[[], int] = time.time_ns
+
+    def __post_init__(self) -> None:
+        exchange = self.config.get("exchange") or {}
+        self.exchange = venues.exchange_name(str(exchange.get("name") or ""))
+        if self.exchange not in TIMES:
+            raise InputError(f"watch: the exchange '{self.exchange}' is not known", f"known are: {', '.join(TIMES)}")
+        server = self.config.get("api_server") or {}
+        host = str(server.get("listen_ip_address") or "127.0.0.1")
+        own = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{server.get('listen_port') or 8080}"
+        login = httpx.BasicAuth(str(server.get("username") or ""), str(server.get("password") or ""))
+        self._http = httpx.Client(timeout=5.0)
+        self._bot = httpx.Client(base_url=self.bot or own, auth=login, timeout=5.0) if self._has_bot() else None
+        self.live = not self.config.get("dry_run", True)
+        self.api = account(self.config, self.exchange, self.clock) if self.live else None
+        self.stops, self.lasting = watch.StopWatch(), watch.Persisting()
+        self.daily = watch.DailyLoss(self.userdir / "liqsignals" / "daily-loss.json")
+        self._attempts = self.userdir / "liqsignals" / "starts.json"
+        self._measured: tuple[int, float] | None = None
+        self._next: dict[str, int] = {}
+        self._said: set[str] = set()
+        self._first = True
+
+    def _has_bot(self) -> bool:
+        return bool(self.bot) or bool((self.config.get("api_server") or {}).get("enabled"))
+
+    def close(self) -> None:
+        """Close its connections."""
+        for one in (self._http, self._bot):
+            if one is not None:
+                one.close()
+
+    def run(self, every: float) -> None:
+        """Look every so many seconds."""
+        while True:
+            self.look()
+            time.sleep(every)
+
+    def look(self) -> Status:
+        """One round; its status is written and returned. Raises OSError where the status cannot be written."""
+        problems: list[str] = []
+        notes: list[str] = []
+        offset = self._offset(notes)
+        if self.api is not None:
+            problems += self._account(notes)
+        if self._bot is not None and self._is_due("bot", BOT_EVERY):
+            self._revive(notes)
+        if self._is_due("disk", DISK_EVERY):
+            self._disk(notes)
+        if why := killed(self.userdir):
+            notes.append(f"kill switch: {why}")
+        status = Status(self.clock(), offset, tuple(problems), tuple(notes))
+        status.write(self.userdir / livecheck.STATUS)
+        self._report(status)
+        return status
+
+    def _is_due(self, what: str, seconds: float) -> bool:
+        now = self.clock()
+        if now < self._next.get(what, 0):
+            return False
+        self._next[what] = now + round(seconds * SECOND)
+        return True
+
+    def _offset(self, notes: list[str]) -> float | None:
+        """This machine's clock minus the exchange's, s: the smallest that the time of the answer allows."""
+        urls = (self.config.get("exchange") or {}).get("ccxt_config", {}).get("urls", {}).get("api", {})
+        key, address, read = TIMES[self.exchange]
+        if key in urls:
+            address = str(urls[key]).rstrip("/") + ("/time" if self.exchange == "binance" else "/v5/market/time")
+        try:
+            begun = self.clock()
+            answer = self._http.get(address)
+            ended = self.clock()
+            there = read(answer.raise_for_status().json())
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            notes.append(f"the exchange's clock cannot be asked ({type(error).__name__})")
+        else:
+            apart = ((begun + ended) / 2 - there * 1e6) / SECOND
+            sure = max(abs(apart) - (ended - begun) / 2 / SECOND, 0.0)
+            self._measured = ended, round(sure if apart > 0 else -sure, 3)
+        if self._measured is None or self.clock() - self._measured[0] > CLOCK_AGE * SECOND:
+            return None
+        return self._measured[1]
+
+    def _account(self, notes: list[str]) -> list[str]:
+        """What forbids entries, by the rules of strategy/watch.py."""
+        now = self.clock() // 10**6
+        try:
+            file = database_file(database_url(self.config, self.userdir))
+            if file is None:
+                raise InputError("the bot's database is in memory")
+            books = watch.in_database(file) if file.exists() else watch.Books({}, ())
+            pairs = sorted({*self._pairs(), *books.positions, *(order.pair for order in books.orders)})
+            there = watch.at_exchange(self.api, pairs)
+            worth = equity(self.api, str(self.config.get("stake_currency") or "USDT"))
+        except InputError as error:
+            return [str(error)]
+        except Exception as error:  # ccxt's; its texts may have the signed address
+            return [
+                f"the exchange's account cannot be asked ({type(error).__name__}). Way out: see that key and network work"
+            ]
+        different = watch.differences(there, books)
+        lasting = self.lasting.of(now, different)
+        problems = different if self._first else lasting
+        self._first = False
+        problems = [*problems, *self.stops.look(now, there)]
+        if (halted := self.daily.look(now, worth)) is not None:
+            problems.append(f"{halted}: remove {self.daily.file}")
+        self._mend(watch.remedies(there, books), now, notes, bool(lasting))
+        return problems
+
+    def _mend(self, actions: Sequence[watch.Action], now: int, notes: list[str], lasting: bool) -> None:
+        for action in actions:
+            what = f"{action.kind} {action.pair} {action.id or f'{action.amount:g}'}: {action.why}"
+            if not (action.at_once or lasting):
+                continue
+            if not self.mend:
+                notes.append(f"to be done at the exchange (liqsignals watch --mend does it): {what}")
+                continue
+            try:
+                watch.act(self.api, [action], now)
+                notes.append(f"done at the exchange: {what}")
+            except Exception as error:
+                notes.append(f"failed at the exchange ({type(error).__name__}): {what}")
+
+    def _pairs(self) -> list[str]:
+        named = (self.config.get("exchange") or {}).get("pair_whitelist") or []
+        return [pair for pair in map(str, named) if "/" in pair and not set(pair) & set("*+?[](){}|^$\\")]
+
+    def _revive(self, notes: list[str]) -> None:
+        """Start a bot again that stopped by an exception (restart.py)."""
+        assert self._bot is not None
+        try:
+            state = self._bot.get("/api/v1/show_config").raise_for_status().json()["state"]
+            if state != "stopped":
+                return
+            command = restart.wanted(
+                self._bot.get("/api/v1/logs", params={"limit": 1000}).raise_for_status().json()["logs"]
+            )
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            notes.append(f"the bot's REST API does not answer ({type(error).__name__})")
+            return
+        now, sent = self.clock(), self._sent()
+        if command is None:
+            notes.append("the bot is stopped, by a human's word: it is left alone")
+        elif killed(self.userdir) or self._drawdown():
+            notes.append(
+                "the bot stopped by an exception; it is not started, for the kill switch or the drawdown stop is on"
+            )
+        elif not restart.due(command[1], sent, now):
+            notes.append(f"the bot stopped by an exception; {len(sent)} attempts within the hour, the next one waits")
+        else:
+            # Counted before it is sent: an answer that is lost must not make a fourth.
+            self._store([*sent, now])
+            try:
+                self._bot.post(f"/api/v1/{command[0]}").raise_for_status()
+                notes.append(
+                    f"the bot stopped by an exception: /{command[0]} sent, attempt {len(sent) + 1} within the hour"
+                )
+            except httpx.HTTPError as error:
+                notes.append(f"/{command[0]} could not be sent ({type(error).__name__})")
+
+    def _drawdown(self) -> bool:
+        """Whether a drawdown stop is on; one that cannot be read is."""
+        for path in self.userdir.glob("liqsignals-drawdown-*.json"):
+            try:
+                if json.loads(path.read_text()).get("stopped_at") is not None:
+                    return True
+            except (OSError, ValueError, AttributeError):
+                return True
+        return False
+
+    def _sent(self) -> list[int]:
+        """Attempts within the hour, ns; a file that cannot be read counts as all of them."""
+        now = self.clock()
+        try:
+            return [int(at) for at in json.loads(self._attempts.read_text()) if now - int(at) < HOUR]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError):
+            return [now] * restart.MOST
+
+    def _store(self, sent: Sequence[int]) -> None:
+        self._attempts.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(self._attempts) as staged:
+            staged.write_text(json.dumps(list(sent)))
+
+    def _disk(self, notes: list[str]) -> None:
+        try:
+            removed = retention.prune(self.extras, self.clock(), self.raw_days)
+            if removed:
+                notes.append(f"{len(removed)} raw files older than {self.raw_days} days, or for want of room, removed")
+            free = shutil.disk_usage(self.userdir).free
+            if free < DISK_FREE:
+                notes.append(f"{free / 2**20:.0f} MiB are free on the disk. Way out: make room")
+        except OSError as error:
+            notes.append(f"{self.extras}: cannot be cleaned ({error.strerror})")
+
+    def _report(self, status: Status) -> None:
+        """Log what is new."""
+        said = {f"entries forbidden: {text}" for text in status.problems} | set(status.notes)
+        if status.clock is None or not abs(status.clock) <= livecheck.CLOCK:
+            said.add(f"entries forbidden: clock off by {status.clock} s (None: not measured)")
+        for text in sorted(said - self._said):
+            self.log(text)
+        if self._said and not said:
+            self.log("all is well again")
+        self._said = said
+
+
+def account(config: Mapping[str, Any], exchange: str, clock: Callable[[], int]) -> Any:
+    """The bot's account as ccxt gives it, with the configuration's key, addresses and options."""
+    try:
+        import ccxt
+    except ImportError as error:
+        raise InputError("watch: ccxt is not installed", "pip install 'liqsignals[bot]'") from error
+
+    own = config.get("exchange") or {}
+    more = {**(own.get("ccxt_config") or {}), **(own.get("ccxt_sync_config") or {})}
+    if not own.get("key") or not own.get("secret"):
+        raise InputError(
+            "watch: dry_run is false and there is no key",
+            "set FREQTRADE__EXCHANGE__KEY and FREQTRADE__EXCHANGE__SECRET",
+        )
+    options = {"defaultType": "swap", **(more.pop("options", None) or {})}
+    api = getattr(ccxt, exchange)({"apiKey": own["key"], "secret": own["secret"], **more, "options": options})
+    api.milliseconds = api.nonce = lambda: clock() // 10**6
+    return api
+
+
+def equity(api: Any, stake: str) -> float:
+    """What the account is worth, open profit included, in the stake's currency. Raises ccxt's errors."""
+    balance = api.fetch_balance()
+    margin = (balance.get("info") or {}).get("totalMarginBalance")
+    return float(margin if margin is not None else balance["total"][stake])

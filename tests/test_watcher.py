@@ -1,0 +1,283 @@
+"""The watcher: the exchange's clock, the account against the database, /start after an exception, raw files by age."""
+
+import itertools
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from conftest import PAIR, make_market, write_datadir
+
+from liqsignals.clock import DAY, HOUR, SECOND, iso, parse_time
+from liqsignals.exchange.account import Account
+from liqsignals.exchange.archive import Archive
+from liqsignals.exchange.course import Course
+from liqsignals.exchange.endpoints import LoopbackExchange
+from liqsignals.exchange.server import config_overlay, serve
+from liqsignals.exchange.serving import served
+from liqsignals.exchange.signed import Keys, SignedExchange
+from liqsignals.operate import restart, retention
+from liqsignals.operate.watcher import Watcher
+from liqsignals.strategy import drawdown, livecheck
+from liqsignals.strategy.livecheck import Status
+
+START = parse_time("2026-01-06T06:00:00Z")
+RAN = ["", 0.0, "freqtrade.worker", "INFO", "Changing state to: RUNNING"]
+
+
+def row(message: str, at: int = START, logger: str = "freqtrade.worker") -> list[Any]:
+    return ["", at / 1e6, logger, "INFO", message]
+
+
+FAILED = row("OperationalException. Stopping trader ...\nTraceback ...")
+STOPPED = row("Changing state from RUNNING to: STOPPED")
+
+
+class Machine:
+    """A bot's REST API and an exchange's clock, as far as a watcher asks them."""
+
+    def __init__(self) -> None:
+        self.now, self.ahead = START, 0.0
+        self.state, self.logs, self.posts = "running", [RAN], list[str]()
+        self.asked = list[str]()
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.answer)
+        return app
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.headers.get("Authorization", ""))
+        name = request.path.rpartition("/")[2]
+        if name == "time":
+            return web.json_response({"serverTime": round(self.now / 1e6 - self.ahead * 1000)})
+        if request.method == "POST":
+            self.posts.append(name)
+            return web.json_response({"status": "starting trader ..."})
+        return web.json_response({"show_config": {"state": self.state}, "logs": {"logs": self.logs}}[name])
+
+
+@pytest.fixture
+def machine() -> Iterator[tuple[Machine, str]]:
+    made = Machine()
+    with served(made.application(), "machine", 0.1) as port:
+        yield made, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every watcher of a test is closed at its end."""
+    made: list[Watcher] = []
+    begin = Watcher.__post_init__
+
+    def remembered(one: Watcher) -> None:
+        made.append(one)
+        begin(one)
+
+    monkeypatch.setattr(Watcher, "__post_init__", remembered)
+    yield
+    for one in made:
+        one.close()
+
+
+def watcher(tmp_path: Path, machine: tuple[Machine, str], said: list[str] | None = None, **more: Any) -> Watcher:
+    made, url = machine
+    config = {
+        "dry_run": True,
+        "exchange": {
+            "name": "binance",
+            "pair_whitelist": [PAIR],
+            "ccxt_config": {"urls": {"api": {"fapiPublic": url}}},
+        },
+        "api_server": {"enabled": True, "username": "u", "password": "planted-password"},
+        **more,
+    }
+    log = (said if said is not None else []).append
+    return Watcher(config, tmp_path, tmp_path / "extras", log, bot=url, clock=lambda: made.now)
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.5, 3.0, -3.0])
+def test_the_clock_is_measured_and_published(ahead: float, tmp_path: Path, machine: tuple[Machine, str]) -> None:
+    machine[0].ahead = ahead
+    status = watcher(tmp_path, machine).look()
+    assert status == Status.read(tmp_path / livecheck.STATUS) == Status(START, pytest.approx(ahead, abs=1e-3))
+
+
+def test_a_clock_that_cannot_be_asked_is_no_clock(tmp_path: Path, machine: tuple[Machine, str]) -> None:
+    one = watcher(tmp_path, machine)
+    one.look()
+    one.config["exchange"]["ccxt_config"]["urls"]["api"]["fapiPublic"] = "http://127.0.0.1:9"
+    assert one.look().clock == 0.0  # the measured one counts for a while
+    machine[0].now += 31 * SECOND
+    assert one.look().clock is None
+
+
+STOPS: dict[str, tuple[list[list[Any]], str]] = {
+    "an exception": ([RAN, FAILED, STOPPED], "start"),
+    "an exception of a paused bot": ([RAN, row("Changing state from RUNNING to: PAUSED"), FAILED, row("Changing state from PAUSED to: STOPPED")], "pause"),
+    "/stop": ([RAN, STOPPED], ""),
+    "/stop after an exception and a start": ([RAN, FAILED, STOPPED, row("Changing state from STOPPED to: RUNNING"), STOPPED], ""),
+    "another exception": ([RAN, STOPPED, row("Changing state from STOPPED to: RUNNING"), FAILED, STOPPED], "start"),
+    "an exception of somebody else": ([RAN, row("OperationalException. Stopping trader ...", logger="mine"), STOPPED], ""),
+    "the log begins later": ([row("something")], ""),
+    "stopped from the beginning": ([row("Changing state to: STOPPED")], ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", STOPS)
+def test_only_an_exception_is_answered_with_start(why: str, tmp_path: Path, machine: tuple[Machine, str]) -> None:
+    made, _ = machine
+    made.logs, wanted = STOPS[why]
+    made.state = "stopped"
+    one = watcher(tmp_path, machine)
+    made.now += 61 * SECOND
+    one.look()
+    assert made.posts == ([wanted] if wanted else [])
+    assert set(made.asked) <= {"", "Basic dTpwbGFudGVkLXBhc3N3b3Jk"}  # the clock's request has no password
+    made.state = "running"
+    made.now += 20 * SECOND
+    one.look()
+    assert len(made.posts) == bool(wanted)
+
+
+@pytest.mark.parametrize("switch", ["kill switch", "drawdown stop", "broken drawdown stop", "broken attempts"])
+def test_no_start_against_a_switch(switch: str, tmp_path: Path, machine: tuple[Machine, str]) -> None:
+    made, _ = machine
+    made.logs, made.state = [RAN, FAILED, STOPPED], "stopped"
+    made.now += HOUR
+    if switch == "kill switch":
+        livecheck.kill(tmp_path, made.now)
+    elif switch == "broken attempts":
+        (tmp_path / "liqsignals").mkdir()
+        (tmp_path / "liqsignals" / "starts.json").write_text("{")
+    elif switch == "drawdown stop":
+        drawdown.State("2026-01-06T05:00:00Z", None, 0.09, 0.08).write(drawdown.path_of(tmp_path, "S"))
+    else:
+        drawdown.path_of(tmp_path, "S").write_text("{")
+    watcher(tmp_path, machine).look()
+    assert made.posts == []
+
+
+def test_at_most_three_starts_an_hour_with_growing_waits_across_restarts(
+    tmp_path: Path, machine: tuple[Machine, str]
+) -> None:
+    made, _ = machine
+    made.state = "stopped"
+    made.logs = [RAN, FAILED, STOPPED]
+    at = []
+    for minute in range(125):
+        made.now = START + minute * 60 * SECOND
+        before = len(made.posts)
+        watcher(tmp_path, machine).look()  # a new one each time: the file remembers
+        if len(made.posts) > before:
+            at.append(minute)
+            made.logs = [
+                *made.logs,
+                row("Changing state from STOPPED to: RUNNING", made.now),
+                FAILED,
+                row(STOPPED[4], made.now),
+            ]
+    assert at == [1, 6, 21, 61, 76, 91, 121]
+    for first in at:
+        assert sum(first <= other < first + 60 for other in at) <= restart.MOST
+
+
+# The account
+
+
+def books(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as made, made:
+        made.execute("create table trades (id integer primary key, is_open boolean)")
+        made.execute(
+            "create table orders (order_id, ft_pair, side, amount, ft_amount, filled, ft_is_open, ft_order_side, ft_trade_id)"
+        )
+
+
+def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path) -> None:
+    """ccxt against the loopback exchange: a position that nobody stored, without a stop."""
+    archive = Archive(write_datadir(tmp_path / "full", make_market(3.0, seed=11)))
+    now = [START]
+    keys = Keys("key", "planted-secret")
+    made = Account(Course(archive), START // 10**6, 10_000.0)
+    exchange = LoopbackExchange(archive, lambda: now[0] // 10**6)
+    said: list[str] = []
+    books(tmp_path / "trades.sqlite")
+    app = exchange.app()
+    SignedExchange(made, keys, lambda: now[0] // 10**6).add_to(app)
+    exchange.app = lambda: app  # type: ignore[method-assign]
+    with serve(exchange) as port:
+        config = {
+            **config_overlay(port, keys=keys),
+            "dry_run": False, "stake_currency": "USDT", "db_url": f"sqlite:///{tmp_path / 'trades.sqlite'}",
+        }  # fmt: skip
+        config["exchange"] |= {"pair_whitelist": [PAIR], "name": "binance"}
+        one = Watcher(config, tmp_path, tmp_path / "extras", said.append, clock=lambda: now[0])
+        assert one.look().problems == ()
+        one.api.create_order(PAIR, "market", "buy", 0.05)
+        for second in itertools.count():
+            now[0] = START + second * SECOND
+            problems = one.look().problems
+            if any("has had stops of 0" in text for text in problems) or second > 15:
+                break
+        assert second == 10
+        assert any("the database 0" in text for text in problems)
+        # A watcher that starts now says so at once, and one that may, closes it.
+        other = Watcher(config, tmp_path, tmp_path / "extras", said.append, mend=True, clock=lambda: now[0])
+        assert any("the database 0" in text for text in other.look().problems)
+        now[0] += 6 * SECOND
+        other.look()
+        assert made.position("BTCUSDT").lots == 0
+        now[0] += SECOND
+        assert other.look().problems == ()
+        # The day's loss is a halt that outlasts a restart.
+        state = json.loads((tmp_path / "liqsignals" / "daily-loss.json").read_text())
+        (tmp_path / "liqsignals" / "daily-loss.json").write_text(json.dumps({**state, "start": 11_000.0}))
+        (halted,) = Watcher(config, tmp_path, tmp_path / "extras", said.append, clock=lambda: now[0]).look().problems
+        assert "daily loss" in halted
+        assert "remove" in halted
+    assert "the exchange's account cannot be asked" in one.look().problems[0]
+    written = "".join(path.read_text() for path in (tmp_path / "liqsignals").iterdir())
+    assert "planted-secret" not in "\n".join(said) + written + repr(one)
+
+
+# Raw files
+
+
+@pytest.mark.parametrize(
+    ("days", "free", "published", "kept"),
+    [
+        (90, 1 << 40, 0, 20),  # nothing is that old
+        (10, 1 << 40, 0, 11),
+        (1, 1 << 40, 0, 8),  # the last week stays
+        (90, 0, 0, 8),  # a full disk: the oldest go, the last week stays
+        (90, retention.SHORT - 1, 0, 19),  # one day is enough
+        (1, 0, 15, 16),  # what is not published yet stays
+    ],
+)
+def test_raw_files_go_by_age_and_for_want_of_room(
+    days: int, free: int, published: int, kept: int, tmp_path: Path
+) -> None:
+    """Days 0 (today) to 19 ago; `published`: how many days ago the newest published message came."""
+    for age in range(20):
+        folder = tmp_path / "raw" / "binance" / iso(START - age * DAY)[:10]
+        folder.mkdir(parents=True)
+        for channel in ("liquidation", "alive"):
+            (folder / f"{channel}.1.gz").write_bytes(b"raw")
+    (tmp_path / "raw" / "published").write_text(str(START - published * DAY))
+    removed = retention.prune(tmp_path, START, days, free)
+    left = sorted(path.parent.name for path in tmp_path.glob("raw/*/*/liquidation.*"))
+    assert left == [iso(START - age * DAY)[:10] for age in reversed(range(kept))]
+    assert len(removed) == 20 - kept
+    # When a stream was alive is asked for all the time.
+    assert len(list(tmp_path.glob("raw/*/*/alive.*"))) == 20
+
+
+def test_nothing_goes_where_nobody_knows_what_is_published(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "binance" / "2020-01-01"
+    folder.mkdir(parents=True)
+    (folder / "liquidation.1.gz").write_bytes(b"raw")
+    assert retention.prune(tmp_path, START, 7, 0) == []
