@@ -21,6 +21,7 @@ from liqsignals.errors import InputError
 from liqsignals.evaluation.liquidations import read as read_liquidations
 from liqsignals.files import written
 from liqsignals.liqmap import calibration, squeeze
+from liqsignals.replay.picture import trades_of
 from liqsignals.report.console import progress, say, simulated_label
 from liqsignals.report.fitted import age_line
 from liqsignals.report.headline import headline, print_headline
@@ -146,6 +147,10 @@ def map_command(
         Path | None,
         typer.Option("--liquidations", help="With --html or --png: real liquidations by hour, as for validate."),
     ] = None,
+    trades: Annotated[
+        list[Path] | None,
+        typer.Option("--trades", help="With --html or --png: trades of a backtest, backtest-result-*.zip."),
+    ] = None,
     timerange: Timerange = None,
     extras: Extras = None,
     exchange: Exchange = None,
@@ -165,8 +170,8 @@ def map_command(
             "give --every together with --out to write levels; without both of them the map is shown",
         )
     drawn = as_html is not None or as_png is not None
-    if (drawn and every is not None) or (liquidations is not None and not drawn):
-        raise InputError("map: --html and --png draw the map of one moment; --liquidations goes with them")
+    if (drawn and every is not None) or ((liquidations is not None or trades) and not drawn):
+        raise InputError("map: --html and --png draw the map of one moment; --liquidations and --trades go with them")
     if every is None and timerange is not None:
         raise InputError("map: --timerange goes with --every; for the map of one moment use --at")
     chosen = calibration.choose(calibrated).with_squeeze(squeeze.choose(squeeze_file))
@@ -212,7 +217,8 @@ def map_command(
             say(f"  {age}")
     if drawn:
         real = read_liquidations(liquidations, tape) if liquidations is not None else None
-        pic = picture(tape, int(ends[row]), parameters, days=days, real=real)
+        shown = [t for t in trades_of(trades or [], pair) if int(ends[row]) - days * DAY < t["open"] < int(ends[row])]
+        pic = picture(tape, int(ends[row]), parameters, days=days, real=real, trades=shown)
         for path, write in ((as_html, write_html), (as_png, write_png)):
             if path is not None:
                 say(f"{write(pic, path, simulated_label(datadir))}: {path.stat().st_size / 1e6:.1f} MB")

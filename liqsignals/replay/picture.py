@@ -27,7 +27,8 @@ def trades_of(results: Iterable[Path], pair: str) -> list[dict[str, Any]]:
         try:
             with zipfile.ZipFile(path) as archive:
                 found = json.loads(archive.read(f"{path.stem}.json"))
-            rows = [(name, t) for name, told in found["strategy"].items() for t in told["trades"] if t["pair"] == pair]
+            stats = found["strategy"].items()
+            rows = [(name, t) for name, one in stats for t in one["trades"] if t["pair"] == pair]
             for name, trade in rows:
                 opened, closed = dates_ns(
                     pd.Series(pd.to_datetime([trade["open_date"], trade["close_date"]], utc=True)), str(path)
@@ -35,6 +36,8 @@ def trades_of(results: Iterable[Path], pair: str) -> list[dict[str, Any]]:
                 out.append({
                     "strategy": name, "open": int(opened), "close": int(closed), "open_rate": trade["open_rate"],
                     "close_rate": trade["close_rate"], "is_short": trade["is_short"], "profit": trade["profit_ratio"],
+                    "stop": trade.get("stop_loss_abs"),
+                    "tag": trade.get("enter_tag") or "", "exit": trade.get("exit_reason") or "",
                 })  # fmt: skip
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(

@@ -171,6 +171,12 @@ const heatmap = (() => {
         ctx.moveTo(xs[0], ys[0]); ctx.lineTo(xs[1], ys[1]); ctx.moveTo(xs[1] - 4 * z, ys[1] - 4 * z); ctx.lineTo(xs[1] + 4 * z, ys[1] + 4 * z);
         ctx.moveTo(xs[1] - 4 * z, ys[1] + 4 * z); ctx.lineTo(xs[1] + 4 * z, ys[1] - 4 * z); ctx.stroke();
       }
+      // Where the stop stood at the end.
+      if (t.stop > 0) {
+        ctx.strokeStyle = colours.trade; ctx.lineWidth = 1.5; ctx.setLineDash([5, 4]); ctx.beginPath();
+        ctx.moveTo(xs[0], Y(rowOf(t.stop))); ctx.lineTo(xs[1], Y(rowOf(t.stop))); ctx.stroke(); ctx.setLineDash([]);
+      }
+      if (shown.length <= 6) for (const [i, text] of [[0, t.tag], [1, t.exit]]) if (text) tag(text, xs[i], ys[i] + (i === Number(t.is_short) ? 16 : -16), i ? "left" : "right", colours.trade);
       const turn = t.is_short ? z : -z;
       ctx.beginPath(); ctx.moveTo(xs[0], ys[0] + turn * 7); ctx.lineTo(xs[0] - 6 * z, ys[0] - turn * 4); ctx.lineTo(xs[0] + 6 * z, ys[0] - turn * 4); ctx.closePath();
       ctx.fillStyle = colours.trade; ctx.fill(); ctx.strokeStyle = colours.bg; ctx.lineWidth = 1; ctx.stroke();
@@ -334,7 +340,7 @@ const heatmap = (() => {
       if (C[k] > 0) parts.push(`candle ${[O, H, L, C].map((s) => priceText(s[k])).join(" ")}`);
       for (const panel of doc.panels)
         for (const s of panel.series) if (Number.isFinite(s.values[k])) parts.push(`${s.name} ${short(panel.root ? Math.abs(s.values[k]) : s.values[k])}`);
-      for (const t of doc.trades) if (Math.abs(X((t.open - doc.start) / doc.step) - x) < 5 || Math.abs(X((t.close - doc.start) / doc.step) - x) < 5) parts.push(`trade of ${t.strategy}, ${t.is_short ? "short" : "long"}: ${(t.profit * 100).toFixed(2)} %`);
+      for (const t of doc.trades) if (Math.abs(X((t.open - doc.start) / doc.step) - x) < 5 || Math.abs(X((t.close - doc.start) / doc.step) - x) < 5) parts.push(`trade of ${t.strategy}, ${t.is_short ? "short" : "long"}: ${(t.profit * 100).toFixed(2)} %` + [t.tag, t.exit].filter(Boolean).map((text) => ", " + text).join(""));
     }
     readout.textContent = parts.join(" · ");
   }

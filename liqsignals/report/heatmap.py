@@ -94,7 +94,8 @@ def picture(
     """The picture of the `days` before `at` (ns), which must be the close of a bar.
 
     `real`: liquidations by hour; without them recorded prints are added up, where there are any. `trades`: dicts with
-    `open`, `close` (ns), `open_rate`, `close_rate`, `is_short`, `profit` (fraction) and `strategy`.
+    `open`, `close` (ns), `open_rate`, `close_rate`, `is_short`, `profit` (fraction) and `strategy`, and perhaps `stop`
+    (price at the end), `tag` and `exit` (reason).
     """
     tape = tape.cut(at)
     bars = tape.bars[tape.bars["event_time"] > at - days * DAY]

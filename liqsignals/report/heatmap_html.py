@@ -208,7 +208,11 @@ def how_html(pic: Picture) -> str:
     """How to read the picture, and its notes, as HTML."""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in pic.notes)
     dots = f"<li>Dots: {len(pic.prints)} recorded liquidations, larger for more USD.</li>" if len(pic.prints) else ""
-    trades = "<li>Triangles and crosses: entries and exits of the backtest's trades.</li>" if pic.trades else ""
+    trades = (
+        "<li>Triangles and crosses: entries and exits of the backtest's trades; dashed: their stops.</li>"
+        if pic.trades
+        else ""
+    )
     return f"""<h2>How to read it</h2>
 <ul>
 <li>Colour: position USD that would be liquidated in a bucket of 0.05 % of price, <span class="short">orange for shorts

@@ -123,6 +123,16 @@ def _draw(figure: Any, pic: Picture, title: str) -> Any:
     for trade in pic.trades:
         ends = date2num(to_dates(np.array([trade["open"], trade["close"]])).to_pydatetime())
         main.plot(ends, np.log([trade["open_rate"], trade["close_rate"]]), "-", color="#e58cf0", lw=1.5)
+        if trade.get("stop"):
+            main.plot(ends, np.log([trade["stop"]] * 2), "--", color="#e58cf0", lw=1.2)
+        if len(pic.trades) <= 6:
+            marks = ((0, "open_rate", "tag", "right"), (1, "close_rate", "exit", "left"))
+            for end, rate, what, align in marks:
+                main.annotate(
+                    str(trade.get(what, "")), (ends[end], np.log(trade[rate])), ((-8, 8)[end], 12),
+                    textcoords="offset points", ha=align, color="#e58cf0",
+                    bbox={"fc": _GROUND, "ec": "none", "alpha": 0.85, "pad": 2},
+                )  # fmt: skip
         main.plot(ends[0], np.log(trade["open_rate"]), "v" if trade["is_short"] else "^", color="#e58cf0", ms=6)
     used: list[float] = []
     clusters = [(c, s) for w, s in (("above", kernels.SHORT), ("below", kernels.LONG)) for c in pic.head["clusters"][w]]
