@@ -235,7 +235,9 @@ def test_what_the_config_names_is_what_the_signals_use(saved: Path, fitted: Fitt
     assert signals(calibration=str(saved)).calibration.parameters(PAIR).score == fitted.parameters.score
     with pytest.raises(InputError, match=r"nothing\.json"):
         signals(calibration=str(tmp_path / "nothing.json"))
-    with pytest.raises(InputError, match=r"unknown key calibrations .*known are: calibration, extras, finest"):
+    with pytest.raises(
+        InputError, match=r"unknown key calibrations .*known are: allow_unproven, calibration, extras, finest"
+    ):
         signals(calibrations="none")
 
 

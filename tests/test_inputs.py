@@ -362,7 +362,7 @@ def test_a_configuration(datadir: Path, tmp_path: Path) -> None:
         ({"trading_mode": "margin"}, 'needs "trading_mode": "futures"'),
         (
             {"liqsignals": {"extra": "x", "warm": 1}},
-            'unknown key extra, warm in the block "liqsignals"; known are: calibration, extras, fin',
+            'unknown key extra, warm in the block "liqsignals"; known are: allow_unproven, calibration, extras, fin',
         ),
         ({"liqsignals": {"finest": "3m"}}, '"finest": "3m".* must be "5m" or "1m"'),
         (

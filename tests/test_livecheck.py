@@ -164,9 +164,9 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "words"),
     [
-        ({"calibratoin": "none"}, ["calibratoin", 'did you mean "calibration"?']),
+        ({"calibratoin": "none"}, ["calibratoin", 'write "calibration"']),
         ({"Risk": {}}, ["Risk", "known are: allow_unproven"]),
-        ({"risk": {"per_trad": 0.01}}, ["per_trad", 'did you mean "per_trade"?']),
+        ({"risk": {"per_trad": 0.01}}, ["per_trad", 'write "per_trade"']),
         ({"watcher": "yes"}, ["watcher", "true or false"]),
         ({"extras": 3}, ["extras", "must be a text"]),
         ({"calibration": ["x"]}, ["calibration", "must be a text"]),

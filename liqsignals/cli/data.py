@@ -101,6 +101,9 @@ def doctor(
     extras: Extras = None,
     exchange: Exchange = None,
     config: Annotated[Path | None, typer.Option("--config", help="freqtrade configuration to check.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema/--no-schema", help="Ask freqtrade about the configuration, too (some seconds).")
+    ] = True,
     url: Annotated[
         list[str] | None, typer.Option("--url", help="Another address of a feed: binance-stream=ws://127.0.0.1:9.")
     ] = None,
@@ -112,6 +115,12 @@ def doctor(
     since = 0 if days is None else now - days * DAY
     names = None if pairs is None else pairs.replace(",", " ").split()
     report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since, pairs=names)
+    if config is not None and schema:
+        from liqsignals.collect import freqtrade_command
+
+        _, refused = freqtrade_command.configuration([config])
+        report["problems"] += [f"{config}: freqtrade refuses it: {problem}" for problem in refused]
+        report["healthy"] = not report["problems"]
     if live:
         from liqsignals.collect import feeds
         from liqsignals.doctor import firstcontact

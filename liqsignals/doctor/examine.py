@@ -31,6 +31,8 @@ from liqsignals.errors import InputError
 from liqsignals.files import FORMATS, DataFile, parse_name, stem
 from liqsignals.liqmap import calibration
 from liqsignals.report.fitted import age_line
+from liqsignals.strategy.config import Risk
+from liqsignals.strategy.livecheck import LiveCheck
 from liqsignals.strategy.orders import stop_problems
 from liqsignals.strategy.signals import Signals
 
@@ -52,6 +54,11 @@ STREAM_DAYS = 30
 BLINK = MINUTE
 #: A recorder that is this long without a sign of life has stopped.
 RECORDER_AGE = 10 * MINUTE
+#: Keys of a configuration that belong into the environment.
+SECRETS = (
+    ("exchange", "key"), ("exchange", "secret"), ("exchange", "password"), ("telegram", "token"), ("api_server", "password"),
+    ("api_server", "jwt_secret_key"), ("api_server", "ws_token"),
+)  # fmt: skip
 #: Hours that fall by so much must liquidate more longs than shorts.
 FALL = 0.03
 
@@ -517,12 +524,15 @@ def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str
     except (ValueError, UnicodeDecodeError) as error:
         problems.append(f"{config}: this is not JSON that can be read ({error}). Way out: mend it")
         return {"file": str(config)}
-    problems += [f"{config}: {problem}" for problem in stop_problems(read)]
+    problems += [f"{config}: {problem}" for problem in (*stop_problems(read), *_secrets(read))]
     try:
         signals = Signals.from_config({"datadir": str(datadir), **read})
     except InputError as error:
         problems.append(f"{config}: {error}")
         return {"file": str(config)}
+    if read.get("dry_run") is False:
+        found = LiveCheck.from_config(read, "live", Risk.parse(read.get("liqsignals") or {}).limits).configured()
+        problems += [f"{config}: live entries would be refused: {why}" for _, why in found]
     return {
         "file": str(config),
         "datadir": str(signals.datadir),
@@ -531,6 +541,16 @@ def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str
         "calibration": calibration_in_use(signals.calibration),
         "chosen": signals.calibration,
     }
+
+
+def _secrets(config: dict[str, Any]) -> Iterator[str]:
+    """Secrets that stand in a configuration file, by name."""
+    for block, name in SECRETS:
+        if isinstance(inner := config.get(block), dict) and inner.get(name):
+            yield (
+                f"{block}.{name} is in the file, where backups and bug reports carry it away. Way out: take it out and set "
+                f"FREQTRADE__{block.upper()}__{name.upper()} in the environment"
+            )
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:

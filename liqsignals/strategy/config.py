@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,6 @@ from liqsignals.strategy.placebo import Placebo
 
 #: Keys of the block "liqsignals".
 KEYS = frozenset({"allow_unproven", "calibration", "extras", "finest", "placebo", "risk", "squeeze", "watcher"})
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """The way out of a slip in a key: the key that it resembles, and all."""
-    near = difflib.get_close_matches(name, known, 1)
-    return (f'did you mean "{near[0]}"? ' if near else "") + f"known are: {', '.join(known)}"
 
 
 @dataclass(frozen=True)
@@ -51,10 +45,12 @@ class Risk:
         for name, value in given.items() if isinstance(given, Mapping) else [("risk", given)]:
             low, high = bounds.get(name, (math.nan, math.nan))
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                found = difflib.get_close_matches(str(name), bounds, 1)
+                near = f'; write "{found[0]}"' if found else ""
                 way = (
                     f"{name} is a number from {low:g} to {high:g}"
                     if name in bounds
-                    else _nearest(str(name), tuple(bounds))
+                    else f"known are: {', '.join(bounds)}{near}"
                 )
                 raise InputError(f'config: "liqsignals": {{"risk": {{"{name}": {value!r}}}}} cannot be used', way)
         numbers = {name: float(value) for name, value in given.items()}
@@ -86,11 +82,13 @@ class Settings:
         block = config.get("liqsignals") or {}
         if not isinstance(block, Mapping):
             raise InputError(f'config: "liqsignals": {block!r} is no object', 'write "liqsignals": {}')
-        for name in block:
-            if name not in KEYS:
-                raise InputError(
-                    f'config: unknown key "{name}" in the block "liqsignals"', _nearest(str(name), sorted(KEYS))
-                )
+        unknown = sorted(set(block) - KEYS)
+        if unknown:
+            near = [difflib.get_close_matches(name, KEYS, 1) for name in unknown]
+            raise InputError(
+                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are: {", ".join(sorted(KEYS))}',
+                ", ".join(f'write "{found[0]}"' for found in near if found),
+            )
         if not isinstance(block.get("watcher", False), bool):
             raise InputError(f'config: "liqsignals": {{"watcher": {block["watcher"]!r}}} must be true or false')
         for name in ("extras", "calibration", "squeeze"):
