@@ -24,7 +24,7 @@ from liqsignals.data.tape import map_tape
 from liqsignals.errors import InputError
 from liqsignals.exchange.serving import served
 from liqsignals.liqmap import calibration
-from liqsignals.report.headline import headline
+from liqsignals.report.headline import headline_on_disk
 from liqsignals.serve.app import application
 from liqsignals.serve.board import Board
 from liqsignals.serve.bot import Bot
@@ -76,7 +76,7 @@ def test_the_picture_has_the_headline_of_map_json(datadir: Path) -> None:
         status, _, body = ask(f"{url}/picture?pair={PAIR}")
     assert status == 200
     tape = map_tape(datadir, PAIR, None, None, "5m")
-    head = headline(tape, END, float(tape.bars["close"][-1]), calibration.default().parameters(PAIR))
+    head = headline_on_disk(tape, END, calibration.default(), datadir)
     assert json.loads(body)["head"] == json.loads(json.dumps(head))
 
 

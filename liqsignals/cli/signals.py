@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from liqsignals import features, venues
+from liqsignals import venues
 from liqsignals.bulk.columns import Job, table
 from liqsignals.bulk.run import run
 from liqsignals.cli.app import app
@@ -23,8 +23,7 @@ from liqsignals.files import written
 from liqsignals.liqmap import calibration, squeeze
 from liqsignals.replay.picture import trades_of
 from liqsignals.report.console import progress, say, simulated_label
-from liqsignals.report.fitted import age_line
-from liqsignals.report.headline import headline, print_headline
+from liqsignals.report.headline import headline_on_disk, print_headline
 from liqsignals.report.heatmap import picture
 from liqsignals.report.heatmap_html import write_html
 from liqsignals.report.heatmap_png import write_png
@@ -203,22 +202,19 @@ def map_command(
             iso(when) if at is not None else "now",
             freqtrade.download_command(exchange or venues.exchange_of(datadir), pair),
         )
-    close = float(tape.bars["close"][row])
-    markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
-    head = headline(tape, int(ends[row]), close, parameters, extras or datadir / "liqsignals", to_price, markets)
-    age = age_line(
-        chosen, pair, int(ends[row]), extras or datadir / "liqsignals", exchange or venues.exchange_of(datadir)
+    head = headline_on_disk(
+        tape, int(ends[row]), chosen, datadir, extras=extras, exchange=exchange, finest=finest, to_price=to_price
     )
     if as_json:
-        print(json.dumps({**head, "calibration": age}, indent=2))
+        print(json.dumps(head, indent=2))
     else:
         print_headline(head, simulated_label(datadir))
-        if age is not None:
-            say(f"  {age}")
+        if head["calibration"] is not None:
+            say(f"  {head['calibration']}")
     if drawn:
         real = read_liquidations(liquidations, tape) if liquidations is not None else None
         shown = [t for t in trades_of(trades or [], pair) if int(ends[row]) - days * DAY < t["open"] < int(ends[row])]
-        pic = picture(tape, int(ends[row]), parameters, days=days, real=real, trades=shown)
+        pic = picture(tape, int(ends[row]), parameters, days=days, real=real, trades=shown, head=head)
         for path, write in ((as_html, write_html), (as_png, write_png)):
             if path is not None:
                 say(f"{write(pic, path, simulated_label(datadir))}: {path.stat().st_size / 1e6:.1f} MB")

@@ -7,24 +7,48 @@ from typing import Any
 
 import numpy as np
 
-from liqsignals import features, liqmap
+from liqsignals import features, liqmap, venues
 from liqsignals.clock import iso
 from liqsignals.data.tape import MapTape, asof
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
 from liqsignals.liqmap import state as saved
+from liqsignals.liqmap.calibration import Calibration
 from liqsignals.liqmap.cascade import cascade
 from liqsignals.liqmap.clusters import clusters
 from liqsignals.liqmap.fold import thrust
 from liqsignals.liqmap.squeeze import HORIZONS, touch_probability
 from liqsignals.report import market
 from liqsignals.report.console import console, price_text, usd_text
+from liqsignals.report.fitted import age_line
 
 #: Side, its key in the headline, the map's word for its clusters, its columns, and how it is spoken of.
 _SIDES = (
     (kernels.SHORT, "short", "above", "squeeze", "buying"),
     (kernels.LONG, "long", "below", "flush", "selling"),
 )
+
+
+def headline_on_disk(
+    tape: MapTape,
+    at: int,
+    chosen: Calibration,
+    datadir: Path,
+    *,
+    extras: Path | None = None,
+    exchange: str | None = None,
+    finest: str = "5m",
+    to_price: float | None = None,
+) -> dict[str, Any]:
+    """The headline at the close of a bar (`at`, ns), as `liqsignals map --json` prints it: `headline` with the other
+    markets of a data directory, and `calibration` (a line on its age, None for the prior)."""
+    pair, folder = tape.pair, extras or datadir / "liqsignals"
+    bar = int(np.searchsorted(tape.bars["event_time"], at))
+    markets = features.DiskMarkets(datadir, chosen, extras=extras, finest=finest, exchange=exchange)
+    close = float(tape.bars["close"][bar])
+    head = headline(tape, at, close, chosen.parameters(pair), folder, to_price, markets)
+    age = age_line(chosen, pair, at, folder, exchange or venues.exchange_of(datadir))
+    return {**head, "calibration": age}
 
 
 def headline(

@@ -90,8 +90,11 @@ def picture(
     days: float = 30.0,
     real: Liquidations | None = None,
     trades: Sequence[Mapping[str, Any]] = (),
+    head: Mapping[str, Any] | None = None,
 ) -> Picture:
     """The picture of the `days` before `at` (ns), which must be the close of a bar.
+
+    `head`: the headline above it (report/headline.py), made here from the tape alone unless given.
 
     `real`: liquidations by hour; without them recorded prints are added up, where there are any. `trades`: dicts with
     `open`, `close` (ns), `open_rate`, `close_rate`, `is_short`, `profit` (fraction) and `strategy`, and perhaps `stop`
@@ -131,9 +134,10 @@ def picture(
     strong = max(strong, 1.001 * faint)
     prints = _prints(tape, start)
     panels, notes = _panels(tape, opened, there, step, close, parameters, real, prints)
-    head = headline(tape, at, float(bars["close"][-1]), parameters)
+    if head is None:
+        head = headline(tape, at, float(bars["close"][-1]), parameters)
     return Picture(
-        head, start, step, candles, row, _steps(usd, faint, strong), faint, strong, profile, panels, sweeps,
+        dict(head), start, step, candles, row, _steps(usd, faint, strong), faint, strong, profile, panels, sweeps,
         prints, notes, tuple(trades),
     )  # fmt: skip
 

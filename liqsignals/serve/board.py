@@ -19,6 +19,7 @@ from liqsignals.clock import MINUTE, iso
 from liqsignals.doctor.examine import examine
 from liqsignals.errors import InputError
 from liqsignals.liqmap.calibration import Calibration
+from liqsignals.report.headline import headline_on_disk
 from liqsignals.report.heatmap import picture
 from liqsignals.report.heatmap_html import clusters_html, data, headline_html, how_html
 from liqsignals.serve.lamps import lamps
@@ -165,8 +166,12 @@ class Board:
             if tape is None or len(tape.bars) == 0:
                 raise InputError(f"{watched.place.pair}: no candles or no open interest in {self.datadir}")
             at = int(tape.bars["event_time"][-1])
+            head = headline_on_disk(
+                tape, at, self.calibration, self.datadir, extras=self.extras, exchange=self.exchange, finest=self.finest
+            )
+            parameters = self.calibration.parameters(watched.place.pair)
             # Files of older times may change without a new candle: the picture is made anew all the same.
-            watched.shot = _shot(picture(tape, at, self.calibration.parameters(watched.place.pair), days=self.days))
+            watched.shot = _shot(picture(tape, at, parameters, days=self.days, head=head))
             watched.error, watched.files = None, found
         except (InputError, OSError) as error:
             watched.error = str(error)
