@@ -107,6 +107,10 @@ def watch_command(
         ),
     ] = False,
     raw_days: Annotated[int, typer.Option("--raw-days", min=7, help="Days that the recorder's raw files stay.")] = 90,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit/--no-refit", help="Refit the calibration weekly from five weeks of recorded prints."),
+    ] = True,
     check: Annotated[
         bool, typer.Option("--check", help="Print the last status; exit code 1 where it is bad or old.")
     ] = False,
@@ -121,12 +125,13 @@ def watch_command(
     found, problems = freqtrade_command.configuration(config)
     if problems:
         raise InputError(f"freqtrade refuses the configuration: {'; '.join(problems)}")
-    folder = extras or starting.extras_of(found, starting.datadir_of(found, userdir) if datadir is None else datadir)
+    history = datadir or starting.datadir_of(found, userdir)
+    folder = extras or starting.extras_of(found, history)
 
     def log(text: str) -> None:
         print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
 
-    watcher = Watcher(found, userdir, folder, log, bot, mend, raw_days)
+    watcher = Watcher(found, userdir, folder, log, bot, mend, raw_days, history if refit else None)
     log(f"watching {'the live' if watcher.live else 'a dry-run'} bot of {userdir}; stop with Ctrl-C")
     with suppress(KeyboardInterrupt), closing(watcher):
         watcher.run(every)

@@ -9,7 +9,7 @@ out (retention.py). It holds no state that a restart loses: the attempts and the
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from liqsignals import venues
 from liqsignals.clock import HOUR, SECOND
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
-from liqsignals.operate import restart, retention
+from liqsignals.operate import refit, restart, retention
 from liqsignals.operate.start import database_file, database_url
 from liqsignals.strategy import livecheck, watch
 from liqsignals.strategy.livecheck import Status, killed
@@ -53,6 +53,8 @@ class Watcher:
     #: Whether it does what strategy/watch.py advises at the exchange, or only says it.
     mend: bool = False
     raw_days: int = 90
+    #: Data directory of a weekly refit of the calibration (refit.py); None for none.
+    datadir: Path | None = None
     clock: Callable[[], int] = time.time_ns
 
     def __post_init__(self) -> None:
@@ -73,14 +75,19 @@ class Watcher:
         self._attempts = self.userdir / "liqsignals" / "starts.json"
         self._measured: tuple[int, float] | None = None
         self._next: dict[str, int] = {}
+        #: Notes of what is not looked at each time.
+        self._found: dict[str, list[str]] = {}
         self._said: set[str] = set()
+        self._job: refit.Job | None = None
         self._first = True
 
     def _has_bot(self) -> bool:
         return bool(self.bot) or bool((self.config.get("api_server") or {}).get("enabled"))
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close its connections, and end a refit that runs."""
+        if self._job is not None:
+            self._job.close()
         for one in (self._http, self._bot):
             if one is not None:
                 one.close()
@@ -99,9 +106,12 @@ class Watcher:
         if self.api is not None:
             problems += self._account(notes)
         if self._bot is not None and self._is_due("bot", BOT_EVERY):
-            self._revive(notes)
+            self._found["bot"] = list(self._revive())
         if self._is_due("disk", DISK_EVERY):
-            self._disk(notes)
+            self._found["disk"] = list(self._disk())
+        if self.datadir is not None:
+            self._refit(self.datadir)
+        notes += [note for found in self._found.values() for note in found]
         if why := killed(self.userdir):
             notes.append(f"kill switch: {why}")
         status = Status(self.clock(), offset, tuple(problems), tuple(notes))
@@ -182,7 +192,7 @@ class Watcher:
         named = (self.config.get("exchange") or {}).get("pair_whitelist") or []
         return [pair for pair in map(str, named) if "/" in pair and not set(pair) & set("*+?[](){}|^$\\")]
 
-    def _revive(self, notes: list[str]) -> None:
+    def _revive(self) -> Iterator[str]:
         """Start a bot again that stopped by an exception (restart.py)."""
         assert self._bot is not None
         try:
@@ -193,27 +203,23 @@ class Watcher:
                 self._bot.get("/api/v1/logs", params={"limit": 1000}).raise_for_status().json()["logs"]
             )
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-            notes.append(f"the bot's REST API does not answer ({type(error).__name__})")
+            yield (f"the bot's REST API does not answer ({type(error).__name__})")
             return
         now, sent = self.clock(), self._sent()
         if command is None:
-            notes.append("the bot is stopped, by a human's word: it is left alone")
+            yield ("the bot is stopped, by a human's word: it is left alone")
         elif killed(self.userdir) or self._drawdown():
-            notes.append(
-                "the bot stopped by an exception; it is not started, for the kill switch or the drawdown stop is on"
-            )
+            yield ("the bot stopped by an exception; it is not started, for the kill switch or the drawdown stop is on")
         elif not restart.due(command[1], sent, now):
-            notes.append(f"the bot stopped by an exception; {len(sent)} attempts within the hour, the next one waits")
+            yield (f"the bot stopped by an exception; {len(sent)} attempts within the hour, the next one waits")
         else:
             # Counted before it is sent: an answer that is lost must not make a fourth.
             self._store([*sent, now])
             try:
                 self._bot.post(f"/api/v1/{command[0]}").raise_for_status()
-                notes.append(
-                    f"the bot stopped by an exception: /{command[0]} sent, attempt {len(sent) + 1} within the hour"
-                )
+                yield (f"the bot stopped by an exception: /{command[0]} sent, attempt {len(sent) + 1} within the hour")
             except httpx.HTTPError as error:
-                notes.append(f"/{command[0]} could not be sent ({type(error).__name__})")
+                yield (f"/{command[0]} could not be sent ({type(error).__name__})")
 
     def _drawdown(self) -> bool:
         """Whether a drawdown stop is on; one that cannot be read is."""
@@ -240,16 +246,32 @@ class Watcher:
         with replaced(self._attempts) as staged:
             staged.write_text(json.dumps(list(sent)))
 
-    def _disk(self, notes: list[str]) -> None:
+    def _disk(self) -> Iterator[str]:
+        """Age out raw files, and say what is free."""
         try:
             removed = retention.prune(self.extras, self.clock(), self.raw_days)
             if removed:
-                notes.append(f"{len(removed)} raw files older than {self.raw_days} days, or for want of room, removed")
+                yield (f"{len(removed)} raw files older than {self.raw_days} days, or for want of room, removed")
             free = shutil.disk_usage(self.userdir).free
             if free < DISK_FREE:
-                notes.append(f"{free / 2**20:.0f} MiB are free on the disk. Way out: make room")
+                yield (f"{free / 2**20:.0f} MiB are free on the disk. Way out: make room")
         except OSError as error:
-            notes.append(f"{self.extras}: cannot be cleaned ({error.strerror})")
+            yield (f"{self.extras}: cannot be cleaned ({error.strerror})")
+
+    def _refit(self, datadir: Path) -> None:
+        """Begin a refit once a week where there are prints enough, and take up what came of it."""
+        if self._job is not None:
+            if (found := self._job.poll()) is not None:
+                self._found["refit"], self._job = [found], None
+            return
+        now = self.clock()
+        if not self._is_due("refit", DISK_EVERY) or not refit.due(self.userdir, now):
+            return
+        if tables := refit.prints(self.extras, self.exchange, self._pairs(), now):
+            named = (self.config.get("liqsignals") or {}).get("calibration")
+            self._job = refit.Job(
+                self.userdir, now, refit.steps(datadir, self.extras, self.userdir, tables, named, now)
+            )
 
     def _report(self, status: Status) -> None:
         """Log what is new."""
