@@ -82,14 +82,14 @@ def test_the_bot_goes_first_where_trades_are_open_or_nobody_knows(
     assert code == 7
     assert ran(tmp_path) == ["bot", "fill", "bot-end"]
     assert ("not known" if broken else "2 trades open") in said[0]
-    assert "warning: the download failed" in said[1]
+    assert "warning: the download failed or took too long" in said[1]
 
 
 def test_a_download_that_fails_or_hangs_is_a_warning(tmp_path: Path, stubs: dict[str, list[str]]) -> None:
     stubs["download"][:] = script(tmp_path / "fill.py", f"{note('fill')}; time.sleep(100)")
     code, said = begin(tmp_path, patience=0.5)
     assert (code, ran(tmp_path)) == (7, ["fill", "bot", "bot-end"])
-    assert "warning: the download failed" in said[-1]
+    assert "warning: the download failed or took too long" in said[-1]
 
 
 def test_a_signal_ends_the_download_and_no_bot_starts(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def _judge(code: int, log: Callable[[str], None]) -> None:
     log(
         "the download is complete"
         if code == 0
-        else f"warning: the download failed (exit code {code}, its lines are above); where inputs are stale, entries are "
+        else f"warning: the download failed or took too long (exit code {code}, its lines are above); where inputs are stale, entries are "
         "blocked. Way out: run it again beside the bot, which sees new files by itself"
     )
 
