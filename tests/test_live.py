@@ -117,6 +117,18 @@ def first_missing(whole: Market) -> float:
     return float(closed[gaps[0]] + FIVE) if len(gaps) else np.inf
 
 
+def first_other(whole: Market, frame: pd.DataFrame, timeframe: str) -> float:
+    """Close of the first candle of the frame that is another than what was heard, and that the disk does not replace."""
+    names = ["open", "high", "low", "close", "volume"]
+    known = resampled(whole.candles, timeframe).set_index("date").reindex(frame["date"])[names].to_numpy()
+    shown = frame[names].to_numpy()
+    off = (known != shown) & ~np.isclose(known, shown, rtol=1e-6 * np.array([0, 0, 0, 0, 1]), atol=0)
+    off &= np.isfinite(known)
+    at = ns(frame["date"]) + duration_ns(timeframe)
+    replaced = (at <= ns(market().candles["date"])[DISK - 1] + FIVE) & (np.arange(len(at)) < len(at) - 1)
+    return float(at[off.any(axis=1) & ~replaced].min(initial=np.iinfo(np.int64).max))
+
+
 def walk(datadir: Path, calls: list[Call], families: Sequence[Any] = features.FAMILIES) -> Signals:
     """Make the calls, and compare each with one computation over all that was heard, without a state."""
     bot, heard, row = (
@@ -137,7 +149,8 @@ def walk(datadir: Path, calls: list[Call], families: Sequence[Any] = features.FA
             heard.hear("interest", frames["5m", "open_interest"])
         at, closes = decisions(frame, call.timeframe)
         whole = features.compute(as_tape(heard.whole()), at, closes, duration_ns(call.timeframe), families=families)
-        whole["liq_fresh"][at >= first_missing(heard.whole())] = 0.0
+        doubted = min(first_missing(heard.whole()), first_other(heard.whole(), frame, call.timeframe))
+        whole["liq_fresh"][at >= doubted] = 0.0
         assert_same_bits(found, whole, names=list(whole))
     return bot
 
