@@ -1,18 +1,18 @@
-"""`python -m benchmarks [speed|latency|accuracy|sources|plausible|squeeze|cascade|all] [--json OUT]`: print tables, write JSON."""
+"""`python -m benchmarks [speed|latency|accuracy|sources|plausible|squeeze|cascade|scale|all] [--json OUT]`: print tables, write JSON."""
 
 import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import accuracy, cascade, latency, plausible, sources, speed, squeeze
+from benchmarks import accuracy, cascade, latency, plausible, scale, sources, speed, squeeze
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument(
     "what",
     nargs="?",
     default="all",
-    choices=("speed", "latency", "accuracy", "sources", "plausible", "squeeze", "cascade", "all"),
+    choices=("speed", "latency", "accuracy", "sources", "plausible", "squeeze", "cascade", "scale", "all"),
 )
 parser.add_argument("--json", type=Path, help="file to write the tables to")
 chosen = parser.parse_args()
@@ -24,6 +24,7 @@ runs = {
     "plausible": plausible.run,
     "squeeze": squeeze.run,
     "cascade": cascade.run,
+    "scale": scale.run,
 }
 tables = [table for name, run in runs.items() if chosen.what in (name, "all") for table in run()]
 if chosen.json:
