@@ -252,10 +252,14 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
                 flag = f"{'fund' if family == 'fund' else 'liq'}_fresh"
                 wrong[close] += other
                 fresh = row[flag] == 1
+                # A map that has restarted is not used: the third of three lies is taken for a real step (law 10).
+                warm = family == "fund" or row["liq_warm"] == 1
                 if not other:
                     counted[f"{family} equal"] += 1
                 elif not fresh:
                     counted[f"{family} not fresh"] += 1
+                elif not warm and lies(ours, found, close):
+                    counted[f"{family} not warm, after a lie"] += 1
                 elif revised(ours, found, close):
                     counted[f"{family} revised after use"] += 1
                 else:
