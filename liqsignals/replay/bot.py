@@ -37,6 +37,9 @@ from liqsignals.sources import binance
 #: A loop that takes so much of the bot's own CPU time, or so many pauses, never ends.
 _HANGS = 200.0
 _HANGS_PAUSES = 2000
+#: CPU seconds without a step of the clock after which it makes one: asyncio spins while a timer is due within the clock's
+#: resolution, and a clock that stands never gets there.
+_SPIN = 20.0
 #: A bot that waits for so long (seconds of this machine's) waits for its own clock, as freqtrade does after a 429: a market
 #: second passes. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.25
@@ -198,7 +201,7 @@ class Bot:
         self.clock.set(self.clock.now_ms() + 1000)
         asked = self.clock.now_ms() // 1000 * 1000
         idle = Idle(self.process.pid, self.traffic)
-        limit, pauses = idle.ran + _HANGS, 0
+        limit, pauses, spins = idle.ran + _HANGS, 0, idle.ran + _SPIN
         while self._last_loop() < asked:
             self._alive(idle.ran > limit or pauses > _HANGS_PAUSES)
             due = min(self.traffic.waiting, default=0)
@@ -206,6 +209,10 @@ class Bot:
                 self.clock.set(max(self.clock.now_ms(), due) if due else self.clock.now_ms() + 1000)
                 idle.restart()
                 pauses += 1
+                spins = idle.ran + _SPIN
+            elif idle.ran > spins:
+                self.clock.set(self.clock.now_ms() + 1000)
+                spins = idle.ran + _SPIN
             time.sleep(_POLL)
 
     def newest(self, pair: str) -> dict[str, Any] | None:
