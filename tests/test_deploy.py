@@ -33,7 +33,7 @@ def commands() -> dict[str, str]:
         if service["healthcheck"]["test"][1] == "liqsignals"
     }
     for unit in UNITS:
-        found[unit.name] = lines_of(unit)["ExecStart"].removeprefix("/opt/liqsignals/.venv/bin/liqsignals ")
+        found[unit.name] = lines_of(unit)["ExecStart"].removeprefix("%S/liqsignals/.venv/bin/liqsignals ")
     page = (ROOT / "docs" / "deploy.md").read_text()
     steps = re.findall(r"^ *(?:\S*/)?liqsignals ([a-z-]+ .*?[^\\])$", page.replace("\\\n", " "), re.MULTILINE)
     assert len(steps) >= 6
@@ -92,7 +92,7 @@ def test_a_unit_is_as_shut_as_the_container(unit: Path) -> None:
     found = lines_of(unit)
     assert found["User"] == "liqsignals"
     assert (found["NoNewPrivileges"], found["ProtectSystem"], found["CapabilityBoundingSet"]) == ("yes", "strict", "")
-    assert found["ReadWritePaths"] == "/opt/liqsignals/user_data"
+    assert found["ReadWritePaths"] == "%S/liqsignals/user_data"
     assert found["Restart"] == "always"
     assert {"MemoryMax", "CPUQuota", "TasksMax"} <= set(found)
 
