@@ -1,12 +1,23 @@
 """Runs a loopback server on a free port of 127.0.0.1, in a thread that stops at the end of a `with` block."""
 
 import asyncio
+import ipaddress
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
 from aiohttp import web
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine's alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager

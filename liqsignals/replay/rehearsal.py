@@ -4,7 +4,6 @@ Like paper.py, but orders, stops, fees, funding and liquidations happen at the e
 while the bot is down. It refuses to start unless every address in the bot's configuration is this machine's loopback.
 """
 
-import ipaddress
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from liqsignals.clock import HOUR, iso, parse_time
 from liqsignals.errors import InputError
 from liqsignals.exchange.account import Account, Ledger
 from liqsignals.exchange.faults import Fault
+from liqsignals.exchange.serving import is_loopback
 from liqsignals.replay import bot as driver
 from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock
@@ -164,7 +164,7 @@ def check_loopback(configs: Sequence[Path]) -> None:
     for name in _OFF:
         merged.pop(name, None)
     for where, address in _addresses(merged):
-        if not _is_loopback(address):
+        if not is_loopback(urlsplit(address if "://" in address else f"//{address}").hostname or ""):
             raise InputError(
                 f"config: {where} is {address}, which is not this machine: a rehearsal must not reach an exchange",
                 f"remove {where} from the configuration",
@@ -192,13 +192,3 @@ def _addresses(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
         key = where.rpartition(".")[2].lower()
         if ("://" in value and not value.startswith("sqlite:")) or any(key.endswith(name) for name in _HOSTS):
             yield where, value
-
-
-def _is_loopback(address: str) -> bool:
-    host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,7 +11,6 @@ DNS rebinding). Bound elsewhere it wants a token, once as `/?token=...`, which b
 
 import asyncio
 import hmac
-import ipaddress
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from importlib.resources import files as package_files
 from aiohttp import web
 
 from liqsignals.errors import InputError
+from liqsignals.exchange.serving import is_loopback
 from liqsignals.report import heatmap_html
 from liqsignals.serve.board import Board
 
@@ -39,16 +39,6 @@ _HEADERS = {
 _TYPES = {"js": "text/javascript", "css": "text/css"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to bind to is this machine's alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def application(board: Board, host: str = "127.0.0.1", token: str | None = None, title: str = "") -> web.Application:
