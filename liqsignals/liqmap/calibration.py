@@ -27,6 +27,7 @@ from liqsignals.errors import InputError
 from liqsignals.files import replaced
 from liqsignals.liqmap.parameters import LeverageClass, Parameters, standing_of
 from liqsignals.liqmap.squeeze import Squeeze
+from liqsignals.liqmap.stored import check_format, content_of, parsed
 
 FORMAT = "liqsignals-calibration/1"
 
@@ -108,14 +109,7 @@ def _as_dict(fitted: Fitted) -> dict[str, Any]:
 
 def load(path: Path) -> Calibration:
     """Read a calibration. Raises InputError for a file that is not one, of another version, or edited by hand."""
-    try:
-        content = path.expanduser().read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"calibration {path}: cannot be read ({error.strerror})",
-            "name an existing file",
-        ) from error
-    return _parsed(content, str(path), "make it anew with liqsignals calibrate")
+    return _parsed(content_of(path, "calibration"), str(path), "make it anew with liqsignals calibrate")
 
 
 def choose(name: Any) -> Calibration:
@@ -135,21 +129,14 @@ def default() -> Calibration:
 
 
 def _parsed(raw: bytes, origin: str, remedy: str) -> Calibration:
-    cause: Exception | None = None
-    try:
-        content = json.loads(raw)
-        if content.get("format") != FORMAT:
-            why = f"format is {content.get('format')!r}, this version reads {FORMAT!r}"
-        elif content.get("sha256") != content_hash({"markets": content["markets"]}):
-            why = "its content does not fit its sha256; it was edited or damaged"
-        else:
-            known = {name: _from_dict(m) for name, m in content["markets"].items()}
-            return Calibration(known.pop("pooled"), known, origin)
-    except InputError as error:
-        cause, why = error, error.problem
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        cause, why = error, f"not a calibration ({error!r})"
-    raise InputError(f"calibration {origin}: {why}", remedy) from cause
+    def build(content: dict[str, Any]) -> Calibration:
+        check_format(content, FORMAT)
+        if content.get("sha256") != content_hash({"markets": content["markets"]}):
+            raise InputError("its content does not fit its sha256; it was edited or damaged")
+        known = {name: _from_dict(m) for name, m in content["markets"].items()}
+        return Calibration(known.pop("pooled"), known, origin)
+
+    return parsed(raw, "calibration", "a calibration", origin, remedy, build)
 
 
 def _from_dict(m: Mapping[str, Any]) -> Fitted:

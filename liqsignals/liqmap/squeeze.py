@@ -18,6 +18,7 @@ from liqsignals.clock import iso, parse_time
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
 from liqsignals.liqmap.kernels import WEEK, Forecast
+from liqsignals.liqmap.stored import check_format, content_of, parsed
 from liqsignals.records import Float64Array
 
 FORMAT = "liqsignals-squeeze/1"
@@ -123,11 +124,7 @@ def save(s: Squeeze, path: Path) -> None:
 
 def load(path: Path) -> Squeeze:
     """Read a parameter file. Raises InputError for a file that is not one, of another version, or of impossible values."""
-    try:
-        content = path.expanduser().read_bytes()
-    except OSError as error:
-        raise InputError(f"squeeze {path}: cannot be read ({error.strerror})", "name an existing file") from error
-    return _parsed(content, str(path), "make it anew with liqsignals touch --out")
+    return _parsed(content_of(path, "squeeze"), str(path), "make it anew with liqsignals touch --out")
 
 
 def choose(name: Any) -> Squeeze | None:
@@ -147,17 +144,11 @@ def default() -> Squeeze:
 
 
 def _parsed(raw: bytes, origin: str, remedy: str) -> Squeeze:
-    cause: Exception | None = None
-    try:
-        content = json.loads(raw)
-        if content.get("format") == FORMAT:
-            return _from_dict(content, origin)
-        why = f"format is {content.get('format')!r}, this version reads {FORMAT!r}"
-    except InputError as error:
-        cause, why = error, error.problem
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        cause, why = error, f"not a file of squeeze parameters ({error!r})"
-    raise InputError(f"squeeze {origin}: {why}", remedy) from cause
+    def build(content: dict[str, Any]) -> Squeeze:
+        check_format(content, FORMAT)
+        return _from_dict(content, origin)
+
+    return parsed(raw, "squeeze", "a file of squeeze parameters", origin, remedy, build)
 
 
 def _from_dict(content: Mapping[str, Any], origin: str) -> Squeeze:
