@@ -79,9 +79,42 @@ def overdue(opened: datetime, now: datetime, timeframe: str, hours: float) -> bo
 
     `opened`: when the trade was opened; both are tz-aware. A candle counts as over a minute after its close.
     """
-    length = duration_ns(timeframe)
-    begin, end = (pd.Timestamp(at).value // length * length for at in (opened, now - timedelta(minutes=1)))
+    begin, end = (_candle_of(at, timeframe) for at in (opened, now - timedelta(minutes=1)))
     return end - begin >= hours * 3600 * 10**9
+
+
+def _candle_of(at: datetime, timeframe: str) -> int:
+    """Open (ns) of the candle that an instant lies in."""
+    length = duration_ns(timeframe)
+    return int(pd.Timestamp(at).value) // length * length
+
+
+def at_entry(dp: Any, trade: Any, timeframe: str, number: Callable[[pd.DataFrame, str], float]) -> float | None:
+    """`number(candles, side)` of the analysed candles up to the trade's signal.
+
+    None where there is no signal, as where the entry was forced by hand.
+    """
+    dataframe, _ = dp.get_analyzed_dataframe(trade.pair, timeframe)
+    if len(dataframe) == 0:
+        return None
+    # The candle that gave the signal closed when the entry's began, or one before if the bot was slow.
+    opened = pd.Timestamp(_candle_of(trade.open_date_utc, timeframe), tz="UTC")
+    known = dataframe[dataframe["date"] < opened]
+    side = "short" if trade.is_short else "long"
+    since = opened - 2 * pd.Timedelta(duration_ns(timeframe))
+    signals = (known[f"enter_{side}"] == 1) & (known["date"] >= since)
+    return number(known.loc[: signals[signals].index[-1]], side) if signals.any() else None
+
+
+def stop_at_signal(dataframe: pd.DataFrame, side: str, last_resort: float) -> float:
+    """Price of the stop (`stop_long`, `stop_short`) of a signal on the last row.
+
+    Where there is none, as where the entry was forced by hand, `last_resort` (fraction of price) from its close.
+    """
+    last = dataframe.iloc[-1]
+    if last.get(f"enter_{side}") == 1:
+        return float(last[f"stop_{side}"])
+    return sizing.stop_price(float(last["close"]), last_resort, side == "short")
 
 
 def stop_missed(dp: Any, trade: Any, stop: float, rate: float) -> bool:

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import inf
 
@@ -19,7 +18,7 @@ from liqsignals.guard import entry_confirmed, passes
 from liqsignals.signals import Signals
 from liqsignals.strategy import sizing
 from liqsignals.strategy.account import Account
-from liqsignals.strategy.callbacks import TradeNumber, overdue, populated, safely, stop_missed
+from liqsignals.strategy.callbacks import TradeNumber, at_entry, overdue, populated, safely, stop_at_signal, stop_missed
 
 
 class RejectionFade(IStrategy):
@@ -270,7 +269,9 @@ class RejectionFade(IStrategy):
         target = safely(
             f"{trade.pair}: target",
             None,
-            lambda: self.target.of(trade, now, self.timeframe, lambda: self.at_entry(trade, self.cluster)),
+            lambda: self.target.of(
+                trade, now, self.timeframe, lambda: at_entry(self.dp, trade, self.timeframe, self.cluster)
+            ),
         )
         if len(dataframe) == 0 or dataframe["date"].iat[-1] < opened:
             return None
@@ -350,29 +351,15 @@ class RejectionFade(IStrategy):
         stop = safely(
             f"{trade.pair}: stop",
             None,
-            lambda: self.stop.of(trade, now, self.timeframe, lambda: self.at_entry(trade, self.stop_at_signal)),
+            lambda: self.stop.of(
+                trade, now, self.timeframe, lambda: at_entry(self.dp, trade, self.timeframe, self.stop_at_signal)
+            ),
         )
         return sizing.nearer(last_resort, stop, trade.is_short)
 
     def stop_at_signal(self, dataframe: DataFrame, side: str) -> float:
         """The stop of a signal on the last row; the last resort from its close where there is none (forced by hand)."""
-        last = dataframe.iloc[-1]
-        if last.get(f"enter_{side}") == 1:
-            return float(last[f"stop_{side}"])
-        return sizing.stop_price(float(last["close"]), self.last_resort, side == "short")
-
-    def at_entry(self, trade: Trade, number: Callable[[DataFrame, str], float]) -> float | None:
-        """`number` of the candles up to the trade's signal; None without it, as where the entry was forced by hand."""
-        dataframe, _ = self.dp.get_analyzed_dataframe(trade.pair, self.timeframe)
-        if len(dataframe) == 0:
-            return None
-        # The candle that gave the signal closed when the entry's began, or one before if the bot was slow.
-        opened = timeframe_to_prev_date(self.timeframe, trade.open_date_utc)
-        candle = timedelta(minutes=timeframe_to_minutes(self.timeframe))
-        known = dataframe[dataframe["date"] < opened]
-        side = "short" if trade.is_short else "long"
-        signals = (known[f"enter_{side}"] == 1) & (known["date"] >= opened - 2 * candle)
-        return number(known.loc[: signals[signals].index[-1]], side) if signals.any() else None
+        return stop_at_signal(dataframe, side, self.last_resort)
 
     def cluster(self, dataframe: DataFrame, side: str) -> float:
         """The major cluster that a reversion from the last row's close runs into."""
