@@ -11,6 +11,7 @@ DNS rebinding). Bound elsewhere it wants a token, once as `/?token=...`, which b
 
 import asyncio
 import hmac
+import html
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -156,7 +157,8 @@ def _running(board: Board) -> Callable[[web.Application], AsyncIterator[None]]:
 
 def page(board: Board, title: str) -> str:
     """The page without data: live.js fetches it."""
-    options = "".join(f'<option value="{pair}">{pair}</option>' for pair in board.pairs)
+    names = (html.escape(pair) for pair in board.pairs)
+    options = "".join(f'<option value="{name}">{name}</option>' for name in names)
     mark = '<span class="simulated">SIMULATED</span> ' if title else ""
     return f"""<!doctype html>
 <html lang="en">
