@@ -37,9 +37,9 @@ from liqsignals.sources import binance
 #: A loop that takes so much of the bot's own CPU time, or so many pauses, never ends.
 _HANGS = 200.0
 _HANGS_PAUSES = 2000
-#: CPU seconds without a step of the clock after which it makes one: asyncio spins while a timer is due within the clock's
-#: resolution, and a clock that stands never gets there.
-_SPIN = 20.0
+#: CPU seconds without a step of the clock after which it goes on by a millisecond. asyncio spins at the very instant of a
+#: timer while a clock of this size stands: its resolution of 1 ns vanishes in a float of 1.7e9 s.
+_SPIN = 0.5
 #: A bot that waits for so long (seconds of this machine's) waits for its own clock, as freqtrade does after a 429: a market
 #: second passes. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.25
@@ -211,7 +211,7 @@ class Bot:
                 pauses += 1
                 spins = idle.ran + _SPIN
             elif idle.ran > spins:
-                self.clock.set(self.clock.now_ms() + 1000)
+                self.clock.set(self.clock.now_ms() + 1)
                 spins = idle.ran + _SPIN
             time.sleep(_POLL)
 
