@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from conftest import PAIR, ROOT, make_market, needs_faketime, ns, write_datadir
 from rehearsed import strategies
+from typer.testing import CliRunner
 
+from liqsignals.cli import app
 from liqsignals.errors import InputError
 from liqsignals.exchange.account import Fill
 from liqsignals.exchange.server import config_overlay
@@ -126,3 +128,22 @@ def test_outages_are_read_and_what_is_none_is_refused(tmp_path: Path) -> None:
     path.write_text('{"from": 1}')
     with pytest.raises(InputError, match="outages"):
         rehearsal.outages(path)
+
+
+@pytest.mark.parametrize(("words", "timeframe"), [([], "1h"), (["--timeframe", "15m"], "15m")])
+def test_it_runs_at_the_strategys_own_timeframe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], timeframe: str
+) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "Hours.py").write_text("class Hours(IStrategy):\n    timeframe = '1h'\n")
+    (tmp_path / "config.json").write_text("{}")
+    used: list[str] = []
+
+    def instead(settings: Settings, *_: object, **__: object) -> rehearsal.Rehearsal:
+        used.append(settings.timeframe)
+        raise InputError("enough")
+
+    monkeypatch.setattr(rehearsal, "run", instead)
+    given = ["live-rehearsal", "-d", str(tmp_path), "--from", "2025-10-10T00:00:00Z", "--strategy", "Hours"]
+    CliRunner().invoke(app, [*given, "--userdir", str(tmp_path), "--config", str(tmp_path / "config.json"), *words])
+    assert used == [timeframe]

@@ -288,7 +288,9 @@ def rehearsal_command(
     hours: Annotated[float, typer.Option("--hours", help="Market hours after which it ends.", min=0.1)] = 24.0,
     strategy: Annotated[str, typer.Option("--strategy", help="Strategy.")] = "SqueezeMomentum",
     pairs: Annotated[str, typer.Option("--pairs", help="Pairs, separated by spaces.")] = "BTC/USDT:USDT ETH/USDT:USDT",
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="The strategy's timeframe.")] = "5m",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", help="Timeframe; the strategy's own unless given.")
+    ] = None,
     wallet: Annotated[float, typer.Option("--wallet", help="USDT in the account.", min=1.0)] = 10_000.0,
     down: Annotated[
         Path | None, typer.Option("--down", help='Spans in which the bot is dead: JSON, [{"from": ..., "until": ...}].')
@@ -311,9 +313,10 @@ def rehearsal_command(
 
     begun, at = time.monotonic(), parse_time(start)
     names = tuple(pairs.split())
+    chosen = _timeframe(timeframe, config_of(config, userdir), userdir, strategy)
     with kept(keep) as folder:
         settings = Settings(
-            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, timeframe, folder
+            config_of(config, userdir), userdir, datadir, strategy, userdir / "strategies", names, chosen, folder
         )
         found = rehearsal.run(
             settings,
