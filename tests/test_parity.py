@@ -1,8 +1,11 @@
 """The backtest's bot is the bot: short spans of the SIMULATED market through unmodified freqtrade, and a comparison that can fail."""
 
+import json
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,29 +36,44 @@ def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTEST_VERSION", raising=False)
 
 
+def command(
+    market: Path, strategy: str, times: list[int], keep: Path, *more: str
+) -> "subprocess.CompletedProcess[str]":
+    """`liqsignals parity` on ETH between two times (s)."""
+    return subprocess.run(
+        [
+            str(Path(sys.executable).with_name("liqsignals")), "parity", "--datadir", str(market), "--pairs", ETH,
+            "--strategy", strategy, "--timerange", "-".join(map(str, times)), "--keep", str(keep), *more,
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+
 @needs_faketime
 def test_squeeze_momentum_trades_as_its_backtest(market: Path, tmp_path: Path) -> None:
     """Through the command: a target that price closes beyond."""
     times = [parse_time(f"2025-02-02T{at}:00Z") // 10**9 for at in ("07:30", "08:25")]
-    run = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("liqsignals")), "parity", "--datadir", str(market), "--pairs", ETH,
-            "--strategy", "SqueezeMomentum", "--timerange", "-".join(map(str, times)), "--keep", str(tmp_path / "run"),
-        ],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
-    )  # fmt: skip
-    assert run.stdout.splitlines()[-1] == "features=100% signals=100% trades=1/1", run.stdout + run.stderr
-    assert run.returncode == 0
+    done = command(market, "SqueezeMomentum", times, tmp_path / "run")
+    assert done.stdout.splitlines()[-1] == "features=100% signals=100% trades=1/1", done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 @needs_faketime
-def test_rejection_fade_trades_as_its_backtest(market: Path, tmp_path: Path) -> None:
-    """A stop that is a price of its own, hit inside a candle."""
-    report = parity.run(
-        span(market, "RejectionFade", "2025-01-27T11:10:00Z", "2025-01-27T12:05:00Z"), tmp_path, lambda text: None
-    )
-    assert report.last_line == "features=100% signals=100% trades=1/1", parity.lines(report)
-    assert report.passed
+def test_a_live_bot_trades_as_its_backtest(market: Path, tmp_path: Path) -> None:
+    """Live, on the exchange's account: an order that it fills, and a stop there that is hit inside a candle."""
+    config = json.loads((ROOT / "config.json").read_text())
+    config["liqsignals"] = {"calibration": "shipped", "allow_unproven": ["RejectionFade:long", "RejectionFade:short"]}
+    (tmp_path / "live.json").write_text(json.dumps(config))
+    times = [parse_time(f"2025-01-27T{at}:00Z") // 10**9 for at in ("11:10", "12:05")]
+    done = command(market, "RejectionFade", times, tmp_path / "run", "--live", "--config", str(tmp_path / "live.json"))
+    assert done.stdout.splitlines()[-1] == "features=100% signals=100% trades=1/1", done.stdout + done.stderr
+    assert done.returncode == 0
+    with closing(sqlite3.connect(tmp_path / "run" / "trades.sqlite")) as database:
+        orders = database.execute("select order_id, ft_order_side, status from orders order by id").fetchall()
+        assert database.execute("select exit_reason from trades").fetchall() == [("stoploss_on_exchange",)]
+    # A dry-run's orders are named dry_run_...; these have the exchange's numbers.
+    assert all(order.isdecimal() for order, _, _ in orders)
+    assert [(side, status) for _, side, status in orders if status == "closed"][-1] == ("stoploss", "closed")
 
 
 #: What most strategies are: a table of targets, a stop, one that trails, one of its own.
