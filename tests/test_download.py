@@ -13,9 +13,10 @@ import shutil
 import socket
 import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import kill_download
 import numpy as np
@@ -44,9 +45,10 @@ from liqsignals.collect import freqtrade_command, freqtrade_files, freqtrade_wri
 from liqsignals.collect.download import Plan, Report, download
 from liqsignals.collect.fetch import Offline
 from liqsignals.data import flows, freqtrade, store
+from liqsignals.data.extras import Extras
 from liqsignals.errors import InputError
 from liqsignals.exchange.server import loopback
-from liqsignals.sources import ParseError, binance, coinmetrics, decode, macro
+from liqsignals.sources import ParseError, binance, coinglass, coinmetrics, decode, macro
 
 DAYS = 4
 NOW = START + 40 * DAY
@@ -805,6 +807,87 @@ def test_the_completion_stamp_counts_where_it_is_plausible() -> None:
 # Vendors that need a key
 
 
+BY_VENUE = coinglass.BY_VENUE
+
+
+def by_venue(
+    factor: float = 1.0, step: int = 4 * HOUR, asked: list[dict[str, str]] | None = None
+) -> Callable[[dict[str, str]], object]:
+    """CoinGlass' page oi-exchange-history-chart: one list of times, a list of USD for each exchange."""
+    times = np.arange(START - 8 * HOUR, day(4) + 1, step)
+
+    def answer(query: dict[str, str]) -> object:
+        if asked is not None:
+            asked.append(dict(query))
+        usd = {"All": 14e9, "Binance": 8e9, "CME": 5e9, "Crypto.com": 1e9}
+        lists: dict[str, list[float | None]] = {name: [factor * value] * len(times) for name, value in usd.items()}
+        lists["CME"][5], lists["CME"][6] = None, 0
+        return {"code": "0", "msg": "success", "data": {
+            "time_list": [int(t) // 10**6 for t in times], "price_list": [1e5] * len(times), "data_map": lists,
+        }}  # fmt: skip
+
+    return answer
+
+
+def only_coinglass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COINGLASS_API_KEY", "secret")
+    for name in ("COINALYZE_API_KEY", "CRYPTOQUANT_API_KEY", "GLASSNODE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_open_interest_by_venue(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_coinglass(monkeypatch)
+    asked: list[dict[str, str]] = []
+    here.vendor.answers |= {
+        "/api/futures/liquidation/aggregated-history": lambda query: {"code": "0", "data": []},
+        BY_VENUE: by_venue(asked=asked),
+    }
+    report = here.run(steps=("keyed",), now=day(4))
+    assert report.problems == []
+    assert asked == [{"symbol": "BTC", "range": "4h", "unit": "usd"}]
+    extras = Extras(here.datadir / "liqsignals", PAIR)
+    assert extras.sources("venue_interest") == ("binance", "cme", "cryptocom"), "their sum is no venue"
+    rows = extras.read("venue_interest", "binance")
+    assert rows is not None
+    # What would be known after the answer may still change.
+    assert np.array_equal(rows["event_time"], np.arange(START + 4 * HOUR, day(4) - 8 * HOUR + 1, 4 * HOUR))
+    assert (rows["known_at"] == rows["event_time"] + 8 * HOUR).all()
+    assert set(rows["usd"]) == {8e9}
+    cme = extras.read("venue_interest", "cme")
+    assert cme is not None
+    assert len(cme) == len(rows) - 2, "blank and 0 are no rows"
+    here.vendor.answers[BY_VENUE] = by_venue(2.0)
+    here.run(steps=("keyed",), now=day(4) + 4 * HOUR)
+    again = extras.read("venue_interest", "binance")
+    assert again is not None
+    assert again["usd"].tolist() == [8e9] * len(rows) + [16e9], "what was stored is not revised"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"time_list": None}, "no list 'time_list'"),
+        ({"data_map": {"Binance": [1.0]}}, "does not have a value for each of the"),
+        ({"data_map": {"Gate": 1, "Gate.io": 2}}, "for the second time"),
+        ({"data_map": {"../..": 1}}, "is no name of an exchange"),
+        ({"data_map": {"Binance": -1}}, "below 0"),
+        ({"step": HOUR}, "rows of every 4 h were asked for"),
+        ({"shift": HOUR}, "rows of every 4 h were asked for"),
+    ],
+)
+def test_an_answer_by_venue_that_is_not_as_published(change: dict[str, Any], says: str) -> None:
+    answer: Any = by_venue(step=change.get("step", 4 * HOUR))({})
+    data = answer["data"]
+    data["time_list"] = [t + change.get("shift", 0) // 10**6 for t in data["time_list"]]
+    if "data_map" in change:
+        n = len(data["time_list"])
+        data["data_map"] = {k: v if isinstance(v, list) else [v] * n for k, v in change["data_map"].items()}
+    if "time_list" in change:
+        data["time_list"] = change["time_list"]
+    with pytest.raises(ParseError, match=says):
+        coinglass.parse_open_interest(json.dumps(answer).encode(), day(8))
+
+
 def test_keyed_vendors(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     hours = np.arange(START - HOUR, day(4), HOUR) // 10**6
     seen: list[dict[str, str]] = []
@@ -823,7 +906,9 @@ def test_keyed_vendors(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
             for s in query["symbols"].split(",")
         ]
 
-    here.vendor.answers |= {"/api/futures/liquidation/aggregated-history": glass, "/v1/liquidation-history": alyze}
+    here.vendor.answers |= {
+        "/api/futures/liquidation/aggregated-history": glass, "/v1/liquidation-history": alyze, BY_VENUE: by_venue(),
+    }  # fmt: skip
     monkeypatch.setenv("COINGLASS_API_KEY", "secret")
     monkeypatch.setenv("COINALYZE_API_KEY", "secret")
     for name in ("CRYPTOQUANT_API_KEY", "GLASSNODE_API_KEY"):
@@ -842,13 +927,13 @@ def test_keyed_vendors(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_that_is_not_accepted(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COINGLASS_API_KEY", "secret")
-    for name in ("COINALYZE_API_KEY", "CRYPTOQUANT_API_KEY", "GLASSNODE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    only_coinglass(monkeypatch)
     here.vendor.faults["*"] = [401] * 3
-    (problem,) = here.run(steps=("keyed",)).problems
-    assert "it does not accept the key in COINGLASS_API_KEY (401); check the key and its plan" in problem
-    assert "secret" not in problem
+    problems = here.run(steps=("keyed",)).problems
+    assert len(problems) == len(coinglass.PROVIDER.series)
+    for problem in problems:
+        assert "it does not accept the key in COINGLASS_API_KEY (401); check the key and its plan" in problem
+        assert "secret" not in problem
 
 
 # The macro calendar

@@ -7,6 +7,7 @@ from liqsignals.clock import DAY, HOUR, iso, parse_time
 
 NOW = parse_time("2026-11-20T12:00:00Z")
 DAYS = [NOW // DAY * DAY - k * DAY for k in range(5, 0, -1)]
+FOURS = [NOW // (4 * HOUR) * 4 * HOUR - k * 4 * HOUR for k in range(6, 1, -1)]
 HOURS = [NOW // HOUR * HOUR - k * HOUR for k in range(5, 0, -1)]
 
 
@@ -37,6 +38,12 @@ SEEDS: dict[tuple[str, str], list[bytes]] = {
         _json({"code": "0", "msg": "success", "data": [
             {"time": h // 10**6, "aggregated_long_liquidation_usd": "12.5", "aggregated_short_liquidation_usd": 3} for h in HOURS
         ]})
+    ],
+    ("coinglass", "venue_interest"): [
+        _json({"code": "0", "msg": "success", "data": {
+            "time_list": [t // 10**6 for t in FOURS], "price_list": [67490.3 + k for k in range(len(FOURS))],
+            "data_map": {"Binance": [8018229234 + k for k in range(len(FOURS))], "CME": [1.2e10, None, 0, "12294999402.5", 1.25e10]},
+        }})
     ],
     ("coinalyze", "liquidated"): [
         _json([{"symbol": s, "history": [{"t": h // 10**9, "l": 12.3, "s": 4.5} for h in HOURS]} for s in ("BTCUSDT_PERP.A", "BTCUSDT.6")])

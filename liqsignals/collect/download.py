@@ -563,14 +563,59 @@ def _store_vintage(run: _Run, coin: str, target: Path, content: bytes) -> None:
 
 
 def _keyed(run: _Run) -> None:
-    """Vendors whose key the environment has: hourly liquidations and flows into the extras."""
+    """Vendors whose key the environment has: hourly liquidations, flows and open interest by venue into the extras."""
     without = [f"{p.name} ({p.key_env})" for p in KEYED if not os.environ.get(p.key_env or "")]
     if without:
         run.note(f"keyed: no key for {', '.join(without)}; left out")
     for provider in KEYED:
         if os.environ.get(provider.key_env or ""):
             run.note(f"{provider.name}: {provider.licence}")
-            _rest(run, provider, dict.fromkeys(s.kind for s in provider.series))
+            _rest(run, provider, dict.fromkeys(s.kind for s in provider.series if s.kind != "venue_interest"))
+            for series in provider.series:
+                if series.kind == "venue_interest":
+                    _by_venue(run, provider, series)
+
+
+def _by_venue(run: _Run, provider: Provider, series: Series) -> None:
+    """Open interest by venue: one answer a pair, whose rows belong to a series of each venue in the extras.
+
+    A row on disk stays as it is: a vendor revises its history, and a bot used what was known.
+    """
+    for pair in run.plan.pairs:
+        found: dict[str, Records] = {}
+
+        async def job(fetch: Fetcher, pair: str = pair, found: dict[str, Records] = found) -> None:
+            assert series.ask is not None
+            path, params = series.ask(pair, run.plan.start, run.plan.end)
+            headers, more = _key(provider)
+            reply = await fetch.get(path, params | more, headers=headers)
+            found |= series.parser(run.plan.end)(reply.body, min(reply.asked_at, run.plan.now))
+
+        try:
+            run.fetch(provider, job)
+        except Offline:
+            raise
+        except FetchError as error:  # it names the provider
+            run.problem(f"{pair}: {error}")
+            continue
+        except InputError as error:
+            run.problem(f"{pair}: {provider.name} {series.name}: {error}")
+            continue
+        spans = []
+        for venue, rows in found.items():
+            rows = rows[(rows["event_time"] > run.plan.start) & (rows["event_time"] <= run.plan.end)]
+            period = store.period_name(series.period_ns)
+            folder = store.series_dir(run.plan.extra, series.kind, venue, pair, period)
+            have = store.read(folder, rows.dtype)["event_time"]
+            new = rows[~np.isin(rows["event_time"], have)]
+            if len(new):
+                store.append(folder, new)
+            if len(rows):
+                spans.append(rows["event_time"])
+        run.note(f"{provider.name}: {pair}, open interest of {len(spans)} venues: {', '.join(sorted(found)) or 'none'}")
+        run.cover(
+            f"{provider.name} {series.kind}", pair, np.concatenate([*spans, np.empty(0, np.int64)]), series.period_ns
+        )
 
 
 def _macro(run: _Run) -> None:

@@ -77,10 +77,23 @@ def _list_at(found: Any, what: str, path: Sequence[str]) -> list[Any]:
 
 def checked_rows(raw: bytes, what: str, code: str, good: tuple[object, ...], said: str, *path: str) -> list[Any]:
     """Like `rows`, for answers with a status field `code` (valid values: `good`) and an error text `said`."""
+    return _list_at(_checked_answer(raw, what, code, good, said), what, path)
+
+
+def checked_object(raw: bytes, what: str, code: str, good: tuple[object, ...], said: str, key: str) -> dict[str, Any]:
+    """Like `checked_rows`, for the object in the field `key`."""
+    found = _checked_answer(raw, what, code, good, said)
+    inside = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(inside, dict):
+        raise ParseError(f"{what}: no object '{key}' in {shown(found)}")
+    return inside
+
+
+def _checked_answer(raw: bytes, what: str, code: str, good: tuple[object, ...], said: str) -> Any:
     found = answer(raw, what)
     if isinstance(found, dict) and code in found and found[code] not in good:
         raise ParseError(f"{what}: the provider returned an error: {shown(found[code])}, {shown(found.get(said))}")
-    return _list_at(found, what, path)
+    return found
 
 
 def column(table: Sequence[Any], key: str | int, what: str, default: Any = KeyError) -> list[Any]:
