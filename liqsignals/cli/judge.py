@@ -78,9 +78,9 @@ def walkforward_command(
         pages.write_html(result, temporary, title)
     for rows in pages.tables(result, brief=True):
         console.print(pages.rich_table(rows, label))
-    for name, told in result["strategies"].items():
-        console.print(f"{label}{pages.headline(name, told)}", markup=False)
-        again = told["reproduced"]
+    for name, judged in result["strategies"].items():
+        console.print(f"{label}{pages.headline(name, judged)}", markup=False)
+        again = judged["reproduced"]
         console.print(
             f"  our portfolio made {again['same']} of freqtrade's {again['trades']} trades; largest difference of profit "
             f"{again['largest_difference']:.1e} of the margin",

@@ -72,7 +72,9 @@ def check_pair(datadir: Path, pair: str) -> None:
         other = pair.upper() if pair == pair.lower() else pair
         meant = next((p for p in have if p.upper() == pair.upper()), other)
         if meant != pair and pair not in have:
-            raise InputError(f"there is no pair '{pair}'; freqtrade tells letters apart", f"did you mean {meant}?")
+            raise InputError(
+                f"there is no pair '{pair}'; pair names are case-sensitive in freqtrade", f"did you mean {meant}?"
+            )
         return
     close = get_close_matches(pair.upper().replace("_", "/"), have, n=1, cutoff=0.5)
     way = f"did you mean {close[0]}?" if close else f"pairs there: {', '.join(have) or 'none'}"

@@ -90,8 +90,8 @@ def conventions(
             scores = (moved * _centred_ranks(around[:, of])).sum(axis=-1) / (moved * moved).sum(axis=-1)
             best = np.argmax(scores, axis=0)
             second, first = np.sort(scores, axis=0)[1:]
-            tells = (best != 2) & (first >= PEAK) & (first - second >= LEAD)
-            decided[which[tells]] = best[tells]
+            decides = (best != 2) & (first >= PEAK) & (first - second >= LEAD)
+            decided[which[decides]] = best[decides]
     starts = blocks * block_ns
     known = decided[decided >= 0]
     state = int(known[0]) if known.size else before

@@ -50,7 +50,7 @@ class Tape:
     #: Settled funding by venue; the venue traded on comes first.
     funding: dict[str, Records] = field(default_factory=dict)
     flow: Records | None = None
-    #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing tells.
+    #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing decides it.
     labels: int | None = None
     #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.FoldState stands for them.
     since: int = 0

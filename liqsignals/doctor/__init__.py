@@ -1,1 +1,1 @@
-"""What is wrong with the data, and what only the exchanges can tell."""
+"""What is wrong with the data, and what only the exchanges know."""

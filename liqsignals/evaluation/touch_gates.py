@@ -1,4 +1,4 @@
-"""Does anything beside volatility tell whether a cluster is touched: gates, and levels without a cluster.
+"""Does anything beside volatility predict whether a cluster is touched: gates, and levels without a cluster.
 
 **Gates.** For each group (momentum, map, funding, flows, macro, all of them): a logistic regression on the stated log-odds
 with free intercept and slope and on the group's values, standardised, with a ridge; refitted each month on all cases

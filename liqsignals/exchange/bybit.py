@@ -119,8 +119,8 @@ class BybitExchange:
 
     def tickers(self, query: Row) -> dict[str, Any]:
         asked = {"symbol": self._symbol(query)} if "symbol" in query else {}
-        told = [self.market.ticker(asked), self.market.book_ticker(asked), self.market.premium_index(asked)]
-        parts = [rows if isinstance(rows, list) else [rows] for rows in told]
+        answers = [self.market.ticker(asked), self.market.book_ticker(asked), self.market.premium_index(asked)]
+        parts = [rows if isinstance(rows, list) else [rows] for rows in answers]
         return {"category": "linear", "list": [self._ticker(*rows) for rows in zip(*parts, strict=True)]}
 
     def order_book(self, query: Row) -> dict[str, Any]:

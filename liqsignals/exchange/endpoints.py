@@ -323,7 +323,7 @@ class LoopbackExchange:
         symbol = self._symbol(query)
         now = self.now_ms()
         minutes, start, end, limit = _span(query, now)
-        # What is labelled by its start is told at its end all the same.
+        # What is labelled by its start is published at its end all the same.
         ahead = _PERIOD if documented_convention(self.archive.exchange, now * 1_000_000) == LABEL_START else 0
         frame = self.extras.ratios(symbol, column)
         if minutes * MINUTE != _PERIOD:

@@ -327,9 +327,9 @@ def faulty(faults: Sequence[Fault], now_ms: Callable[[], int], waiting: list[int
             other = None
             if fault.of is not None:
                 asked = request.clone(rel_url=request.rel_url.update_query(symbol=_symbol(fault.of)))
-                told = await handler(asked)
-                if isinstance(told, web.Response) and told.status == 200:
-                    other = json.loads(told.text or "null")
+                other_answer = await handler(asked)
+                if isinstance(other_answer, web.Response) and other_answer.status == 200:
+                    other = json.loads(other_answer.text or "null")
             changed = answer(fault, request.path, request.query, payload, now - lag, other)
             counts[fault.kind] += changed != payload
             payload = changed

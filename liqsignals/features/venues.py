@@ -75,7 +75,7 @@ class Standing:
 
 
 def standing(tape: Tape, at: Int64Array) -> Standing:
-    """Open interest by venue at instants `at`, as a (cut) tape tells: the venue traded on first.
+    """Open interest by venue at instants `at`, as a (cut) tape has it: the venue traded on first.
 
     All values are over the open interest of the map at the value's own instant, so that a change since then does not
     count. The table's value of the venue traded on has all its contracts, the map those of one quote currency.

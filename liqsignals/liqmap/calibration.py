@@ -37,7 +37,7 @@ class Fitted:
     """One market's parameters of the map and what they rest on."""
 
     parameters: Parameters
-    #: Per class: True where the data told its weight, False where it keeps the prior.
+    #: Per class: True where the data decide its weight, False where it keeps the prior.
     evidence: tuple[bool, ...]
     #: Span, hours, source, hash of the data, scores: for people and `doctor`.
     provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -98,9 +98,9 @@ def _as_dict(fitted: Fitted) -> dict[str, Any]:
         "classes": [
             {
                 "low": c.low, "high": c.high, "notional": c.notional, "tiers": list(c.tiers), "hazard": c.hazard, "worn": c.eroded_margin,
-                "standing": float(s), "doubt": list(c.doubt), "evidence": told,
+                "standing": float(s), "doubt": list(c.doubt), "evidence": evidence,
             }
-            for c, s, told in columns
+            for c, s, evidence in columns
         ],
         "score": p.score,
         "provenance": dict(fitted.provenance),
@@ -150,8 +150,8 @@ def _from_dict(m: Mapping[str, Any]) -> Fitted:
         for c in rows
     )  # fmt: skip
     for c in classes:
-        told = (c.low, c.high, c.standing, c.notional, c.hazard, *c.doubt, *c.tiers)
-        if not (np.isfinite(told).all() and min(told) > 0.0 and c.low < c.high and c.doubt[0] <= 1.0 <= c.doubt[1]):
+        values = (c.low, c.high, c.standing, c.notional, c.hazard, *c.doubt, *c.tiers)
+        if not (np.isfinite(values).all() and min(values) > 0.0 and c.low < c.high and c.doubt[0] <= 1.0 <= c.doubt[1]):
             raise ValueError(f"a class of leverage that cannot be: {c}")
     span = m["provenance"].get("span")
     parameters = Parameters(

@@ -167,7 +167,7 @@ class FoldState:
         return self.book is not None and self.upto <= first and self.since <= since <= self.needs
 
     def resume(self, tape: MapTape, first: int, parameters: Parameters) -> Book | None:
-        """The book at the checkpoint, where it serves, is of these parameters and the tape tells the past as it was.
+        """The book at the checkpoint, where it serves, is of these parameters and the tape has the same past.
 
         A tape that begins later (`Tape.since`) is compared from there on; that what it leaves out was the same, the caller
         guarantees.

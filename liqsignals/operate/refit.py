@@ -109,13 +109,13 @@ def steps(
             answers.append(json.loads(said))
         scored.append(Scores.of(answers))
     new, old = scored
-    told = f"refit on prints up to {iso(cut)}, scored on the week after: new {new}; in use {old}"
+    summary = f"refit on prints up to {iso(cut)}, scored on the week after: new {new}; in use {old}"
     if not better(new, old):
-        return f"{told}; it is worse, and the calibration stays"
+        return f"{summary}; it is worse, and the calibration stays"
     if kept.exists():
         os.replace(kept, userdir / PREVIOUS)
     os.replace(candidate, kept)
-    return f'{told}; {kept} is new (before: {PREVIOUS.name}). A bot whose config names it ("calibration": "{kept}") reads it at its next start'
+    return f'{summary}; {kept} is new (before: {PREVIOUS.name}). A bot whose config names it ("calibration": "{kept}") reads it at its next start'
 
 
 @dataclass

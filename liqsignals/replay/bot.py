@@ -89,7 +89,7 @@ class Settings:
 class Bot:
     """One `freqtrade trade` process, watched through its REST API (loopback only, random password).
 
-    Whatever the user's configuration and environment say, it runs dry (unless `Settings.live`), tells nobody (no Telegram,
+    Whatever the user's configuration and environment say, it runs dry (unless `Settings.live`), sends nothing (no Telegram,
     no webhooks) and keeps its own database.
     """
 
@@ -186,7 +186,7 @@ class Bot:
         return request
 
     def resume(self) -> None:
-        """Tell a bot that has stopped itself to go on, as `/start` does."""
+        """Let a bot that has stopped itself go on, as `/start` does."""
         request = self._request("start")
         request.method = "POST"
         urllib.request.urlopen(request, timeout=_HANGS).close()
@@ -218,10 +218,10 @@ class Bot:
     def newest(self, pair: str) -> dict[str, Any] | None:
         """The newest analysed row of a pair as the bot has it, None before the first one."""
         try:
-            told = self.get(f"pair_candles?pair={quote(pair, safe='')}&timeframe={self.settings.timeframe}&limit=1")
+            answer = self.get(f"pair_candles?pair={quote(pair, safe='')}&timeframe={self.settings.timeframe}&limit=1")
         except (OSError, HTTPException, ValueError):  # no candles yet, or it is ending
             return None
-        return dict(zip(told["columns"], told["data"][-1], strict=True)) if told["data"] else None
+        return dict(zip(answer["columns"], answer["data"][-1], strict=True)) if answer["data"] else None
 
     def _last_loop(self) -> int:
         """When the last loop ended (ms), 0 before the first: from the log, for the bot answers slowly while it works."""
@@ -270,7 +270,7 @@ def drive(
 ) -> Session:
     """Lead a started bot through every candle that closes after now, up to `until_ms`.
 
-    `dwells` tells the instants between two (ms) at which the price of markets, by symbol, stands somewhere worth showing
+    `dwells` gives the instants between two (ms) at which the price of markets, by symbol, stands somewhere worth showing
     (Replay.dwells). Inside a candle only the prices of open trades are shown, unless `careful`: an entry is decided at the close.
     `each` is called at each close before the bot sees it (the soak kills and mends there).
     """

@@ -1,4 +1,4 @@
-"""A strategy that tells what a backtest does with it: the user's own class, changed in nothing, that leaves files behind.
+"""A strategy that records what a backtest does with it: the user's own class, changed in nothing, that leaves files behind.
 
 It runs inside freqtrade's process, in the backtest only (parity.py).
 """
@@ -45,7 +45,7 @@ def observed(strategy: Any, folder: Path) -> Any:
             before = trade.stop_loss
             exits = super().should_exit(trade, rate, current_time, **more)
             if exits:
-                told = {
+                exit_row = {
                     "pair": trade.pair,
                     "at": round(current_time.timestamp() * 1000),
                     "raised": trade.stop_loss != before,
@@ -53,16 +53,16 @@ def observed(strategy: Any, folder: Path) -> Any:
                     "distance": abs(trade.stop_loss_pct or 0.0) / (trade.leverage or 1.0),
                 }
                 with (folder / EXITS).open("a") as file:
-                    file.write(json.dumps(told) + "\n")
+                    file.write(json.dumps(exit_row) + "\n")
             return exits
 
     return Observed
 
 
 def _traits(strategy: Any, given: Any) -> dict[str, Any]:
-    told = {name: getattr(strategy, name, None) for name in _SETTINGS}
+    traits = {name: getattr(strategy, name, None) for name in _SETTINGS}
     own = [cls for cls in given.__mro__ if not cls.__module__.startswith("freqtrade.") and cls is not object]
-    return told | {
+    return traits | {
         "own_timeframe": getattr(given, "timeframe", None),
         "max_open_trades": strategy.config["max_open_trades"],
         "callbacks": {

@@ -188,7 +188,7 @@ def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None)
         raise InputError(f"freqtrade backtesting failed: {done.failure}; log {log}")
     with zipfile.ZipFile(made_zips[-1]) as archive:
         name = next(n for n in archive.namelist() if n == made_zips[-1].stem + ".json")
-        told = json.loads(archive.read(name))["strategy"][span.strategy]["trades"]
+        rows = json.loads(archive.read(name))["strategy"][span.strategy]["trades"]
     kept = {}
     for pair in span.pairs:
         path = frames / f"{stem(pair)}.pkl"
@@ -202,7 +202,7 @@ def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None)
     exits = [json.loads(line) for line in looked.read_text().splitlines()] if looked.exists() else []
     return Backtest(
         kept,
-        sorted(map(driver.from_backtest, told), key=lambda t: t.opened),
+        sorted(map(driver.from_backtest, rows), key=lambda t: t.opened),
         json.loads((frames / observer.TRAITS).read_text()),
         {(one["pair"], one["at"]): one for one in exits},
     )
@@ -211,63 +211,63 @@ def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None)
 def limits(traits: Mapping[str, Any], span: Span, columns: Collection[str]) -> list[str]:
     """What of a strategy a backtest and a bot do differently by their nature, or parity does not compare; one sentence each.
 
-    `traits` as observer.py tells them, `columns` of the strategy's frames.
+    `traits` as observer.py writes them, `columns` of the strategy's frames.
     """
-    callbacks, told = traits["callbacks"], []
+    callbacks, found = traits["callbacks"], []
     if traits["own_timeframe"] not in (None, span.timeframe):
-        told.append(
+        found.append(
             f"the strategy's own timeframe is {traits['own_timeframe']}, and it is run at {span.timeframe} (-t)"
         )
     if not set(columns) & set(features.NAMES):
-        told.append("the strategy attaches no liqsignals column: features are compared at no candle")
+        found.append("the strategy attaches no liqsignals column: features are compared at no candle")
     minutes = span.step // 60_000
     odd = sorted(int(after) for after in traits["minimal_roi"] if int(after) % minutes)
     if odd:
-        told.append(
+        found.append(
             f"minimal_roi begins anew after {', '.join(map(str, odd))} minutes, inside a candle of {span.timeframe}: the backtest sells at "
             "the best or the worst price of a bar then, the bot at the price of the minute"
         )
     if traits["use_custom_stoploss"]:
-        told.append(
+        found.append(
             "custom_stoploss is asked once a bar, at its best price, by the backtest, and in every loop by the bot: a stop that goes by "
             "the minute, or is tighter at a worse price, differs"
         )
     if traits["use_custom_stoploss"] or traits["trailing_only_offset_is_reached"] or traits["trailing_stop_positive"]:
-        told.append(
+        found.append(
             "a stop that moves in the bar of entry: the backtest fills it at a worst case of its own, without fees; where a bot is not "
             "sold there, the trade is counted as 'worst' and not compared"
         )
     if read := sorted({"current_rate", "current_profit"} & set(callbacks.get("custom_exit", ()))):
-        told.append(
+        found.append(
             f"custom_exit reads {' and '.join(read)}: the backtest asks it once a bar, at its open, the bot in every loop, and what the price "
             "does inside the bar may make it exit earlier"
         )
     if traits["exit_profit_only"]:
-        told.append("exit_profit_only: the backtest looks at the profit at a bar's open only, the bot in every loop")
+        found.append("exit_profit_only: the backtest looks at the profit at a bar's open only, the bot in every loop")
     if traits["use_custom_roi"]:
-        told.append(
+        found.append(
             "custom_roi is asked once a bar by the backtest, and in every loop by the bot: one that goes by the minute differs"
         )
     if traits["position_adjustment_enable"]:
-        told.append(
+        found.append(
             "adjust_trade_position: the backtest asks it once a bar, the bot in every loop; of a trade's orders only their mean price is compared"
         )
     if traits["can_short"]:
-        told.append(
+        found.append(
             "a signal for the other side in the candle in which a stop or target ends a trade: the backtest turns round at the candle's open, "
             "before that exit; counted as 'turned' and not compared"
         )
     for name in callbacks:
         if name.endswith("_price"):
-            told.append(
+            found.append(
                 f"{name}: the backtest fills an order at a price of its own wherever the bar has it, the bot when the price comes by"
             )
     if 0 < traits["max_open_trades"] < len(span.pairs):
-        told.append(
+        found.append(
             f"max_open_trades is {traits['max_open_trades']:g} for {len(span.pairs)} pairs: a slot that a trade leaves inside a candle is taken at once by "
             "the bot, and at a candle's open by the backtest"
         )
-    return told
+    return found
 
 
 def finest(archive: Archive, pairs: Sequence[str]) -> str:
@@ -277,9 +277,9 @@ def finest(archive: Archive, pairs: Sequence[str]) -> str:
         for pair in pairs
     }
     if len(set(found.values())) != 1 or None in found.values():
-        told = ", ".join(f"{pair} {minutes or 'no'} minutes" for pair, minutes in found.items())
+        lengths = ", ".join(f"{pair} {minutes or 'no'} minutes" for pair, minutes in found.items())
         raise InputError(
-            f"parity: the finest candles of the pairs differ ({told})",
+            f"parity: the finest candles of the pairs differ ({lengths})",
             "download the same timeframes for all of them, or compare pair by pair",
         )
     minutes = next(iter(found.values()))
@@ -352,7 +352,7 @@ def alike(one: Sequence[Trade], other: Sequence[Trade], step: int) -> int:
     return len(set(map(key, one)) & set(map(key, other)))
 
 
-def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info, wallet: float | None = None) -> Report:
+def run(span: Span, folder: Path, log: Callable[[str], None] = logger.info, wallet: float | None = None) -> Report:
     """Backtest, drive a bot over the same span, compare. `folder` keeps configurations, logs, frames and the database.
 
     With a `wallet` (quote units) the bot is live on the exchange's account (rehearsal.py) instead of running dry.
@@ -360,7 +360,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info, wal
     Where the disk has finer candles than the strategy's, the backtest goes by them (--timeframe-detail): the bot meets their prices.
     """
     freqtrade.check_readable(span.datadir, span.pairs)
-    faketime_library()  # told before the backtest, not after it
+    faketime_library()  # its absence is an error before the backtest, not after it
     for pair in span.pairs:
         freqtrade.check_pair(span.datadir, pair)
     archive = Archive(span.datadir)
@@ -373,15 +373,15 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info, wal
         tested = backtest(span, folder, market.overlay, None if bar == span.timeframe else bar)
         if bar != span.timeframe:
             coarse = backtest(span, folder / "coarse", market.overlay).trades
-            told(
-                f"{span.strategy}: candles of {bar} tell the way of the price inside those of {span.timeframe}: compared is the backtest with "
+            log(
+                f"{span.strategy}: candles of {bar} give the path of price inside those of {span.timeframe}: compared is the backtest with "
                 f"--timeframe-detail {bar}. Without it there are {len(coarse)} trades, {alike(coarse, tested.trades, span.step)} of them the same; neither backtest nor bot enters later than 30 s after a close"
             )
     frames, traded = tested.frames, comparable(tested)
     for limit in limits(tested.traits, span, {str(name) for frame in frames.values() for name in frame}):
-        told(f"{span.strategy}: cannot be compared in full: {limit}")
+        log(f"{span.strategy}: cannot be compared in full: {limit}")
     exits = exits_inside(tested)
-    told(f"{span.strategy}: the backtest has {len(traded)} trades, {len(exits)} of which end inside a bar; now the bot")
+    log(f"{span.strategy}: the backtest has {len(traded)} trades, {len(exits)} of which end inside a bar; now the bot")
     datadir = as_of(span.datadir, begin * 10**6, folder / "data")
     with replayed(span.datadir, clock, walks=walks_of(archive, exits), spread=_SPREAD, wallet=wallet) as market:
         settings = Settings(
@@ -401,7 +401,7 @@ def run(span: Span, folder: Path, told: Callable[[str], None] = logger.info, wal
             check_loopback(bot.configs)
         try:
             bot.start()
-            session = driver.drive(bot, span.stop // 10**6, market.dwells, each=_every_day(told, span))
+            session = driver.drive(bot, span.stop // 10**6, market.dwells, each=_every_day(log, span))
         finally:
             bot.stop()
 
@@ -433,16 +433,16 @@ def refusals(log: Path, step: int) -> set[tuple[str, int]]:
     """(pair, open in ms of the candle) of the entries that the strategy's guard refused, from freqtrade's logs."""
     found = set()
     for line in (line for path in log.parent.glob(f"{log.name}*") for line in path.read_text().splitlines()):
-        if told := _REFUSED.match(line):
-            at = int(pd.Timestamp(told[1], tz="UTC").timestamp() * 1000)
-            found.add((told[2], at // step * step))
+        if match := _REFUSED.match(line):
+            at = int(pd.Timestamp(match[1], tz="UTC").timestamp() * 1000)
+            found.add((match[2], at // step * step))
     return found
 
 
-def _every_day(told: Callable[[str], None], span: Span) -> Callable[[int], None]:
+def _every_day(log: Callable[[str], None], span: Span) -> Callable[[int], None]:
     def at(close_ms: int) -> None:
         if close_ms % 86_400_000 == 0:
-            told(f"{span.strategy}: the bot is at {iso(close_ms * 10**6)}")
+            log(f"{span.strategy}: the bot is at {iso(close_ms * 10**6)}")
 
     return at
 
@@ -497,9 +497,9 @@ def _compare_rows(
             )
 
 
-def same(expected: Any, told: Any) -> bool:
+def same(expected: Any, seen: Any) -> bool:
     """The same float, bit for bit; JSON has null for NaN."""
-    value = np.nan if told is None else float(told)
+    value = np.nan if seen is None else float(seen)
     return bool(np.isnan(expected) and np.isnan(value)) or bool(expected == value)
 
 
@@ -639,16 +639,16 @@ def _edge(
 def lines(report: Report, most: int = 20) -> list[str]:
     """What a report says, but for its last line."""
     late = sorted(report.lag_s) or [float("nan")]
-    told = [
+    text = [
         f"{report.candles} candles compared (pair by pair); the row was there {late[len(late) // 2]:.0f} s after the close "
         f"(median), {late[-1]:.0f} s (latest), in market time",
         f"trades: backtest {report.backtest}, bot {report.bot}; {report.agree} agree in pair, side, tag, entry and exit candle, "
         "reason and prices",
     ]
-    told += [
+    text += [
         f"explained, not counted: {count} {name}: {CLASSES[name]}" for name, count in sorted(report.classes.items())
     ]
-    told += report.differences[:most]
+    text += report.differences[:most]
     if len(report.differences) > most:
-        told.append(f"and {len(report.differences) - most} more differences")
-    return told
+        text.append(f"and {len(report.differences) - most} more differences")
+    return text

@@ -120,10 +120,10 @@ def lines(found: Rehearsal) -> list[str]:
     """The exchange's books in words."""
     ledger, change = found.ledger, found.equity / found.begun - 1
     sums = {kind: sum(i.amount for i in ledger.income if i.kind == kind) for kind in _KINDS}
-    told = ", ".join(f"{word} {sums[kind]:+.2f}" for kind, word in _KINDS.items())
+    parts = ", ".join(f"{word} {sums[kind]:+.2f}" for kind, word in _KINDS.items())
     held = ", ".join(f"{symbol} {coins:+g}" for symbol, coins in found.positions.items()) or "none"
     return [
-        f"account {found.begun:.2f} -> {found.equity:.2f} USDT ({change:+.2%}): {told}",
+        f"account {found.begun:.2f} -> {found.equity:.2f} USDT ({change:+.2%}): {parts}",
         f"{len(ledger.fills)} fills, {len(ledger.liquidations)} liquidations, open positions at the exchange: {held}",
     ]
 

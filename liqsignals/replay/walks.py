@@ -1,6 +1,6 @@
 """The way of the price inside the bar of an exit that a backtest supposes: a pure function of the bar and the exit.
 
-A candle does not tell which of its extremes came first. freqtrade's backtest supposes an order for each exit: a stop that stood
+A candle does not say which of its extremes came first. freqtrade's backtest supposes an order for each exit: a stop that stood
 before the candle is hit before its favourable extreme, a target before its adverse one, and a stop that the favourable extreme
 has raised after it (docs/decisions/062). A bot can only do the same on a market that walks that way.
 """

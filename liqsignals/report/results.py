@@ -25,18 +25,18 @@ def short(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             {
                 "strategy": name,
                 "pairs": [pair.split("/")[0] for pair in result["pairs"]],
-                "from": told["slices"][0]["slice"],
-                "to": told["slices"][-1]["slice"],
-                "trades": told["trades"],
-                "net": told["net"],
-                "r": told["r"],
-                "growth": told["accounts"]["as judged"]["growth"],
-                "worst_month": told["accounts"]["as judged"]["worst_month"],
-                "drawdown": told["accounts"]["as judged"]["drawdown"],
-                "verdict": told["verdict"],
+                "from": judged["slices"][0]["slice"],
+                "to": judged["slices"][-1]["slice"],
+                "trades": judged["trades"],
+                "net": judged["net"],
+                "r": judged["r"],
+                "growth": judged["accounts"]["as judged"]["growth"],
+                "worst_month": judged["accounts"]["as judged"]["worst_month"],
+                "drawdown": judged["accounts"]["as judged"]["drawdown"],
+                "verdict": judged["verdict"],
             }
             for result in found
-            for name, told in result["strategies"].items()
+            for name, judged in result["strategies"].items()
         ],
     }
 
@@ -47,24 +47,24 @@ def packaged() -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def rows(told: Mapping[str, Any]) -> Rows:
+def rows(stored: Mapping[str, Any]) -> Rows:
     """The short table as text."""
     return (
-        f"Walk-forward on real data, {told['made']} (development figures; docs/results.md)",
+        f"Walk-forward on real data, {stored['made']} (development figures; docs/results.md)",
         ["strategy", "pairs", "months", "trades", "net", "R", "account", "verdict"],
         [
             [
                 row["strategy"], " ".join(row["pairs"]), f"{row['from']} to {row['to']}", str(row["trades"]),
                 percent(row["net"], 3), number(row["r"]), percent(row["growth"], 1), row["verdict"],
             ]
-            for row in told["rows"]
+            for row in stored["rows"]
         ],
     )  # fmt: skip
 
 
-def readme(told: Mapping[str, Any]) -> str:
+def readme(stored: Mapping[str, Any]) -> str:
     """The short table in Markdown."""
-    return pages.markdown(rows(told))
+    return pages.markdown(rows(stored))
 
 
 def page(found: Sequence[Mapping[str, Any]]) -> str:
@@ -82,13 +82,13 @@ def page(found: Sequence[Mapping[str, Any]]) -> str:
             f"--draws {result['draws']} --shuffles {result['shuffles']} --seed {result['seed']}"
             f"{''.join(f' --liquidations {pair}=FILE' for pair in result['liquidations'])}\n```",
         ]
-        for name, told in result["strategies"].items():
-            again = told["reproduced"]
-            forced = told.get("forced")
+        for name, judged in result["strategies"].items():
+            again = judged["reproduced"]
+            forced = judged.get("forced")
             parts += [
                 f"### {name}",
-                f"{pages.headline(name, told)}. Random draws at least as good as it: "
-                f"{_share(told['placebos']['random entries']['draws_at_least_as_good'])}. Our portfolio made "
+                f"{pages.headline(name, judged)}. Random draws at least as good as it: "
+                f"{_share(judged['placebos']['random entries']['draws_at_least_as_good'])}. Our portfolio made "
                 f"{again['same']} of freqtrade's {again['trades']} trades; largest difference of profit "
                 f"{again['largest_difference']:.1e} of the margin."
                 + (
@@ -99,11 +99,11 @@ def page(found: Sequence[Mapping[str, Any]]) -> str:
                     else ""
                 ),
             ]
-            one = {"strategies": {name: told}}
+            one = {"strategies": {name: judged}}
             parts += [pages.markdown(table) for table in pages.tables(one)]
         parts.append("Files, SHA-256:")
         parts.append("\n".join(f"- `{path}` `{digest}`" for path, digest in result["data"].items()))
-        parts.append("\n".join(f"- `{name}.py` `{told['source']}`" for name, told in result["strategies"].items()))
+        parts.append("\n".join(f"- `{name}.py` `{judged['source']}`" for name, judged in result["strategies"].items()))
     return "\n\n".join(parts) + "\n"
 
 

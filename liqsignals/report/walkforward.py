@@ -26,26 +26,26 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:+.2f}"
 
 
-def headline(name: str, told: Mapping[str, Any]) -> str:
+def headline(name: str, judged: Mapping[str, Any]) -> str:
     """One line on a strategy: trades, net, account and verdict."""
-    account = told["accounts"]["as judged"]
+    account = judged["accounts"]["as judged"]
     return (
-        f"{name}: {told['trades']} trades ({told['entries_a_pair_a_week']:.1f} a pair and week), net "
-        f"{percent(told['net'], 3)} and {number(told['r'])} R a trade, account {percent(account['growth'])}, "
-        f"drawdown {100 * account['drawdown']:.1f} %, worst month {percent(account['worst_month'])}. Verdict: {told['verdict']} (long: {told['by_side']['long']['verdict']}, "
-        f"short: {told['by_side']['short']['verdict']})"
+        f"{name}: {judged['trades']} trades ({judged['entries_a_pair_a_week']:.1f} a pair and week), net "
+        f"{percent(judged['net'], 3)} and {number(judged['r'])} R a trade, account {percent(account['growth'])}, "
+        f"drawdown {100 * account['drawdown']:.1f} %, worst month {percent(account['worst_month'])}. Verdict: {judged['verdict']} (long: {judged['by_side']['long']['verdict']}, "
+        f"short: {judged['by_side']['short']['verdict']})"
     )
 
 
 def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
     """Every table of a result, as text; `brief`: those and the columns that fit into a terminal."""
-    for name, told in result["strategies"].items():
+    for name, judged in result["strategies"].items():
         yield (
             f"{name} against its placebos: net a trade in % of the position, costs included",
             ["placebo", "placebo's net", "strategy's less it, 95 %", "verdict"],
             [
                 [placebo, percent(v["placebo_mean"], 3), _interval(v), v["word"]]
-                for placebo, v in told["placebos"].items()
+                for placebo, v in judged["placebos"].items()
             ],
         )
         yield (
@@ -56,11 +56,11 @@ def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
                     case, str(a["trades"]), percent(a["growth"], 1), f"{100 * a['drawdown']:.1f} %",
                     percent(a["worst_month"], 1), number(a["worst_trade_r"]), percent(a["worst_trade_account"], 1),
                 ]
-                for case, a in told["accounts"].items()
+                for case, a in judged["accounts"].items()
             ],
         )  # fmt: skip
         if not brief:
-            yield _months(name, told)
+            yield _months(name, judged)
         yield (
             f"{name}: every slice; beside it trades and net with the shipped calibration (hindsight)",
             ["slice", "calibration", "trades", "net", "R", "account", "market", "hindsight"],
@@ -70,11 +70,16 @@ def tables(result: Mapping[str, Any], *, brief: bool = False) -> Iterator[Rows]:
                     percent(s["growth"], 1), percent(s["market"], 1),
                     _beside(s["hindsight"]),
                 ]
-                for s in told["slices"]
+                for s in judged["slices"]
             ]
-            + ([_hindsight_row(told["hindsight"])] if told["hindsight"] else []),
+            + ([_hindsight_row(judged["hindsight"])] if judged["hindsight"] else []),
         )  # fmt: skip
-        parts = {**told["pairs"], **told["sides"], **told["tags"], **{f"exit {k}": v for k, v in told["exits"].items()}}
+        parts = {
+            **judged["pairs"],
+            **judged["sides"],
+            **judged["tags"],
+            **{f"exit {k}": v for k, v in judged["exits"].items()},
+        }
         yield (
             f"{name}: by pair, side, tag and exit",
             ["", "trades", "net a trade", "R"],
@@ -134,10 +139,10 @@ def write_html(result: Mapping[str, Any], path: Path, title: str) -> None:
     except ImportError as error:
         raise InputError("the report needs plotly", "pip install 'liqsignals[see]'") from error
     parts = [f"<h1>{html.escape(title)}</h1>", f"<script>{get_plotlyjs()}</script>"]
-    for name, told in result["strategies"].items():
-        parts.append(f"<h2>{html.escape(name)}</h2><p>{html.escape(headline(name, told))}</p>")
+    for name, judged in result["strategies"].items():
+        parts.append(f"<h2>{html.escape(name)}</h2><p>{html.escape(headline(name, judged))}</p>")
         equity, down = go.Figure(), go.Figure()
-        for case, account in told["accounts"].items():
+        for case, account in judged["accounts"].items():
             at = [stamp for stamp, _ in account["equity"]]
             values = [value for _, value in account["equity"]]
             equity.add_scatter(x=at, y=values, name=case, line_shape="hv")
@@ -147,7 +152,7 @@ def write_html(result: Mapping[str, Any], path: Path, title: str) -> None:
                 falls.append(100 * (value / high - 1))
             down.add_scatter(x=at, y=falls, name=case, line_shape="hv")
         lives = go.Figure()
-        for life in told["lives"]:
+        for life in judged["lives"]:
             won = life["net"] > 0
             lives.add_scatter(
                 x=[_minutes(life, 0), _minutes(life, 1)],
@@ -180,8 +185,8 @@ _STYLE = (
 )
 
 
-def _months(name: str, told: Mapping[str, Any]) -> Rows:
-    accounts = told["accounts"]
+def _months(name: str, judged: Mapping[str, Any]) -> Rows:
+    accounts = judged["accounts"]
     months = list(accounts["as judged"]["months"])
     return (
         f"{name}: the account by month",

@@ -200,7 +200,7 @@ def annotations(view: View, dataframe: pd.DataFrame, timeframe_ns: int, most: in
     out: list[dict[str, Any]] = []
     for one in boxes:
         share = np.sqrt(one.usd / largest)
-        # A cluster that is born and swept within a candle has no width: leave the point alone to tell of it.
+        # A cluster that is built and swept within a candle has no width: its point is enough.
         if one.last > one.born:
             out.append({
                 "type": "area", "start": dates[one.born], "end": dates[one.last], "y_start": one.low, "y_end": one.high,
@@ -231,14 +231,14 @@ def _edges(found: Sequence[Life], dataframe: pd.DataFrame, dates: Any) -> list[d
         (kernels.LONG, bottom, bottom, 180),
     ):
         beyond = [o for o in found if o.side == side and o.standing and (o.low > edge if turn == 0 else o.high < edge)]
-        told = [
+        labels = [
             f"{usd_words(one.usd)} {WORDS[side]} at {one.price:,.6g} ({one.price / last['close'] - 1.0:+.1%})"
             for one in beyond[:MOST_EDGE]
         ]
         within = last.get(f"liq_{WORDS[side][:-1]}_usd_5pct", np.nan)
         if np.isfinite(within):
-            told.append(f"{usd_words(within)} {WORDS[side]} within 5 %")
-        for n, label in enumerate(told):
+            labels.append(f"{usd_words(within)} {WORDS[side]} within 5 %")
+        for n, label in enumerate(labels):
             out.append({
                 "type": "point", "x": dates[-min(len(dates), 1 + SHOWN * (1 + 2 * n) // 8)], "y": at,
                 "shape": "triangle",

@@ -235,9 +235,9 @@ class Market:
         row = row[here]
         off = np.zeros(len(here), bool)
         for name in _CANDLE:
-            shown, told = frame[name].to_numpy(np.float64)[here], true[name][row]
+            shown, expected = frame[name].to_numpy(np.float64)[here], true[name][row]
             # Volumes of shorter bars add up to a candle's but for the rounding.
-            off |= ~np.isclose(shown, told, rtol=1e-6, atol=0.0) if name == "volume" else shown != told
+            off |= ~np.isclose(shown, expected, rtol=1e-6, atol=0.0) if name == "volume" else shown != expected
         here, row = here[off], row[off]
         stored = (at[here] <= self.ends["bars"][1]) & (here < len(at) - 1)
         if stored.any():

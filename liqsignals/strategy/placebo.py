@@ -96,7 +96,7 @@ class Placebo:
         """Write what the portfolio of a strategy depends on to the file of `describe`."""
         if self.describe is None:
             return
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "protections": list(getattr(strategy, "protections", None) or []),
             "timeframe": strategy.timeframe,
             "stoploss": strategy.stoploss,
@@ -104,9 +104,9 @@ class Placebo:
         # The shipped strategies size by risk (strategy/account.py); one without an account leaves it to freqtrade.
         risk = getattr(getattr(strategy, "account", None), "risk", None)
         if risk is not None:
-            told["risk"] = {**asdict(risk.limits), "max_drawdown": risk.max_drawdown}
+            facts["risk"] = {**asdict(risk.limits), "max_drawdown": risk.max_drawdown}
         with replaced(self.describe) as temporary:
-            temporary.write_text(json.dumps(told, indent=1) + "\n")
+            temporary.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def _moves(name: str) -> bool:

@@ -263,8 +263,8 @@ class Signals:
             view = self._views.get((pair, length))
             return [] if view is None else annotations.annotations(view, dataframe, length)
         except Exception as error:
-            told = "%s: no annotations for FreqUI (%s: %s)", pair, type(error).__name__, error
-            self.notices.once((pair, "annotations", type(error).__name__), logging.WARNING, *told)
+            message = "%s: no annotations for FreqUI (%s: %s)", pair, type(error).__name__, error
+            self.notices.once((pair, "annotations", type(error).__name__), logging.WARNING, *message)
             return []
 
     def market(self, pair: str, venue: str | None = None, *, live: bool = False) -> Market | None:

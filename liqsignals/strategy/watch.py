@@ -161,12 +161,12 @@ def unexplained(exchange: Exchange, books: Books) -> dict[str, float]:
 
 def differences(exchange: Exchange, books: Books) -> list[str]:
     """Why a bot must not enter now: the exchange's positions and orders are not those of its database."""
-    told = [
+    positions = [
         f"{pair}: the exchange holds {exchange.positions.get(pair, 0.0):g}, the database {books.positions.get(pair, 0.0):g}, "
         f"and no open order explains {amount:g}"
         for pair, amount in unexplained(exchange, books).items()
     ]
-    return told + [
+    return positions + [
         f"{order.pair}: {'stop' if order.stop else 'order'} {order.id} over {order.amount:g} is not in the database"
         for order in exchange.orders
         if order.id not in books.known

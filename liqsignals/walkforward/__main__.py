@@ -18,13 +18,15 @@ def main(paths: list[Path]) -> None:
     package = Path(liqsignals.__file__).parent
     found = [json.loads(path.read_text()) for path in paths]
     short = results.short(found)
-    first = {name: told for result in reversed(found) for name, told in result["strategies"].items()}
+    first = {name: judged for result in reversed(found) for name, judged in result["strategies"].items()}
     judged = {
         "format": "liqsignals-verdicts/1",
         "judged": short["made"],
         "strategies": {
-            name: {side: told["by_side"][side]["verdict"] for side in verdicts.SIDES if told["sides"][side]["trades"]}
-            for name, told in first.items()
+            name: {
+                side: judged["by_side"][side]["verdict"] for side in verdicts.SIDES if judged["sides"][side]["trades"]
+            }
+            for name, judged in first.items()
         },
     }
     readme = package.parent / "README.md"

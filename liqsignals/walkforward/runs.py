@@ -133,15 +133,15 @@ def _run(setting: Setting, backtest: Backtest, folder: Path) -> dict[str, Any]:
     if done.code != 0 or not made:
         raise InputError(f"freqtrade backtesting failed: {done.failure}. Its log: {folder / 'log.txt'}")
     with zipfile.ZipFile(made[-1]) as archive:
-        told = json.loads(archive.read(f"{made[-1].stem}.json"))["strategy"][backtest.strategy]
+        result = json.loads(archive.read(f"{made[-1].stem}.json"))["strategy"][backtest.strategy]
     kept = ("starting_balance", "final_balance", "max_open_trades_setting", "timeframe", "backtest_start_ts", "backtest_end_ts",
             "rejected_signals", "max_drawdown_account", "market_change", "locks")  # fmt: skip
     fields = ("pair", "is_short", "open_timestamp", "close_timestamp", "open_rate", "close_rate", "stop_loss_abs",
               "leverage", "exit_reason", "enter_tag", "funding_fees", "amount", "stake_amount", "profit_abs")  # fmt: skip
     shutil.rmtree(folder / "user_data", ignore_errors=True)
     return {
-        "trades": [{name: trade[name] for name in fields} for trade in told["trades"]],
-        "summary": {name: told[name] for name in kept},
+        "trades": [{name: trade[name] for name in fields} for trade in result["trades"]],
+        "summary": {name: result[name] for name in kept},
         "facts": json.loads(facts.read_text()) if facts.exists() else {},
     }
 
@@ -209,13 +209,13 @@ def _key(setting: Setting, backtest: Backtest) -> str:
     named = block.get("calibration")
     if named not in (None, "none"):
         block["calibration"] = hashlib.sha256(Path(named).read_bytes()).hexdigest()
-    told = {
+    inputs = {
         "code": code(), "data": setting.data, "pairs": setting.pairs, "cost": setting.cost, "table": backtest.table,
         "strategy": hashlib.sha256(source).hexdigest(), "config": setting.config.read_text(), "block": block,
         "timerange": backtest.timerange, "entries": None if backtest.entries is None else backtest.entries.to_csv(),
     }  # fmt: skip
     name = f"{backtest.strategy}-{backtest.timerange}-{'table' if backtest.table else 'account'}"
-    return f"{name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]}"
+    return f"{name}-{hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def strategy_folder(userdir: Path, strategies: Sequence[str]) -> Path:
