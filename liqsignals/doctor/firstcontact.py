@@ -26,6 +26,7 @@ from liqsignals.collect.fetch import Body, TooLong, redact
 from liqsignals.errors import InputError
 from liqsignals.sources import decode
 from liqsignals.sources.spec import ParseError
+from liqsignals.sources.times import SERVER_TIMES
 
 #: Addresses of the feeds, and of providers used only by these checks.
 URLS = {
@@ -110,10 +111,10 @@ class Ask:
         return decode.number(value, "answer")
 
 
-def _clock(name: str, path: str, read: Callable[[Any], int]) -> Callable[[Ask], Found]:
+def _clock(name: str) -> Callable[[Ask], Found]:
     def check(ask: Ask) -> Found:
         before = time.time_ns()
-        there = read(ask.get(name, path))
+        there = SERVER_TIMES[name].read(ask.get(name, SERVER_TIMES[name].path))
         after = time.time_ns()
         off = max(before - there, there - after, 0) * (1 if there > after else -1)
         return Found(
@@ -374,19 +375,8 @@ def _stream(name: str) -> Callable[[Ask], Found]:
     return check
 
 
-def _milliseconds(*path: str) -> Callable[[Any], int]:
-    def read(answer: Any) -> int:
-        for key in path:
-            answer = answer[int(key)] if isinstance(answer, list) else answer.get(key)
-        return decode.stamp(answer, "time")
-
-    return read
-
-
 CHECKS: dict[str, Callable[[Ask], Found]] = {
-    "binance: clock": _clock("binance", "/fapi/v1/time", _milliseconds("serverTime")),
-    "bybit: clock": _clock("bybit", "/v5/market/time", _milliseconds("time")),
-    "okx: clock": _clock("okx", "/api/v5/public/time", _milliseconds("data", "0", "ts")),
+    **{f"{name}: clock": _clock(name) for name in SERVER_TIMES},
     "binance: label of open interest (REST)": binance_label,
     "binance: label of open interest (archive)": binance_archive_label,
     "bybit: both sides in open interest": bybit_sides,

@@ -22,14 +22,10 @@ from liqsignals.errors import InputError
 from liqsignals.files import replaced
 from liqsignals.operate import refit, restart, retention
 from liqsignals.operate.start import database_file, database_url
+from liqsignals.sources.times import SERVER_TIMES
 from liqsignals.strategy import livecheck, watch
 from liqsignals.strategy.livecheck import Status, killed
 
-#: Where the exchange says its time, and how to find it in the answer (ms).
-TIMES: dict[str, tuple[str, str, Callable[[Any], float]]] = {
-    "binance": ("fapiPublic", "https://fapi.binance.com/fapi/v1/time", lambda answer: float(answer["serverTime"])),
-    "bybit": ("public", "https://api.bybit.com/v5/market/time", lambda answer: int(answer["result"]["timeNano"]) / 1e6),
-}
 #: Seconds for which a measured clock counts while new measurements fail.
 CLOCK_AGE = 30
 #: Seconds between two looks at the bot's state, and at the disk.
@@ -60,8 +56,9 @@ class Watcher:
     def __post_init__(self) -> None:
         exchange = self.config.get("exchange") or {}
         self.exchange = venues.exchange_name(str(exchange.get("name") or ""))
-        if self.exchange not in TIMES:
-            raise InputError(f"watch: the exchange '{self.exchange}' is not known", f"known are: {', '.join(TIMES)}")
+        if self.exchange not in venues.VENUES:
+            known = ", ".join(venues.VENUES)
+            raise InputError(f"watch: the exchange '{self.exchange}' is not known", f"known are: {known}")
         server = self.config.get("api_server") or {}
         host = str(server.get("listen_ip_address") or "127.0.0.1")
         own = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{server.get('listen_port') or 8080}"
@@ -129,18 +126,16 @@ class Watcher:
     def _offset(self, notes: list[str]) -> float | None:
         """This machine's clock minus the exchange's, s: the smallest that the time of the answer allows."""
         urls = (self.config.get("exchange") or {}).get("ccxt_config", {}).get("urls", {}).get("api", {})
-        key, address, read = TIMES[self.exchange]
-        if key in urls:
-            address = str(urls[key]).rstrip("/") + ("/time" if self.exchange == "binance" else "/v5/market/time")
+        time_of = SERVER_TIMES[self.exchange]
         try:
             begun = self.clock()
-            answer = self._http.get(address)
+            answer = self._http.get(time_of.address(urls))
             ended = self.clock()
-            there = read(answer.raise_for_status().json())
+            there = time_of.read(answer.raise_for_status().json())
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             notes.append(f"the exchange's clock cannot be asked ({type(error).__name__})")
         else:
-            apart = ((begun + ended) / 2 - there * 1e6) / SECOND
+            apart = ((begun + ended) / 2 - there) / SECOND
             sure = max(abs(apart) - (ended - begun) / 2 / SECOND, 0.0)
             self._measured = ended, round(sure if apart > 0 else -sure, 3)
         if self._measured is None or self.clock() - self._measured[0] > CLOCK_AGE * SECOND:
