@@ -1,7 +1,10 @@
 """A secret in the environment or the configuration is in no message, report, log or file (docs/security.md)."""
 
+import base64
 import json
+import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from conftest import ROOT, make_market, write_datadir
@@ -81,3 +84,114 @@ def test_the_live_example_lets_a_bot_enter() -> None:
     check = LiveCheck.from_config(config, "live", Limits())
     assert check.configured() == ()
     assert check.watched
+
+
+def test_a_report_holds_what_a_maintainer_needs_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted in the configuration, the environment, the logs and the names of files, in every spelling."""
+    monkeypatch.setenv("FREQTRADE__EXCHANGE__SECRET", f"{PLANTED}/1+x=")
+    monkeypatch.setenv("COINGLASS_API_KEY", f"{PLANTED}2")
+    config = json.loads((ROOT / "config.live.example.json").read_text())
+    config["exchange"] |= {"key": f"{PLANTED}3", "ccxt_config": {"walletAddress": f"0x{PLANTED}4"}}
+    config["exchange"]["ccxt_config"]["httpsProxy"] = f"http://me:{PLANTED}5@10.0.0.1:3128"
+    config["telegram"] |= {"token": f"123456789:{PLANTED}6", "chat_id": f"-100{PLANTED}7"}
+    config["api_server"] |= {"username": "someone", "password": f"{PLANTED}8"}
+    config["webhook"] = {"enabled": True, "url": f"https://example.org/api/webhooks/{PLANTED}9-0123456789"}
+    config["db_url"] = f"postgresql://bot:{PLANTED}10@db/trades"
+    config["stake_currency"] = 5
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config, indent=1))
+    datadir = write_datadir(tmp_path, make_market(1.0))
+    (datadir / f"{PLANTED}3.txt").write_text("")
+    other = "zQ9other8Wxyv5b"
+    log = tmp_path / f"freqtrade-{PLANTED}3.log"
+    basic = base64.b64encode(f"someone:{PLANTED}8".encode()).decode()
+    log.write_text(
+        f"GET /fapi/v1/order?symbol=BTCUSDT&signature={other}\n"
+        f"header: Basic {basic}, {basic}\n(Bearer {other})\n{quote(PLANTED + '/1+x=', safe='')}\n"
+        f"bot987654321:AA{other}{other}{other} eyJhbGciOiJIUzI1NiJ9.{other}.x\n"
+        f"{PLANTED}6 https://example.org/api/webhooks/{PLANTED}9-0123456789\nthe last line\n"
+    )
+    out = tmp_path / "report.zip"
+    words = [
+        "doctor",
+        "-d",
+        str(datadir),
+        "--config",
+        str(path),
+        "--no-schema",
+        "--report",
+        str(out),
+        "--log",
+        str(log),
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1, done.output
+    with zipfile.ZipFile(out) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    told = "\n".join([*parts, *parts.values()])
+    assert PLANTED.lower() not in told.lower()
+    assert other not in told
+    assert basic not in told
+    assert "10.0.0.1" not in told  # where the proxy is
+    assert str(Path.home()) not in told or str(Path.home()) == "/"
+    assert set(parts) == {"versions.json", "config.json", "doctor.json", "files.tsv", "log-1-freqtrade-[hidden].log"}
+    shown = json.loads(parts["config.json"])
+    assert shown["exchange"]["pair_whitelist"] == config["exchange"]["pair_whitelist"]
+    assert shown["liquidation_buffer"] == config["liquidation_buffer"]
+    assert shown["liqsignals"] == config["liqsignals"]
+    assert shown["exchange"]["key"] == "[hidden]"  # one sees that it was set
+    assert shown["api_server"]["enabled"] is True
+    assert "exchange.key is in the file" in parts["doctor.json"]
+    assert "the last line" in parts["log-1-freqtrade-[hidden].log"]
+    assert "futures/BTC_USDT_USDT-5m-futures.feather" in parts["files.tsv"]
+    assert json.loads(parts["versions.json"])["packages"]["numba"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"exchange": {"key": "%s",', '{"exchange": {"key": "%s"}} // freqtrade takes comments']
+)
+def test_a_report_of_a_configuration_that_is_no_plain_json(text: str, tmp_path: Path) -> None:
+    config, log = tmp_path / "config.json", tmp_path / "bot.log"
+    config.write_text(text % f"{PLANTED}1")
+    log.write_text(f"{PLANTED}1")
+    datadir, out = write_datadir(tmp_path, make_market(1.0)), tmp_path / "report.zip"
+    words = [
+        "doctor",
+        "-d",
+        str(datadir),
+        "--config",
+        str(config),
+        "--no-schema",
+        "--report",
+        str(out),
+        "--log",
+        str(log),
+    ]
+    CliRunner().invoke(app, words)
+    with zipfile.ZipFile(out) as archive:
+        assert PLANTED not in "".join(archive.read(name).decode() for name in archive.namelist())
+
+
+@pytest.mark.slow
+def test_a_report_hides_the_secrets_of_configurations_that_are_named_in_one(tmp_path: Path) -> None:
+    config = json.loads((ROOT / "config.json").read_text())
+    (tmp_path / "private.json").write_text(json.dumps({"exchange": {"key": f"{PLANTED}1"}}))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "add_config_files": ["private.json"]}))
+    log, out = tmp_path / "bot.log", tmp_path / "report.zip"
+    log.write_text(f"{PLANTED}1")
+    datadir = write_datadir(tmp_path, make_market(1.0))
+    words = [
+        "doctor",
+        "-d",
+        str(datadir),
+        "--config",
+        str(tmp_path / "config.json"),
+        "--report",
+        str(out),
+        "--log",
+        str(log),
+    ]
+    CliRunner().invoke(app, words)
+    with zipfile.ZipFile(out) as archive:
+        assert PLANTED not in "".join(archive.read(name).decode() for name in archive.namelist())
+        assert json.loads(archive.read("config.json"))["exchange"]["name"] == "binance"

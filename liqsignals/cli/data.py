@@ -1,10 +1,11 @@
 """Commands for the data: `download`, `record`, `doctor`."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ from liqsignals.cli.options import DataDir, Exchange, Extras, Timerange
 from liqsignals.clock import DAY, iso, parse_time, parse_timerange
 from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
-from liqsignals.report.console import steps
+from liqsignals.report.console import say, steps
 from liqsignals.report.tables import print_coverage
 from liqsignals.sources import EXCHANGES
 
@@ -107,18 +108,30 @@ def doctor(
     url: Annotated[
         list[str] | None, typer.Option("--url", help="Another address of a feed: binance-stream=ws://127.0.0.1:9.")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", help="Write FILE.zip for a bug report: all this, versions, configuration, secrets hidden."
+        ),
+    ] = None,
+    log: Annotated[
+        list[Path] | None, typer.Option("--log", help="With --report: a log whose end goes into it, secrets hidden.")
+    ] = None,
 ) -> None:
     """Name every hole, stale series and unit that cannot be right. Exit code: 0 healthy, 1 problems, 2 cannot run."""
     from liqsignals.doctor import examine as checks
 
+    if log and bundle is None:
+        raise InputError("doctor: --log goes with --report")
     now = parse_time(at) if at is not None else time.time_ns()
     since = 0 if days is None else now - days * DAY
     names = None if pairs is None else pairs.replace(",", " ").split()
     report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since, pairs=names)
+    merged: dict[str, Any] = {}
     if config is not None and schema:
         from liqsignals.collect import freqtrade_command
 
-        _, refused = freqtrade_command.configuration([config])
+        merged, refused = freqtrade_command.configuration([config])
         report["problems"] += [f"{config}: freqtrade refuses it: {problem}" for problem in refused]
         report["healthy"] = not report["problems"]
     if live:
@@ -131,6 +144,11 @@ def doctor(
     else:
         for line in checks.lines(report):
             print(line)
+    if bundle is not None:
+        from liqsignals.doctor.bundle import write
+
+        held = write(bundle, report, config, merged, log or (), now, os.environ)
+        say(f"{bundle}: {', '.join(held)}; secrets are hidden, pairs and paths are not: read it before you send it")
     raise typer.Exit(0 if report["healthy"] else 1)
 
 

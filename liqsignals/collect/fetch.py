@@ -14,7 +14,7 @@ import socket
 import time
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -93,15 +93,18 @@ def key_of(provider: Provider) -> str:
     return key
 
 
-def redact(text: str) -> str:
+def redact(text: str, more: Collection[str] = ()) -> str:
     """A message without the user's keys, of all providers, and without what an address holds beside host and path.
+
+    `more` are other secrets to hide.
 
     A key is found in the spellings of addresses and JSON, too, and where only a part of it is shown.
 
     >>> redact("302 to https://a:b@example.com/login?api_key=secret; not followed")
     '302 to https://[hidden]@example.com/login?[hidden] not followed'
     """
-    keys = {os.environ.get(provider.key_env or "", "").strip().lower() for provider in PROVIDERS} - {""}
+    mine = (*more, *(os.environ.get(provider.key_env or "", "") for provider in PROVIDERS))
+    keys = {key.strip().lower() for key in mine} - {""}
     spelled = {
         form for key in keys for form in (key, quote(key, safe="").lower(), quote_plus(key).lower(), dumps(key)[1:-1])
     }

@@ -1,0 +1,204 @@
+"""`liqsignals doctor --report FILE.zip`: what a maintainer needs to see of an installation, without its secrets.
+
+A zip of text files: versions, the configuration with secrets hidden, the doctor's findings, the data's files with sizes and
+times, and the end of each log. A secret is every value of the configuration or the environment under a name such as `key`,
+`token` or `password`; it is hidden wherever it stands, in the logs and findings, too, and in the spellings of addresses,
+JSON and basic authentication.
+"""
+
+import json
+import os
+import platform
+import re
+import sys
+import zipfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from liqsignals.clock import iso
+from liqsignals.collect.fetch import HIDDEN, redact
+from liqsignals.errors import InputError
+from liqsignals.files import written
+
+#: Packages whose versions matter.
+PACKAGES = (
+    "liqsignals", "freqtrade", "ccxt", "numba", "llvmlite", "numpy", "pandas", "pyarrow", "httpx", "websockets", "aiohttp",
+    "scipy", "scikit-learn", "TA-Lib", "plotly", "matplotlib", "distributed",
+)  # fmt: skip
+#: Parts of the names of keys and variables that hold secrets.
+_NAMES = (
+    "key",
+    "secret",
+    "password",
+    "passphrase",
+    "token",
+    "chat_id",
+    "walletaddress",
+    "wallet_address",
+    "mnemonic",
+)
+#: Parts of the names of keys whose addresses are hidden; only their long parts are secrets wherever they stand.
+_ADDRESSES = ("url", "host", "proxy")
+#: Characters from which on a part of an address with letters and digits is no word but a secret.
+_LONG = 16
+#: Blocks of a configuration of which nothing but switches is shown: addresses and names of people are there.
+_PRIVATE = ("telegram", "webhook", "discord", "external_message_consumer", "api_server")
+#: Secrets of fewer characters are hidden at their own place only: they would be found in any text.
+_SHORT = 5
+#: Bytes of the end of a log.
+TAIL = 200_000
+#: Files that are listed at most.
+_MOST = 20_000
+#: What is a secret wherever it stands: Telegram's tokens, JSON web tokens, signatures and keys of requests, credentials.
+_FORMS = re.compile(
+    r"(?<!\d)\d{6,12}:[A-Za-z0-9_-]{30,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
+    r"|(?i:(?<=basic )|(?<=bearer ))[A-Za-z0-9+/=._~-]{6,}"
+    r"|(?i:(?<=signature=)|(?<=apikey=)|(?<=api_key=)|(?<=token=)|(?<=secret=)|(?<=password=))[^\s&\"']+"
+)
+
+
+def write(
+    out: Path,
+    report: Mapping[str, Any],
+    config: Path | None,
+    merged: Mapping[str, Any],
+    logs: Sequence[Path],
+    now: int,
+    environment: Mapping[str, str],
+) -> list[str]:
+    """Write the bundle to `out` (.zip) in one step; the names of its files.
+
+    `report` is the answer of `examine`; `merged` what freqtrade makes of the configuration and those that it names, empty
+    where it was not asked; `logs` are text files; `environment` has variables that may hold secrets. Raises InputError where
+    a log cannot be read or `out` not be written.
+    """
+    own = {} if config is None else _object(config.read_text(errors="replace"))
+    secrets = {*_secrets(merged), *_of_environment(environment)}
+    # Those of a file count, too, where another file has another value.
+    for path in {str(path) for path in (config, *merged.get("config_files", ())) if path is not None}:
+        text = Path(path).read_text(errors="replace")
+        secrets |= {*_secrets(_object(text)), *_quoted(text)}
+    home = str(Path.home())
+
+    def clean(text: str) -> str:
+        text = _FORMS.sub(HIDDEN, redact(text, secrets))
+        return text.replace(home, "~") if len(home) > 1 else text
+
+    parts = {
+        "versions.json": json.dumps({"made": iso(now), **versions()}, indent=1),
+        "doctor.json": json.dumps(report, indent=1, default=str),
+        "files.tsv": "\n".join(_files(Path(str(report["datadir"])))) + "\n",
+    }
+    if config is not None:
+        parts["config.json"] = json.dumps(shown(merged or own), indent=1)
+    for number, log in enumerate(logs, 1):
+        parts[f"log-{number}-{log.name}"] = _tail(log)
+    with written(out, (".zip",)) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            archive.writestr(clean(name), clean(part))
+    return list(parts)
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Python, system and packages; None for a package that is not installed."""
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return {"python": sys.version, "platform": platform.platform(), "cores": os.cpu_count(), "packages": found}
+
+
+def shown(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without its secrets: each is replaced, so that one sees that it was set.
+
+    >>> shown({"exchange": {"name": "binance", "key": "abc", "secret": ""}, "telegram": {"enabled": True, "chat_id": 5}})
+    {'exchange': {'name': 'binance', 'key': '[hidden]', 'secret': ''}, 'telegram': {'enabled': True, 'chat_id': '[hidden]'}}
+    """
+    return {key: _shown(value, _hides(key)) for key, value in config.items()}
+
+
+def _shown(value: Any, hidden: bool) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shown(inner, hidden or _hides(str(key))) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner, hidden) for inner in value]
+    return HIDDEN if hidden and value not in (None, "") and not isinstance(value, bool) else value
+
+
+def _hides(name: str) -> bool:
+    return name in _PRIVATE or _is_secret(name) or any(part in name.lower() for part in _ADDRESSES)
+
+
+def _is_secret(name: str) -> bool:
+    return name.lower().endswith("uid") or any(part in name.lower() for part in _NAMES)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A configuration, empty where it is no plain JSON (freqtrade takes comments)."""
+    try:
+        read = json.loads(text)
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _quoted(text: str) -> Iterator[str]:
+    """Values in a text that is no plain JSON, after names of secrets."""
+    for name, value in re.findall(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)"', text):
+        if _is_secret(name) and len(value) >= _SHORT:
+            yield value
+
+
+def _secrets(value: Any, name: str = "", secret: bool = False) -> Iterator[str]:
+    """Values that are hidden wherever they stand, and the credentials that they make together."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secrets(inner, str(key), secret or _is_secret(str(key)))
+        if value.get("username") and value.get("password"):
+            yield b64encode(f"{value['username']}:{value['password']}".encode()).decode()
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets(inner, name, secret)
+    elif secret and not isinstance(value, bool) and len(str(value)) >= _SHORT:
+        yield str(value)
+    elif isinstance(value, str) and "://" in value:
+        address = urlsplit(value)
+        if address.password:
+            yield unquote(address.password)
+        parts = re.split(r"[/?&=#]", f"{address.path}?{address.query}")
+        yield from (p for p in parts if len(p) >= _LONG and re.search(r"\d", p) and re.search(r"[A-Za-z]", p))
+
+
+def _of_environment(environment: Mapping[str, str]) -> Iterator[str]:
+    for name, value in environment.items():
+        if name.upper().startswith(("FREQTRADE__", "LIQSIGNALS_")):
+            yield from _secrets(value, name, _is_secret(name))
+
+
+def _files(datadir: Path) -> Iterator[str]:
+    yield "bytes\tchanged\tfile"
+    for number, path in enumerate(sorted(path for path in datadir.rglob("*") if path.is_file())):
+        if number >= _MOST:
+            yield f"and more: the first {_MOST} are listed"
+            return
+        status = path.stat()
+        yield f"{status.st_size}\t{iso(status.st_mtime_ns)}\t{path.relative_to(datadir)}"
+
+
+def _tail(log: Path) -> str:
+    """The end of a log, from the begin of a line."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - TAIL, 0))
+            data = file.read()
+    except OSError as error:
+        raise InputError(f"{log}: cannot be read ({error.strerror})", "name a log file with --log") from error
+    return data[data.find(b"\n") + 1 if size > TAIL else 0 :].decode(errors="replace")
