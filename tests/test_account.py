@@ -20,6 +20,7 @@ from liqsignals.exchange.endpoints import ApiError, LoopbackExchange
 from liqsignals.exchange.server import config_overlay, serve
 from liqsignals.exchange.signed import Keys, SignedExchange
 from liqsignals.liqmap.margin import liquidation_ratio
+from liqsignals.strategy import watch
 
 SYMBOL = "BTCUSDT"
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
@@ -267,6 +268,28 @@ def api(course: Course, start: int) -> Iterator[tuple[Any, Account, dict[str, in
         )  # fmt: skip
         client.milliseconds = client.nonce = lambda: clock["now"]
         yield client, made, clock
+
+
+def test_the_watch_sees_and_changes_the_account(
+    api: tuple[Any, Account, dict[str, int]], course: Course, start: int
+) -> None:
+    client, made, _ = api
+    price = course.last(SYMBOL, start)
+    client.create_order(PAIR, "market", "buy", 0.2)
+    waits = client.create_order(PAIR, "limit", "buy", 0.1, round(price * 0.95, 1))
+    stop = client.create_order(
+        PAIR, "stop_market", "sell", 0.2, None, {"stopPrice": round(price * 0.99, 1), "reduceOnly": True}
+    )
+    seen = watch.at_exchange(client, [PAIR])
+    assert seen.positions == {PAIR: 0.2}
+    assert set(seen.orders) == {
+        watch.Open(waits["id"], PAIR, 0.1, stop=False),
+        watch.Open(stop["id"], PAIR, -0.2, stop=True, reduce=True),
+    }
+    watch.act(client, watch.remedies(seen, watch.Books({}, ())), start)
+    assert watch.at_exchange(client, [PAIR]).orders == seen.orders[:1]  # the stop of a position that is no more
+    assert made.position(SYMBOL).lots == 0
+    assert [o.client for o in made.orders.values() if o.reduce] == [f"{watch.CLIENT}{start}-0"]
 
 
 def test_ccxt_reads_what_it_asks_for(api: tuple[Any, Account, dict[str, int]], course: Course, start: int) -> None:

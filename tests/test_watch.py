@@ -2,7 +2,9 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
+import ccxt
 import pytest
 from conftest import PAIR
 from hypothesis import given
@@ -188,3 +190,31 @@ def test_the_database_is_read_as_freqtrade_writes_it(tmp_path: Path) -> None:
     assert books.orders == (Open("12", PAIR, 2.0, True),)
     with pytest.raises(InputError, match="database"):
         watch.in_database(tmp_path / "none.sqlite")
+
+
+def test_a_stop_that_bybit_lists_among_the_orders_too_is_one_stop() -> None:
+    """By ccxt, with Bybit's own answer in place of the request: without an orderFilter it holds orders of every kind."""
+    common = {"symbol": "BTCUSDT", "side": "Sell", "positionIdx": 0, "cumExecQty": "0", "reduceOnly": True}
+    stop = {
+        **common, "orderId": "s", "orderStatus": "Untriggered", "orderType": "Market", "stopOrderType": "Stop", "qty": "2",
+        "leavesQty": "2", "price": "0", "triggerPrice": "60000", "triggerDirection": 2, "triggerBy": "LastPrice",
+    }  # fmt: skip
+    exit_ = {
+        **common, "orderId": "o", "orderStatus": "New", "orderType": "Limit", "stopOrderType": "", "qty": "2",
+        "leavesQty": "2", "price": "70000", "triggerPrice": "", "triggerDirection": 0, "triggerBy": "",
+    }  # fmt: skip
+    api = ccxt.bybit()
+    market = {"id": "BTCUSDT", "symbol": PAIR, "base": "BTC", "quote": "USDT", "settle": "USDT", "type": "swap"}
+    kind = {"spot": False, "swap": True, "future": False, "option": False, "contract": True, "linear": True}
+    api.set_markets([{**api.safe_market_structure(), **market, **kind, "contractSize": 1.0}])
+
+    def orders(request: dict[str, Any]) -> dict[str, Any]:
+        rows = [stop] if request.get("orderFilter") == "StopOrder" else [stop, exit_]
+        return {"retCode": 0, "result": {"category": "linear", "list": rows}}
+
+    api.privateGetV5OrderRealtime = orders
+    api.fetch_positions = lambda pairs: []
+    assert watch.at_exchange(api, [PAIR]).orders == (
+        Open("s", PAIR, -2.0, stop=True, reduce=True),
+        Open("o", PAIR, -2.0, stop=False, reduce=True),
+    )

@@ -103,8 +103,13 @@ def at_exchange(api: Any, pairs: Sequence[str]) -> Exchange:
     }
     found = []
     for pair in pairs:
-        for stop in (False, True):
+        stops: set[str] = set()
+        for stop in (True, False):
             for row in api.fetch_open_orders(pair, params={"stop": True} if stop else {}):
+                if row["id"] in stops:
+                    continue  # Bybit lists its stops among the other orders, too
+                if stop:
+                    stops.add(row["id"])
                 left = float(row["remaining"] if row["remaining"] is not None else row["amount"])
                 sign = 1 if row["side"] == "buy" else -1
                 found.append(Open(str(row["id"]), pair, sign * left, stop, bool(row["reduceOnly"])))
@@ -207,7 +212,7 @@ def act(api: Any, actions: Sequence[Action], now: int) -> None:
     for number, action in enumerate(actions):
         if action.kind == "close":
             side = "sell" if action.amount > 0 else "buy"
-            name = {"reduceOnly": True, "newClientOrderId": f"{CLIENT}{now}-{number}"}
+            name = {"reduceOnly": True, "clientOrderId": f"{CLIENT}{now}-{number}"}
             api.create_order(action.pair, "market", side, abs(action.amount), None, name)
         else:
             api.cancel_order(action.id, action.pair, {"stop": True} if action.kind == "cancel_stop" else {})
