@@ -16,7 +16,7 @@ MARKET := build/market
 FROM ?= 2025-03-10T00:00:00Z
 HOURS ?= 24
 
-.PHONY: help setup demo quick test check backtest paper parity soak bench kill kill-orders fuzz pictures clean
+.PHONY: help setup demo quick test check backtest paper parity soak bench viewers kill kill-orders fuzz pictures clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make quick      the tests that need no bot, no freqtrade process and no large market (under a minute)"
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
+	@echo "make viewers    memory of the live page's server over 24 market hours with 20 viewers (a quarter of an hour)"
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
 	@echo "make kill-orders  kill -9 of a live bot at 200 random orders, and 200 faults of the signed endpoints (about an hour)"
 	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"
@@ -93,6 +94,9 @@ bench: $(VENV)/.dev
 kill-orders: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/kill_orders.py --kills $(or $(KILLS),200) --seed $(or $(SEED),1) $(if $(ALONE),--alone)
 	PYTHONPATH=tests $(BIN)/python tests/kill_orders.py --faults $(or $(FAULTS),200) --seed $(or $(SEED),1) $(if $(ALONE),--alone)
+
+viewers: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.viewers --hours $(HOURS)
 
 kill: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/kill_record.py $(or $(KILLS),200) $(or $(SEED),1)
