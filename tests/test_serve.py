@@ -137,6 +137,19 @@ def test_a_bot_that_is_not_there_is_said_and_its_password_is_not() -> None:
     assert "secret-word" not in str(raised.value) + repr(bot)
 
 
+def test_who_comes_after_nobody_watched_gets_no_old_picture(datadir: Path, tmp_path: Path) -> None:
+    time_now = [END + MINUTE]
+    made = board(datadir, now=lambda: time_now[0])
+    first = asyncio.run(made.shot(PAIR))
+    grown(tmp_path, END + 2 * FIVE)
+    time_now[0] = END + 2 * FIVE + MINUTE
+    then = asyncio.run(made.shot(PAIR))
+    assert first is not None
+    assert then is not None
+    assert (first.at, then.at) == (END, END + 2 * FIVE)
+    made.close()
+
+
 def test_unreadable_data_is_an_error_on_the_page_and_the_last_picture_stays(datadir: Path) -> None:
     made = board(datadir)
     first = asyncio.run(made.shot(PAIR))
@@ -187,6 +200,7 @@ def test_a_browser_follows_the_data_and_comes_back_after_an_outage(datadir: Path
             shows(END)
             assert re.search(r"UTC · price [\d,.]+ .*shorts: ≈ [\d.]+ [kMB] USD", hover(browser, 0.06))
             wait.until(lambda b: lamp("recorder: binance") == "fresh")
+            assert browser.find_element("id", "health").text.endswith("all inputs fresh")
             time_now[0] = END + FIVE + MINUTE
             grown(tmp_path, END + FIVE)
             shows(END + FIVE)
@@ -194,6 +208,7 @@ def test_a_browser_follows_the_data_and_comes_back_after_an_outage(datadir: Path
             assert lamp("recorder: binance") == "fresh"
             time_now[0] = END + 11 * MINUTE
             wait.until(lambda b: lamp("recorder: binance") == "stale")
+            assert "recorder: binance liquidations (stream) stale" in browser.find_element("id", "health").text
             Select(browser.find_element("id", "pair")).select_by_value(ETH)
             shows(END + FIVE, ETH)
         wait.until(lambda b: "lost" in b.find_element("id", "connection").text)

@@ -463,31 +463,31 @@ def _streams(report: dict[str, Any], extras: Path, now: int, since: int) -> None
     for folder in sorted((extras / "raw").glob("*")):
         if not rawlog.files(folder, coverage.ALIVE, since):
             continue
-        for channel in sorted({p.name.split(".")[0] for p in rawlog.files(folder, None, since)} & {"liquidations"}):
-            spans = coverage.coverage(extras, folder.name, channel, since)
-            if not spans:
-                continue
-            name = f"{folder.name} {channel} (stream)"
-            gaps = [(a.stop, b.start) for a, b in pairwise(spans) if b.start > a.stop]
-            alive = sum(span.stop - span.start for span in spans)
-            age = now - spans[-1].stop
-            report["streams"].append({
-                "series": name, "from": iso(spans[0].start), "to": iso(spans[-1].stop),
-                "coverage": round(alive / (spans[-1].stop - spans[0].start), 6), "interruptions": len(gaps),
-                "age_h": round(age / HOUR, 2), "max_age_h": round(RECORDER_AGE / HOUR, 2), "stale": age > RECORDER_AGE,
-            })  # fmt: skip
-            long = [(a, b) for a, b in gaps if b - a >= BLINK]
-            report["holes"] += [{"series": name, "from": iso(a), "to": iso(b), "missing": None} for a, b in long]
-            if long:
-                total = sum(b - a for a, b in long) / HOUR
-                report["problems"].append(
-                    f"{name}: unknown for {total:.2f} h in {len(long)} holes, the first {iso(long[0][0])}; nobody keeps what was "
-                    "liquidated then. Way out: count these hours as missing, not as quiet"
-                )
-            if age > RECORDER_AGE:
-                report["problems"].append(
-                    f"{name}: the recorder gave its last sign of life {age / HOUR:.1f} h ago. Way out: start `liqsignals record`"
-                )
+        # There may be no file of them yet: a stream without a print is alive, too.
+        spans = coverage.coverage(extras, folder.name, "liquidations", since)
+        if not spans:
+            continue
+        name = f"{folder.name} liquidations (stream)"
+        gaps = [(a.stop, b.start) for a, b in pairwise(spans) if b.start > a.stop]
+        alive = sum(span.stop - span.start for span in spans)
+        age = now - spans[-1].stop
+        report["streams"].append({
+            "series": name, "from": iso(spans[0].start), "to": iso(spans[-1].stop),
+            "coverage": round(alive / (spans[-1].stop - spans[0].start), 6), "interruptions": len(gaps),
+            "age_h": round(age / HOUR, 2), "max_age_h": round(RECORDER_AGE / HOUR, 2), "stale": age > RECORDER_AGE,
+        })  # fmt: skip
+        long = [(a, b) for a, b in gaps if b - a >= BLINK]
+        report["holes"] += [{"series": name, "from": iso(a), "to": iso(b), "missing": None} for a, b in long]
+        if long:
+            total = sum(b - a for a, b in long) / HOUR
+            report["problems"].append(
+                f"{name}: unknown for {total:.2f} h in {len(long)} holes, the first {iso(long[0][0])}; nobody keeps what was "
+                "liquidated then. Way out: count these hours as missing, not as quiet"
+            )
+        if age > RECORDER_AGE:
+            report["problems"].append(
+                f"{name}: the recorder gave its last sign of life {age / HOUR:.1f} h ago. Way out: start `liqsignals record`"
+            )
 
 
 def _dataformat(config: Path | None) -> str | None:

@@ -210,8 +210,10 @@ const heatmap = (() => {
     ctx.font = "12px system-ui, sans-serif"; ctx.fillStyle = colours.dim; ctx.strokeStyle = colours.line; ctx.lineWidth = 1;
     ctx.textAlign = "left"; ctx.textBaseline = "middle";
     const lo = price(view.lo), hi = price(view.hi), step = niceStep(hi - lo, 9);
+    const last = C[T - 1] || C.findLast(Number.isFinite), now = Y(rowOf(last));
     for (let p = Math.ceil(lo / step) * step; p < hi; p += step) {
       const y = Y(rowOf(p));
+      if (Math.abs(y - now) < 17) continue; // the last price stands there
       ctx.beginPath(); ctx.moveTo(box.x1, y); ctx.lineTo(box.x1 + 5, y); ctx.stroke();
       ctx.fillText(step >= 1 ? p.toLocaleString("en-US") : p.toPrecision(6), box.x1 + 8, y);
     }
@@ -225,10 +227,9 @@ const heatmap = (() => {
       const text = midnight ? d.toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" }) : d.toISOString().slice(11, 16);
       if (x > box.x0 + 18 && x < box.x1 - 18) ctx.fillText(text, x, box.h - 3);
     }
-    const last = C[T - 1] || C.findLast(Number.isFinite), y = Y(rowOf(last));
-    if (y > box.y0 && y < box.y1) {
-      ctx.fillStyle = colours.fg; ctx.fillRect(box.x1 + 2, y - 9, 80, 18); ctx.fillStyle = colours.bg;
-      ctx.textAlign = "left"; ctx.textBaseline = "middle"; ctx.fillText(priceText(last).slice(0, 11), box.x1 + 6, y);
+    if (now > box.y0 && now < box.y1) {
+      ctx.fillStyle = colours.fg; ctx.fillRect(box.x1 + 2, now - 9, 80, 18); ctx.fillStyle = colours.bg;
+      ctx.textAlign = "left"; ctx.textBaseline = "middle"; ctx.fillText(priceText(last).slice(0, 11), box.x1 + 6, now);
     }
   }
 
@@ -303,6 +304,7 @@ const heatmap = (() => {
   const short = (v) => (Math.abs(v) >= 1e3 ? usdText(v) : v.toPrecision(3));
 
   function draw() {
+    if (box.x1 - box.x0 < 1 || box.y1 - box.y0 < 1) return; // not laid out yet; a resize draws again
     ctx.fillStyle = colours.bg; ctx.fillRect(0, 0, box.w, box.h);
     drawHeat();
     clipped(box.x0, box.y0, box.x1, box.y1, () => { drawCandles(); drawMarks(); });

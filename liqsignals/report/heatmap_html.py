@@ -192,14 +192,14 @@ def clusters_html(head: dict[str, Any]) -> str:
     """The table of major clusters as HTML."""
     rows = "".join(
         f'<tr><td class="{side}">{side}s {where}</td><td>{price_text(c["price"])}</td>'
-        f"<td>{price_text(c['low'])} .. {price_text(c['high'])}</td>"
+        f'<td class="extent">{price_text(c["low"])} .. {price_text(c["high"])}</td>'
         f"<td>{c['distance']:.2%}</td><td>{usd_text(c['usd'])}</td></tr>\n"
         for where, side in (("above", "short"), ("below", "long"))
         for c in head["clusters"][where]
     )
     return f"""<h2>Major clusters at {head["at"]}</h2>
 <div class="wide" tabindex="0" role="region" aria-label="Major clusters"><table><thead><tr><th scope="col">side</th><th
-scope="col">price</th><th scope="col">extent</th>
+scope="col">price</th><th scope="col" class="extent">extent</th>
 <th scope="col">distance</th><th scope="col">position USD</th></tr></thead>
 <tbody>{rows or '<tr><td colspan="5">none within 15 %</td></tr>'}</tbody></table></div>"""
 

@@ -176,7 +176,7 @@ def page(board: Board, title: str) -> str:
 <main>
 <div class="top"><h1>{mark}Liquidation map</h1>
 <label>Pair <select id="pair">{options}</select></label>
-<p id="connection" role="status">connecting</p></div>
+<p id="connection" role="status">connecting</p><a id="health" href="#inputs"></a></div>
 <p id="problem" role="alert" hidden></p>
 <div id="headline"></div>
 {heatmap_html.CONTROLS}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from liqsignals.clock import MINUTE, iso
+from liqsignals.clock import MINUTE, duration_ns, iso
 from liqsignals.doctor.examine import examine
 from liqsignals.errors import InputError
 from liqsignals.liqmap.calibration import Calibration
@@ -101,8 +101,10 @@ class Board:
         }
 
     async def shot(self, pair: str) -> Shot | None:
-        """The newest picture of a pair, made now where there is none yet; None where it cannot be made."""
-        if self.watched[pair].shot is None:
+        """The newest picture of a pair; made now where there is none, or it is of a time when nobody watched. None where it
+        cannot be made."""
+        shot = self.watched[pair].shot
+        if shot is None or self.now() - shot.at > 2 * duration_ns(self.finest):
             await self._renew(pair)
         return self.watched[pair].shot
 

@@ -22,6 +22,9 @@
     // One command may mend several inputs.
     for (const command of new Set(all.map((lamp) => lamp.remedy).filter(Boolean))) items.push(element("li", command, "command"));
     get("lamps").replaceChildren(...items);
+    const bad = all.filter((lamp) => lamp.state !== "fresh"), link = get("health");
+    link.textContent = bad.length ? bad.map((lamp) => `${lamp.name} ${lamp.state}`).join(", ") : all.length ? "all inputs fresh" : "";
+    link.className = bad.length ? "stale" : "fresh";
   }
 
   function trades({ open, error, asked }) {
@@ -43,7 +46,7 @@
       table.tBodies[0].append(row);
     }
     wide.tabIndex = 0; wide.append(table);
-    wide.setAttribute("role", "region"); wide.setAttribute("aria-label", "Open trades");
+    wide.setAttribute("role", "region"); wide.setAttribute("aria-label", "Table of open trades");
     get("trades").replaceChildren(wide);
   }
 
