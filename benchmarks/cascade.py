@@ -7,6 +7,7 @@ fresh noise. Two laws of impact and two of leverage; no parameter of the library
 
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from liqsignals import features, liqmap
 from liqsignals.clock import DAY, HOUR
 from liqsignals.data.tape import MapTape, read_tape
 from liqsignals.evaluation.scores import bootstrap, spearman
+from liqsignals.liqmap import squeeze
 from liqsignals.simulation.counterfactual import Touch, excursions
 from liqsignals.simulation.market import Parameters, simulate
 from liqsignals.simulation.parameters import LEVERAGE
@@ -31,6 +33,8 @@ HIGH = tuple((x, share * (4.0 if x >= 50.0 else 1.0)) for x, share in LEVERAGE)
 LAWS = {"linear": {}, "square root": {"impact_liquidation_root": 0.02}}
 LEVERAGES = {"as simulated": {}, "four times the openings from 50x on": {"leverage": HIGH}}
 PREDICTORS = ("squeeze_gain", "squeeze_usd", "mass within 2 %", "cluster's USD", "volatility")
+#: The first two under Kyle's law, on markets with taker volume; the SIMULATED one publishes none.
+BY_TAKER = ("gain, taker law", "usd, taker law")
 
 
 def touches(tape: MapTape, parameters: liqmap.Parameters) -> tuple[list[Touch], pd.DataFrame]:
@@ -38,7 +42,11 @@ def touches(tape: MapTape, parameters: liqmap.Parameters) -> tuple[list[Touch], 
     bars = tape.bars
     start = int(bars["event_time"][0])
     rows = np.flatnonzero((bars["event_time"] % HOUR == 0) & (bars["event_time"] >= start + WARM * DAY))
-    out = features.compute(tape, bars["event_time"][rows].copy(), bars["close"][rows].copy(), tape.bar_ns, parameters)
+    at, closes = bars["event_time"][rows].copy(), bars["close"][rows].copy()
+    out = features.compute(tape, at, closes, tape.bar_ns, parameters)
+    assert parameters.squeeze is not None
+    kyle = replace(parameters, squeeze=replace(parameters.squeeze, law=squeeze.TAKER))
+    by_taker = out if tape.kind("taker") is None else features.compute(tape, at, closes, tape.bar_ns, kyle)
     found: dict[tuple[int, int], tuple[Touch, dict[str, float]]] = {}
     for way, where, move, side in ((1, "above", "squeeze", "short"), (-1, "below", "flush", "long")):
         for i, row in enumerate(rows):
@@ -50,6 +58,7 @@ def touches(tape: MapTape, parameters: liqmap.Parameters) -> tuple[list[Touch], 
             bar = int(row) + 1 + int(np.argmax(hit))
             said = {
                 "squeeze_gain": out[f"{move}_gain"][i], "squeeze_usd": out[f"{move}_usd"][i],
+                "gain, taker law": by_taker[f"{move}_gain"][i], "usd, taker law": by_taker[f"{move}_usd"][i],
                 "mass within 2 %": out[f"liq_{side}_usd_2pct"][i], "cluster's USD": out[f"liq_{where}_usd"][i],
                 "volatility": out["squeeze_sigma_1d"][i], "end": way * np.log(out[f"{move}_end_price"][i] / price),
                 "at": bars["event_time"][bar], "push": math.nan, "beyond": math.nan,

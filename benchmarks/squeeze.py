@@ -5,6 +5,7 @@ Reads `binance/` and `alts/binance/` (freqtrade's data directories: BTC and ETH 
 fitted on and scored walk-forward, the others scored only.
 """
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 
 from benchmarks import cascade
 from benchmarks.report import Table, progress, show
-from liqsignals import records
+from liqsignals import liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, dates_ns, iso, parse_time
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import MapTape, read_tape
@@ -31,6 +32,9 @@ MONTHS = [
 ]
 LATER = parse_time("2025-12-01T00:00:00Z")
 #: Distances of levels without a cluster, in those of the cluster; below 0 on the other side.
+CRASH = pd.Timestamp("2025-10-10", tz="UTC")
+#: Predictors whose part beyond the range of the window is scored, too.
+GIVEN_RANGE = ("squeeze_usd", "usd, taker law", "cluster's USD")
 NEAR_AND_FAR, MIRROR = (1.0, 0.7, 1.4), (1.0, -1.0)
 
 
@@ -170,7 +174,7 @@ def run() -> list[Table]:
     title = "Share touched, clusters less levels without one at the same distance (number of these)"
     out.append(show(Table(title, ("", "same side, .7 and 1.4 x the distance", "other side"), rows)))
     out.append(_on_liquidations(root))
-    return out
+    return [*out, *_on_four_hours(root)]
 
 
 def _on_liquidations(root: Path) -> Table:
@@ -198,7 +202,7 @@ def _on_liquidations(root: Path) -> Table:
     ):
         i = np.flatnonzero(mask)
         week = (said["at"].to_numpy(np.int64)[i] + 3 * DAY) // touch.WEEK
-        columns = [said[n].to_numpy(np.float64)[i] for n in cascade.PREDICTORS]
+        columns = [said[n].to_numpy(np.float64)[i] for n in (*cascade.PREDICTORS, *cascade.BY_TAKER)]
 
         def ranks(r: np.ndarray, columns: list[np.ndarray] = columns, y: np.ndarray = target[i]) -> np.ndarray:
             return np.array([spearman(x[r], y[r]) for x in columns])
@@ -206,8 +210,94 @@ def _on_liquidations(root: Path) -> Table:
         value, ends = ranks(np.arange(len(i))), touch.weekly(ranks, week, 300)
         rows.append((name, len(i), *(f"{v:+.2f} [{a:+.2f}, {z:+.2f}]" for v, a, z in zip(value, *ends, strict=True))))
     return show(
-        Table("BTC: rank correlation of what was said before a touch", ("", "touches", *cascade.PREDICTORS), rows)
+        Table(
+            "BTC: rank correlation of what was said before a touch",
+            ("", "touches", *cascade.PREDICTORS, *cascade.BY_TAKER),
+            rows,
+        )
     )
+
+
+def four_hours(root: Path, parameters: liqmap.Parameters) -> pd.DataFrame:
+    """BTC's touches of 2025-07-15 to 2025-11-14 with Binance's liquidations of their four hours: one a side and window.
+
+    A case is the first touch in a window of four hours, with what the columns said at the full hour before it, the
+    `forced` USD of the side and the `range` (log price) of the whole window.
+    """
+    real = pd.read_parquet(root / "validation" / "BTC-4h-2024-11-to-2025-11-binance.parquet")
+    opened = dates_ns(real["date"], "liquidations")
+    usd = dict(zip(opened.tolist(), real[["liq_long_usd", "liq_short_usd"]].to_numpy(), strict=True))
+    tape = tape_of(root, OWN[0]).cut(int(opened[-1]) + 4 * HOUR)
+    where, said = cascade.touches(tape, parameters)
+    said["way"] = [one.way for one in where]
+    said["window"] = (said["at"] - 1) // (4 * HOUR) * (4 * HOUR)
+    said = said[said["window"].isin(opened)].sort_values("at").drop_duplicates(["way", "window"])
+    closed, forced, spread = tape.bars["event_time"], [], []
+    for window, way in zip(said["window"].tolist(), said["way"].tolist(), strict=True):
+        bars = tape.bars[slice(*np.searchsorted(closed, [window, window + 4 * HOUR], side="right"))]
+        forced.append(usd[window][1 if way > 0 else 0])
+        spread.append(math.log(bars["high"].max() / bars["low"].min()))
+    return said.assign(forced=forced, range=spread).reset_index(drop=True)
+
+
+def _on_four_hours(root: Path) -> list[Table]:
+    """The table of `four_hours`, with and without the crash, and the crash itself."""
+    rows: list[tuple[Any, ...]] = []
+    crashed: list[tuple[Any, ...]] = []
+    names = ("range", *cascade.PREDICTORS, *cascade.BY_TAKER)
+    for which, parameters in (
+        ("prior", liqmap.Parameters()),
+        ("shipped, hindsight", calibration.default().parameters(OWN[0])),
+    ):
+        found = four_hours(root, parameters)
+        day = pd.to_datetime(found["window"], utc=True)
+        crash = (day >= CRASH) & (day < CRASH + pd.Timedelta(days=2))
+        for side, way in (("longs", -1), ("shorts", 1)):
+            for label, kept in (
+                ("", found["way"] == way),
+                (", without 10 and 11 October", (found["way"] == way) & ~crash),
+            ):
+                part = found[kept]
+                if label and not (crash & (found["way"] == way)).any():
+                    continue
+                columns = [part[n].to_numpy(np.float64) for n in names]
+                target = part["forced"].to_numpy(np.float64)
+                week = (part["at"].to_numpy(np.int64) + 3 * DAY) // touch.WEEK
+
+                def ranks(
+                    r: np.ndarray, columns: list[np.ndarray] = columns, target: np.ndarray = target
+                ) -> np.ndarray:
+                    simple = [spearman(x[r], target[r]) for x in columns]
+                    given = [partial(columns[names.index(n)][r], target[r], columns[0][r]) for n in GIVEN_RANGE]
+                    return np.array([*simple, *given])
+
+                value, ends = ranks(np.arange(len(part))), touch.weekly(ranks, week, 300)
+                cells = (f"{v:+.2f} [{a:+.2f}, {z:+.2f}]" for v, a, z in zip(value, *ends, strict=True))
+                rows.append((f"{which}: {side}{label}", len(part), *cells))
+        for one in found[crash].to_dict("records"):
+            crashed.append((
+                f"{which}: {iso(one['window'])}", "longs" if one["way"] < 0 else "shorts",
+                *(f"{one[name] / 1e6:.1f}" for name in ("forced", "squeeze_usd", "usd, taker law")),
+                f"{one['squeeze_gain']:.2f}", f"{one['gain, taker law']:.2f}", f"{100 * one['range']:.1f}",
+                f"{one['beyond'] / one['push']:.1f}",
+            ))  # fmt: skip
+    title = "BTC, windows of 4 h with a touch, 2025-07-15 to 2025-11-14: rank correlation with the side's liquidations (Binance)"
+    return [
+        show(Table(title, ("", "windows", *names, *(f"{n}, given the range" for n in GIVEN_RANGE)), rows)),
+        show(Table(
+            "The crash of 10 October 2025, million USD",
+            ("window", "side", "liquidated", "usd said", "taker law", "gain said", "taker law", "range %", "moved beyond / push"),
+            crashed,
+        )),
+    ]  # fmt: skip
+
+
+def partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
+    """Rank correlation of x and y, each less what the rank of `given` explains of it."""
+    xy, xg, yg = spearman(x, y), spearman(x, given), spearman(y, given)
+    rest = (1.0 - xg * xg) * (1.0 - yg * yg)
+    # A draw of a few cases may leave nothing.
+    return float((xy - xg * yg) / math.sqrt(rest)) if rest > 1e-12 else 0.0
 
 
 def _triple3(v: list[float]) -> str:

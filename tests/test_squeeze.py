@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FIVE, PAIR, REAL, as_tape, make_market, needs_real_data
+from conftest import FIVE, PAIR, REAL, as_tape, assert_same_bits, make_market, needs_real_data
+from contract import HOWS, perturbed
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from liqsignals import Signals, features, liqmap
-from liqsignals.clock import HOUR, parse_time, to_dates
+from liqsignals import Signals, features, liqmap, records
+from liqsignals.clock import DAY, HOUR, parse_time, to_dates
 from liqsignals.data.tape import MapTape, read_tape
 from liqsignals.errors import InputError
-from liqsignals.liqmap import calibration, fold, kernels, squeeze
+from liqsignals.liqmap import calibration, fold, impact, kernels, squeeze
 from liqsignals.liqmap.cascade import cascade
 from liqsignals.liqmap.kernels import BRANCHING, DISPLACED, FORCED, LINEAR, SQRT
 from liqsignals.strategy.config import Settings
@@ -127,7 +128,8 @@ def test_the_columns_are_the_cascade_over_the_levels_of_the_book() -> None:
         )
         book = folded.book
         assert book is not None
-        (push,), (scale,) = fold.thrust(SHIPPED, reading.sigma)
+        (push,) = fold.push_of(SHIPPED, reading.sigma)
+        (scale,), *_ = fold.impact_of(SHIPPED, reading.sigma, reading.volume, reading.kyle)
         for name, where, sign in SIDES:
             price = out[f"liq_{where}_price"][row]
             if not np.isfinite(price):
@@ -254,6 +256,79 @@ def test_columns_are_nan_before_the_parameters_could_be_known_and_without_any() 
         assert np.isnan(none[column.name]).all()
     assert np.isfinite(out["squeeze_sigma_1d"][300:]).all()
     assert all(np.array_equal(none[n], whole[n], True) for n in features.NAMES if n.startswith(("liq", "fund", "flow")))
+
+
+# --- Kyle's lambda from taker flow
+TAKER = replace(SHIPPED, law=squeeze.TAKER)
+CASCADES = [c.name for c in features.squeeze.COLUMNS if c.name.endswith(("_usd", "_gain", "_end_price"))]
+
+
+def with_taker(tape: MapTape, share: np.ndarray, **more: Any) -> MapTape:
+    """The tape with taker volume in any unit: only the share of it that was bought counts."""
+    closed = tape.bars["event_time"]
+    rows = records.records(
+        records.TAKER, closed, closed + records.TAKER_LAG, buy_base=7.0 * share, base=7.0, buy_quote=np.nan, quote=np.nan,
+        trades=np.nan, **more,
+    )  # fmt: skip
+    return replace(tape, others={("taker", tape.venue): rows})
+
+
+def test_lambda_is_the_regression_over_the_last_day() -> None:
+    tape = some_market()
+    share = np.random.default_rng(1).uniform(0.2, 0.8, len(tape.bars))
+    # Buying moves price in it, or there is no lambda above 0.
+    share = np.clip(share + 40.0 * np.log(tape.bars["close"] / tape.bars["open"]), 0.0, 1.0)
+    taken, at = with_taker(tape, share), tape.bars["event_time"][290:].copy()
+    found = impact.of(taken, TAKER, at)
+    bars = tape.bars
+    for i in range(0, len(at), 17):
+        # The bar that closes at the instant has no taker volume yet: it is known a minute later.
+        rows = (bars["event_time"] > at[i] - DAY) & (bars["event_time"] + records.TAKER_LAG <= at[i])
+        move = np.log(bars["close"] / bars["open"])[rows]
+        flow = ((2 * share - 1) * bars["volume"] * bars["close"])[rows]
+        assert found[i] == pytest.approx((move @ flow) / (flow @ flow), rel=1e-12)
+    assert np.isnan(impact.of(taken, SHIPPED, at)).all(), "another law asks for none"
+
+
+@pytest.mark.parametrize("missing", ["all", "a third", "every share", "buying that lowers price"])
+def test_where_lambda_is_not_known_the_square_root_law_holds(missing: str) -> None:
+    tape = some_market()
+    move = np.log(tape.bars["close"] / tape.bars["open"])
+    if missing != "all":
+        share = np.clip(0.5 + (-40.0 if "lowers" in missing else 40.0) * move, 0.0, 1.0)
+        share[:: 1 if missing == "every share" else 3 if missing == "a third" else len(share)] = np.nan
+        tape = with_taker(tape, share)
+    for row in (-1, slice(400, None, 7)):
+        rows = slice(row, None) if isinstance(row, int) else row
+        assert_same_bits(columns_of(tape, rows, squeeze=TAKER), columns_of(tape, rows), names=CASCADES)
+
+
+def test_lambda_depends_on_what_was_known_and_not_on_where_the_tape_is_cut() -> None:
+    """Cut, later records changed, and the state of a bot that keeps only HISTORY: the same bits."""
+    tape = some_market()
+    share = np.clip(0.5 + 40.0 * np.log(tape.bars["close"] / tape.bars["open"]), 0.0, 1.0)
+    tape = with_taker(tape, share)
+    at, closes = tape.bars["event_time"].copy(), tape.bars["close"].copy()
+    parameters = liqmap.Parameters(squeeze=TAKER)
+    whole = features.compute(tape, at, closes, FIVE, parameters)
+    assert (whole["squeeze_gain"] != columns_of(tape)["squeeze_gain"])[-100:].any(), "the law is another one"
+    for last in (350, 420, 575):
+        now = int(at[last - 1])
+        for how in HOWS:
+            changed = perturbed(tape, now, how, seed=last)
+            found = features.compute(changed, at[:last], closes[:last], FIVE, parameters)
+            assert_same_bits(found, {name: whole[name][:last] for name in CASCADES}, names=CASCADES)
+    state = liqmap.FoldState()
+    features.compute(tape, at[399:400], closes[399:400], FIVE, parameters, state)
+    shorter = tape.later(int(at[400]) - FIVE - features.squeeze.HISTORY)
+    found = features.compute(shorter, at[400:], closes[400:], FIVE, parameters, state)
+    for name in CASCADES:
+        assert np.array_equal(found[name], whole[name][400:], equal_nan=True), name
+
+
+def test_the_file_names_the_law(tmp_path: Path) -> None:
+    squeeze.save(TAKER, tmp_path / "mine.json")
+    assert squeeze.load(tmp_path / "mine.json") == TAKER
 
 
 # --- the file

@@ -166,6 +166,10 @@ def touch(
         typer.Option("--until", help="With --out: fit on candles closed by then, with zone; all unless given."),
     ] = None,
     timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="With --out: candles to fit on.")] = "15m",
+    impact: Annotated[
+        str | None,
+        typer.Option("--impact", help="With --out: the cascade's law, sqrt (the default) or taker (docs/squeeze.md)."),
+    ] = None,
     squeeze_file: SqueezeFile = None,
     calibrated: CalibrationFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
@@ -181,8 +185,10 @@ def touch(
     from liqsignals.evaluation import touch as touches
 
     freqtrade.check_datadir(datadir)
-    if out is None and until is not None:
-        raise InputError("touch: --until goes with --out; without it nothing is fitted")
+    if out is None and (until is not None or impact is not None):
+        raise InputError("touch: --until and --impact go with --out; without it nothing is fitted")
+    if impact not in (None, squeeze.SQRT, squeeze.TAKER):
+        raise InputError(f"touch: --impact {impact} must be {squeeze.SQRT} or {squeeze.TAKER}")
     if out is not None:
         check_out(out, (".json",))
     with errors.status("fitting and scoring"):
@@ -195,6 +201,7 @@ def touch(
                     raise freqtrade.absent(f"{timeframe} candles", datadir, name, exchange, timeframe)
                 markets.append(touches.Candles(name, bars, duration_ns(timeframe)))
             chosen = touches.fit_touch(markets, None if until is None else parse_time(until))
+            chosen = replace(chosen, law=impact or squeeze.SQRT)
         calibration_of = calibration.choose(calibrated).with_squeeze(chosen)
         parts = [
             touches.cases(map_tape(datadir, name, extras, exchange, finest), calibration_of.parameters(name))

@@ -17,7 +17,7 @@ from liqsignals import liqmap, venues
 from liqsignals.clock import MINUTE, Int64Array, open_time
 from liqsignals.data import store
 from liqsignals.data.tape import MapTape, Tape, asof, read_tape
-from liqsignals.liqmap import calibration
+from liqsignals.liqmap import calibration, impact
 from liqsignals.records import Float64Array, Records, open_interest_max_age
 from liqsignals.sources import macro
 
@@ -212,7 +212,10 @@ class Context:
         if tape.since and state is not None and state.serves(first, state.needs):
             # Rows older than the state needs are kept for families that read bars themselves.
             folded = tape.later(state.needs)
-        return Map(tape, parameters, *liqmap.read(folded, parameters, self.at, closes, state, self.timeframe_ns))
+        lambdas = impact.of(tape, parameters.squeeze, self.at)
+        return Map(
+            tape, parameters, *liqmap.read(folded, parameters, self.at, closes, state, self.timeframe_ns, lambdas)
+        )
 
 
 @cache

@@ -16,9 +16,13 @@ import numpy as np
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
 from liqsignals.liqmap import kernels
-from liqsignals.liqmap.fold import thrust
+from liqsignals.liqmap.fold import push_of
+from liqsignals.liqmap.impact import WINDOW
 from liqsignals.liqmap.squeeze import HORIZONS, touch_probability
 from liqsignals.records import Float64Array
+
+#: The bars of Kyle's lambda (liqmap/impact.py).
+HISTORY = WINDOW
 
 _NO_FORECAST = "no or stale open interest or candles; before the end of the parameters' fit"
 _NO_CLUSTER = f"no such cluster; {_NO_FORECAST}"
@@ -83,7 +87,7 @@ def compute(context: Context) -> dict[str, Float64Array]:
     usable = found.usable(context.at) & (context.at >= squeeze.known_at)
     sigma = np.where(usable[:, None], reading.sigma, np.nan)
     rows = np.where(usable[:, None], reading.rows, np.nan)
-    push, _ = thrust(squeeze, sigma)
+    push = push_of(squeeze, sigma)
     out = {"squeeze_sigma_1d": sigma[:, list(HORIZONS).index("1d")].copy()}
     for name, _, cluster, cascade, sign in _SIDES:
         price = rows[:, cluster + kernels.PRICE]

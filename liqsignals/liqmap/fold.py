@@ -30,7 +30,7 @@ from liqsignals import records
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
 from liqsignals.data.tape import MapTape, asof
 from liqsignals.errors import InputError
-from liqsignals.liqmap import kernels
+from liqsignals.liqmap import impact, kernels
 from liqsignals.liqmap.book import STEP, Book, distances_of
 from liqsignals.liqmap.clusters import BANDS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
 from liqsignals.liqmap.kernels import Distances
@@ -138,6 +138,8 @@ class Reading:
     #: 24 h); NaN without parameters of the squeeze, and before the first bar that moved.
     sigma: Float64Array
     volume: Float64Array
+    #: (n,) Kyle's lambda, log price per USD (liqmap/impact.py): NaN but where the squeeze's law asks for it and it is known.
+    kyle: Float64Array
 
 
 def _same(one: Records, other: Records) -> bool:
@@ -198,15 +200,28 @@ class FoldState:
         self.since = self.needs
 
 
-def thrust(squeeze: Squeeze | None, sigma: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Of forecasts `sigma` (n, m): the push beyond a touched cluster, and the impact of a day's volume, (n,) log price.
+def push_of(squeeze: Squeeze | None, sigma: Float64Array) -> Float64Array:
+    """The push beyond a touched cluster, (n,) log price, of forecasts `sigma` (n, m); NaN without a squeeze.
 
     The hourly volatility is that of the first horizon over the root of its hours: the time of day is in it.
     """
     if squeeze is None:
-        return np.full(len(sigma), np.nan), np.full(len(sigma), np.nan)
-    hours = list(HORIZONS.values())
-    return squeeze.push * (sigma[:, 0] / np.sqrt(hours[0])), squeeze.impact * sigma[:, 1]
+        return np.full(len(sigma), np.nan)
+    return np.asarray(squeeze.push * (sigma[:, 0] / np.sqrt(next(iter(HORIZONS.values())))))
+
+
+def impact_of(
+    squeeze: Squeeze | None, sigma: Float64Array, volume: Float64Array, kyle: Float64Array
+) -> tuple[Float64Array, Float64Array, Int64Array]:
+    """Impact of forced orders, (n,) each: displacement (log price) by a flow of a day's volume, that volume, the law.
+
+    Kyle's law where `kyle` (log price per USD) is known, else the square-root law of the day's volatility.
+    """
+    if squeeze is None:
+        return np.full(len(sigma), np.nan), volume, np.full(len(sigma), kernels.SQRT)
+    linear = np.isfinite(kyle)
+    scale = squeeze.impact * np.where(linear, kyle * volume, sigma[:, 1])
+    return scale, volume, np.where(linear, kernels.LINEAR, kernels.SQRT)
 
 
 class Fold:
@@ -304,13 +319,14 @@ class Fold:
         if reading is None:
             none = np.empty(0)
             readings = kernels.Readings(
-                np.empty(0, np.int64), none, np.empty((0, kernels.N_READ)), np.empty((0, 2)), none, none, none
-            )
+                np.empty(0, np.int64), none, np.empty((0, kernels.N_READ)), np.empty((0, 2)), none, none, none,
+                np.empty(0, np.int64),
+            )  # fmt: skip
         else:
-            push, scale = thrust(self.parameters.squeeze, reading.sigma[rows])
+            squeeze, sigma, volume = self.parameters.squeeze, reading.sigma[rows], reading.volume[rows]
             readings = kernels.Readings(
-                reading.bar[rows], reading.closes[rows], reading.rows[rows], reading.remainder[rows], push, scale,
-                reading.volume[rows],
+                reading.bar[rows], reading.closes[rows], reading.rows[rows], reading.remainder[rows],
+                push_of(squeeze, sigma), *impact_of(squeeze, sigma, volume, reading.kyle[rows]),
             )  # fmt: skip
         arguments: tuple[Any, ...] = (
             book.arrays, book.grid, self._bars, self._rates, self.distances, start, stop, self.flows,
@@ -337,15 +353,18 @@ def read(
     closes: Float64Array,
     state: FoldState | None = None,
     length: int = 0,
+    lambdas: Float64Array | None = None,
 ) -> tuple[Reading, Fold]:
     """Map of a (cut) tape at ascending instants `at` (decision times) with the closes known then.
 
     Returns the reading and the fold, whose `flows` cover every bar that closed after `at[0] - length` (ns) up to the last instant,
     and whose `book` is the map at it. `state` saves lining up and folding what was folded before; it changes no bit.
+    `lambdas` (n,) are those of the tape before it was shortened to what the state needs (impact.of), where it was.
     Raises RuntimeError for a tape that leaves out what the state does not stand for.
     """
     n = len(at)
     first = int(at[0]) - length if n else 0
+    lambdas = impact.of(tape, parameters.squeeze, at) if lambdas is None else lambdas
     resumed = state.resume(tape, first, parameters) if state else None
     if state is not None and resumed is not None:
         tape = tape.later(state.needs)
@@ -356,7 +375,7 @@ def read(
     reading = Reading(
         np.full((n, kernels.N_READ), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, -1, np.int64),
         np.searchsorted(p.closes_at, at, side="right") - 1, np.ascontiguousarray(closes, np.float64),
-        np.ascontiguousarray(at), np.full((n, len(HORIZONS)), np.nan), np.full(n, np.nan),
+        np.ascontiguousarray(at), np.full((n, len(HORIZONS)), np.nan), np.full(n, np.nan), lambdas,
     )  # fmt: skip
     fold = Fold(p, parameters, distances_of(parameters, tape.pair), resumed)
     if n:

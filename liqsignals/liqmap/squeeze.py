@@ -23,6 +23,9 @@ from liqsignals.records import Float64Array
 
 FORMAT = "liqsignals-squeeze/1"
 
+#: Laws of impact: the square root of the flow; Kyle's linear one (liqmap/impact.py).
+SQRT, TAKER = "sqrt", "taker"
+
 #: The horizons in the order of the columns, and their hours.
 HORIZONS = {"4h": 4, "1d": 24, "3d": 72}
 
@@ -61,6 +64,8 @@ class Squeeze:
     push: float = 0.8
     #: Log price before a cluster's at which its levels begin.
     edge: float = 0.0025
+    #: Law of impact: SQRT, or TAKER for Kyle's lambda from taker flow where it is known and else SQRT.
+    law: str = SQRT
     #: What the parameters were fitted on, and their scores: for people.
     provenance: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)
     origin: str = field(default="", compare=False, repr=False)
@@ -106,7 +111,7 @@ def save(s: Squeeze, path: Path) -> None:
         "fit": s.provenance.get("fit", {}),
         "gates": s.provenance.get("gates", {}),
         "cascade": {
-            "law": "sqrt", "y": s.impact, "y_low": s.impact_low, "y_high": s.impact_high, "push": s.push, "edge": s.edge,
+            "law": s.law, "y": s.impact, "y_low": s.impact_low, "y_high": s.impact_high, "push": s.push, "edge": s.edge,
         },
         "horizons": {
             name: {
@@ -167,8 +172,8 @@ def _from_dict(content: Mapping[str, Any], origin: str) -> Squeeze:
     if opened:
         raise InputError(f"the gate of {', '.join(opened)} is open; this version computes from volatility alone")
     c = content["cascade"]
-    if c["law"] != "sqrt":
-        raise InputError(f"impact law {c['law']!r}; this version computes with 'sqrt'")
+    if c["law"] not in (SQRT, TAKER):
+        raise InputError(f"impact law {c['law']!r}; this version computes with {SQRT!r} and {TAKER!r}")
     impact, low, high, push, edge = _numbers(
         [c[name] for name in ("y", "y_low", "y_high", "push", "edge")], "cascade", above=0.0
     )
@@ -179,7 +184,7 @@ def _from_dict(content: Mapping[str, Any], origin: str) -> Squeeze:
     }
     known_at = parse_time(content["known_at"])
     return Squeeze(
-        half_lives, season, tuple(horizons), known_at, impact, low, high, push, edge, provenance, origin
+        half_lives, season, tuple(horizons), known_at, impact, low, high, push, edge, c["law"], provenance, origin
     )  # fmt: skip
 
 

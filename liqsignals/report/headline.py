@@ -16,7 +16,7 @@ from liqsignals.liqmap import state as saved
 from liqsignals.liqmap.calibration import Calibration
 from liqsignals.liqmap.cascade import cascade
 from liqsignals.liqmap.clusters import clusters
-from liqsignals.liqmap.fold import thrust
+from liqsignals.liqmap.fold import impact_of, push_of
 from liqsignals.liqmap.squeeze import HORIZONS, touch_probability
 from liqsignals.report import market
 from liqsignals.report.console import console, price_text, usd_text
@@ -179,9 +179,12 @@ def _interval(
     if squeeze is None or price is None or one["gain"] is None:
         return {}
     out = {}
-    for end, impact in (("low", squeeze.impact_low), ("high", squeeze.impact_high)):
-        (push,), (scale,) = thrust(replace(squeeze, impact=impact), reading.sigma)
-        found = cascade(book, side, close, price, push, scale, float(reading.volume[0]), edge=squeeze.edge)
+    (push,) = push_of(squeeze, reading.sigma)
+    for end, strength in (("low", squeeze.impact_low), ("high", squeeze.impact_high)):
+        (scale,), (volume,), (law,) = impact_of(
+            replace(squeeze, impact=strength), reading.sigma, reading.volume, reading.kyle
+        )
+        found = cascade(book, side, close, price, push, scale, volume, edge=squeeze.edge, law=law)
         out[f"gain_{end}"], out[f"end_price_{end}"] = found.gain, found.end_price(price, side)
     return out
 

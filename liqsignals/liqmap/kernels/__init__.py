@@ -1,7 +1,7 @@
 """The compiled loops of the position book: numpy arrays in NamedTuples in and out, no fastmath, no classes.
 
 `fold` moves a book through bars, `read` turns a book into columns, `cascade` follows its levels beyond a cluster,
-`volatility` forecasts from bars how far price moves, `shared` has the arrays' layout and what several use.
+`kyle` measures what flow moved price, `volatility` forecasts from bars how far price moves, `shared` has the arrays' layout and what several use.
 """
 
 from liqsignals.liqmap.kernels.cascade import BRANCHING, DISPLACED, FORCED, LINEAR, SQRT, Walk, solve
@@ -20,6 +20,7 @@ from liqsignals.liqmap.kernels.fold import (
     in_buckets,
     run_side,
 )
+from liqsignals.liqmap.kernels.kyle import lambdas
 from liqsignals.liqmap.kernels.read import (
     N_PAST,
     N_READ,
@@ -85,6 +86,7 @@ __all__ = [
     "clusters",
     "expect",
     "in_buckets",
+    "lambdas",
     "levels",
     "run_side",
     "run_volatility",

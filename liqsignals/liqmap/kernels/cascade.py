@@ -86,8 +86,8 @@ def solve(distances, usd, touch, push, far, scale, volume, law, out):
 
 
 @bare
-def cascade_side(book, grid, side, close, cluster, push, scale, volume, rule, work, out):
-    """`solve` under the square-root law for one side's levels of a book, read off it as far as they are reached.
+def cascade_side(book, grid, side, close, cluster, push, scale, volume, law, rule, work, out):
+    """`solve` for one side's levels of a book, read off it as far as they are reached.
 
     `cluster` is a row that `read_side` wrote for the side. `out` is left alone where the cluster, the push, the scale or
     the volume is NaN or not above 0. `work` has two rows of at least _BLOCK places.
@@ -126,8 +126,8 @@ def cascade_side(book, grid, side, close, cluster, push, scale, volume, rule, wo
             distances[i] = way * ((nearest + way * i + 0.5) * step - x)
         while n > 0 and distances[n - 1] >= rule.far:
             n -= 1
-        reached = walk(distances, usd, n, touch, push, scale, volume, SQRT, out)
+        reached = walk(distances, usd, n, touch, push, scale, volume, law, out)
         bucket += way * _BLOCK
         if reached < n or way * ((bucket + 0.5) * step - x) >= rule.far:
             break
-    finish(touch, push, rule.far, scale, volume, SQRT, out)
+    finish(touch, push, rule.far, scale, volume, law, out)

@@ -85,7 +85,7 @@ class Rates(NamedTuple):
 
 class Readings(NamedTuple):
     """Where a map is read: after the bars `bar` (ascending), at the closes `close`; `rows` and `remainder` (n, 2)
-    receive it. `push`, `scale` and `volume` (n,) are those of the cascade (kernels/cascade.py)."""
+    receive it. `push`, `scale`, `volume` and `law` (n,) are those of the cascade (kernels/cascade.py)."""
 
     bar: Int64Array
     close: Float64Array
@@ -94,6 +94,7 @@ class Readings(NamedTuple):
     push: Float64Array
     scale: Float64Array
     volume: Float64Array
+    law: Int64Array
 
 
 class Scratch(NamedTuple):
@@ -602,7 +603,7 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
             cluster, cascade = (row[R_BELOW:], row[R_FLUSH:]) if side == LONG else (row[R_ABOVE:], row[R_SQUEEZE:])
             cascade_side(
                 own, grid, side, readings.close[r], cluster, readings.push[r], readings.scale[r], readings.volume[r],
-                cascades, work, cascade,
+                readings.law[r], cascades, work, cascade,
             )  # fmt: skip
             row[rank] = np.nan
             if row[mass] > 0.0:
