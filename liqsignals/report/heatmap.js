@@ -263,6 +263,17 @@ const heatmap = (() => {
     ctx.font = "12px system-ui, sans-serif"; ctx.fillStyle = colours.dim; ctx.textBaseline = "top"; ctx.textAlign = "left";
     ctx.fillText("what stands at the end, by price", box.px0, box.y1 + 6);
     ctx.fillText("line: sum from price, to " + usdText(top) + " USD", box.px0, box.y1 + 22);
+    // The scale of the colours, without those that the switches hide.
+    const y = box.y1 + 64, wide = (w * 0.95) / doc.steps;
+    ctx.fillText("colour: USD in 0.05 % of price", box.px0, y - 20);
+    for (const [i, base] of [[0, 128], [1, 0]])
+      for (let v = 1; v <= doc.steps; v++) {
+        const c = lut[base + v];
+        ctx.fillStyle = `rgb(${c & 255} ${(c >> 8) & 255} ${(c >> 16) & 255})`;
+        ctx.fillRect(box.px0 + (v - 1) * wide, y + i * 10, wide + 0.6, 9);
+      }
+    ctx.fillStyle = colours.dim; ctx.fillText(usdText(doc.faint), box.px0, y + 23);
+    ctx.textAlign = "right"; ctx.fillText(usdText(doc.strong), box.px0 + w * 0.95, y + 23);
   }
 
   function drawPanels() {

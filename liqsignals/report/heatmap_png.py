@@ -164,6 +164,7 @@ def _draw(figure: Any, pic: Picture, title: str) -> Any:
     line.set_xlabel("line: sum outward from price, USD")
     beside.set_xlabel("what stands at the end, by price")
     beside.tick_params(labelright=False, labelleft=False, labelbottom=False, left=False, bottom=False)
+    _key(beside, pic)
     for n, panel in enumerate(pic.panels):
         axes = figure.add_subplot(grid[n + 1, 0], sharex=main)
         for s in panel.series:
@@ -191,6 +192,22 @@ def _draw(figure: Any, pic: Picture, title: str) -> Any:
         parts.append(f"nearest {word} {price_text(price)}, {usd} USD" if price is not None else f"no major {word}")
     figure.suptitle(f"{parts[0]}\n{'   '.join(parts[1:])}", x=0.015, y=0.985, ha="left", fontsize=11)
     return main
+
+
+def _key(beside: Any, pic: Picture) -> None:
+    """The scale of the colours, under the profile."""
+    key = beside.inset_axes((0.0, -0.2, 1.0, 0.045))
+    rows = [[_rgb(colour) for colour in colour_scale(side, True)] for side in (kernels.LONG, kernels.SHORT)]
+    key.imshow(rows, aspect="auto", origin="lower", interpolation="nearest")
+    key.set_yticks([])
+    key.set_xticks([0, STEPS - 1], [usd_text(pic.faint_usd), usd_text(pic.strong_usd)])
+    for label, align in zip(key.get_xticklabels(), ("left", "right"), strict=True):
+        label.set_ha(align)
+    key.set_title("colour: USD in 0.05 % of price", fontsize=9, color=_DIM, pad=3)
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
 def _few(n: int) -> Any:

@@ -71,12 +71,16 @@ class Reading:
 
     def within(self, alive: "Sequence[Life]") -> list[float]:
         """Position USD that stands within each cluster's extent."""
-        held = np.zeros((2, len(self.price) + 1))
-        np.cumsum(self.usd, axis=1, out=held[:, 1:])
+        if not alive:
+            return []
         side = np.array([life.side for life in alive], np.int64)
         first = np.searchsorted(self.price, [life.low for life in alive], side="left")
         last = np.searchsorted(self.price, [life.high for life in alive], side="right")
-        return (held[side, last] - held[side, first]).tolist()  # type: ignore[no-any-return]
+        # The sums begin where the lowest extent does: the grid reaches much further than the clusters.
+        begin, end = int(first.min()), int(last.max())
+        held = np.zeros((2, end - begin + 1))
+        np.cumsum(self.usd[:, begin:end], axis=1, out=held[:, 1:])
+        return (held[side, last - begin] - held[side, first - begin]).tolist()  # type: ignore[no-any-return]
 
 
 @dataclass(eq=False)
