@@ -3,22 +3,28 @@
 Each draw multiplies one row, or every row for two hours (a step that goes back), by a factor of 10**-3 .. 10**3. It is
 caught where every row that was changed is read as a hole, or, of a step, the first two: the third is taken for real and
 the map starts anew. What slips through is compared with the truth: by how much the columns differ in the day after
-(funding: the z-scores of 30 days).
+(funding: the z-scores of 30 days), and which candles the strategies enter at, in the three days after (funding: 30).
 """
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from freqtrade.resolvers import StrategyResolver
 
 from benchmarks.report import Table, progress, show
 from liqsignals import features, records, venues
-from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, duration_ns
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, duration_ns, to_dates
 from liqsignals.data import freqtrade, plausible
 from liqsignals.data.tape import Tape
+from liqsignals.liqmap import calibration
 from liqsignals.records import Records
+from liqsignals.strategy.account import Account
+from liqsignals.strategy.config import Risk
 
 REAL = Path(os.environ.get("LIQSIGNALS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 #: Folder below REAL and pair of each market.
@@ -31,10 +37,14 @@ MARKETS = (
 )
 DRAWS = 1_000
 FIVE = 5 * MINUTE
-#: History of the map in front of a wrong number, and what is looked at after it.
-BEFORE, AFTER = 5 * DAY, DAY
+#: History in front of a wrong number (a month of volumes, a warm map), and what is looked at after it.
+BEFORE, AFTER = 32 * DAY, DAY
 #: Of so many that slip through the harm is computed.
 HARM = 60
+#: And the entries of so many, in this time after it; a trade lasts so long at most.
+TRADED, ENTRIES, HELD = 30, 3 * DAY, 4 * HOUR
+STRATEGIES = ("SqueezeMomentum", "RejectionFade")
+FOLDER = Path(__file__).resolve().parents[1] / "user_data" / "strategies"
 #: How long a step lasts.
 STEP = 2 * HOUR
 MAP = ("liq_short_usd_5pct", "liq_long_usd_5pct", "liq_short_usd_10pct", "liq_long_usd_10pct")
@@ -95,6 +105,33 @@ def changed(kind: Records, rows: Int64Array, fields: tuple[str, ...], factor: fl
     return out
 
 
+@dataclass(frozen=True)
+class Draw:
+    """A wrong number: in which market, of which rows, from when on (ns), by which factor."""
+
+    market: Market
+    fault: str
+    step: bool
+    at: int
+    factor: float
+
+    @property
+    def kind(self) -> str:
+        return FAULTS[self.fault][0]
+
+    @property
+    def length(self) -> int:
+        return (3 * 8 * HOUR if self.kind == "funding" else STEP) if self.step else 1
+
+    def told(self, before: int, after: int) -> tuple[Market, Market, Int64Array]:
+        """The market around it as it was, with the wrong number, and the times of the rows that are wrong."""
+        true = self.market.around(self.at, before, after)
+        kind = getattr(true, self.kind)
+        rows = np.flatnonzero((kind["event_time"] >= self.at) & (kind["event_time"] < self.at + self.length))
+        lied = replace(true, **{self.kind: changed(kind, rows, FAULTS[self.fault][1], self.factor)})
+        return true, lied, kind["event_time"][rows]
+
+
 def difference(market: Market, other: Market, at: int, name: str) -> float:
     """Largest |ln| of the map's amounts (of funding: largest difference of the z-scores) between two markets."""
     if name == "funding":
@@ -115,42 +152,133 @@ def difference(market: Market, other: Market, at: int, name: str) -> float:
     return worst
 
 
-def study(markets: list[Market], fault: str, step: bool, draws: int, seed: int) -> tuple[object, ...]:
-    """One row of the table."""
+@dataclass(frozen=True)
+class OnTape:
+    """What a strategy calls `signals`: columns of a tape."""
+
+    columns: dict[str, np.ndarray]
+    placebo: None = None
+
+    def attach(self, frame: pd.DataFrame, *_: object, **__: object) -> pd.DataFrame:
+        return frame.assign(**self.columns)
+
+
+def strategies() -> list[Any]:
+    """The shipped strategies at their defaults, without a bot."""
+    out = []
+    for name in STRATEGIES:
+        made = StrategyResolver.load_strategy(
+            {"strategy": name, "strategy_path": str(FOLDER), "user_data_dir": FOLDER, "trading_mode": "futures"}
+        )
+        made.dp, made.account = None, Account(name, Risk(), "backtest", None)
+        out.append(made)
+    return out
+
+
+def entries(made: list[Any], market: Market, since: int) -> dict[tuple[str, str, int], float]:
+    """The stop of every entry after `since` (ns), by strategy, side and the candle's close."""
+    bars = market.bars
+    when, closes = bars["event_time"].copy(), bars["close"].copy()
+    shown = when > since - 4 * DAY  # the strategies look back three days
+    tape, _ = market.tape()
+    parameters = calibration.default().parameters("BTC/USDT:USDT")
+    columns = features.compute(tape, when[shown], closes[shown], market.bar_ns, parameters)
+    prices = {name: bars[name][shown] for name in ("open", "high", "low", "close", "volume")}
+    candles = pd.DataFrame({"date": to_dates(when[shown] - market.bar_ns)} | prices)
+    out = {}
+    for strategy in made:
+        strategy.signals = OnTape(columns)
+        pair = {"pair": "BTC/USDT:USDT"}
+        frame = strategy.populate_entry_trend(strategy.populate_indicators(candles.copy(), pair), pair)
+        for side in ("long", "short"):
+            if f"enter_{side}" in frame:
+                for row in np.flatnonzero((frame[f"enter_{side}"] == 1) & (when[shown] > since)):
+                    stop = float(frame[f"stop_{side}"].iloc[row])
+                    out[type(strategy).__name__, side, int(when[shown][row])] = stop
+    return out
+
+
+def in_risk(market: Market, side: str, close: int, stop: float) -> float:
+    """What a trade earns that enters after `close`, in its risk: to the stop or for four hours, without costs."""
+    bars = market.bars[(market.bars["event_time"] > close) & (market.bars["event_time"] <= close + HELD)]
+    sign = 1.0 if side == "long" else -1.0
+    entry = float(bars["open"][0])
+    risk = sign * (entry - stop)
+    if risk <= 0.0:
+        return 0.0  # its stop is behind it: entry_confirmed refuses
+    hit = (bars["low"] <= stop) if side == "long" else (bars["high"] >= stop)
+    return -1.0 if hit.any() else float(sign * (bars["close"][-1] - entry) / risk)
+
+
+@dataclass
+class Traded:
+    """Entries of the draws that slipped through: in truth, added and lost by the wrong number, with another stop."""
+
+    draws: int = 0
+    true: int = 0
+    lost: int = 0
+    moved: int = 0
+    added: list[float] = field(default_factory=list)
+    #: Factors of the draws that added an entry.
+    factors: list[float] = field(default_factory=list)
+
+    def take(self, made: list[Any], draw: Draw) -> None:
+        after = 30 * DAY if draw.kind == "funding" else ENTRIES
+        true, lied, _ = draw.told(BEFORE, after + HELD)
+        one, two = (entries(made, market, draw.at - 1) for market in (true, lied))
+        end = draw.at + after
+        one, two = ({k: stop for k, stop in found.items() if k[2] <= end} for found in (one, two))
+        new = [k for k in two if k not in one]
+        self.draws += 1
+        self.true += len(one)
+        self.lost += sum(k not in two for k in one)
+        self.moved += sum(abs(two[k] / one[k] - 1) > 1e-3 for k in one if k in two)
+        self.added += [in_risk(true, side, close, two[name, side, close]) for name, side, close in new]
+        self.factors += [draw.factor] * bool(new)
+
+    def row(self, name: str) -> tuple[object, ...]:
+        far = sorted(self.factors, key=lambda f: abs(np.log(f)))
+        return (
+            name, self.draws, self.true, len(self.added), self.lost, self.moved, far[0] if far else None,
+            float(np.mean(self.added)) if self.added else None, min(self.added, default=None),
+        )  # fmt: skip
+
+
+def study(
+    markets: list[Market], made: list[Any], fault: str, step: bool, draws: int, seed: int
+) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    """A row of each table."""
     rng = np.random.default_rng(seed)
-    name, fields = FAULTS[fault]
-    caught, slipped, harm = [], [], []
+    name = FAULTS[fault][0]
+    caught, slipped, harm, traded = [], [], [], Traded()
     for _ in range(draws):
         market = markets[rng.integers(len(markets))]
-        whole = getattr(market, name)
+        times = getattr(market, name)["event_time"]
         factor = float(10.0 ** rng.uniform(-3, 3))
-        span = (31 * DAY, 31 * DAY) if name == "funding" else (BEFORE, AFTER + STEP)
-        first, last = whole["event_time"][0] + span[0], whole["event_time"][-1] - span[1]
-        at = int(
-            whole["event_time"][
-                rng.choice(np.flatnonzero((whole["event_time"] > first) & (whole["event_time"] < last)))
-            ]
-        )
-        part = market.around(at, 40 * DAY if fault == "volume" else span[0] + DAY, span[1])
-        kind = getattr(part, name)
-        length = (3 * 8 * HOUR if name == "funding" else STEP) if step else 1
-        rows = np.flatnonzero((kind["event_time"] >= at) & (kind["event_time"] < at + length))
-        lied = replace(part, **{name: changed(kind, rows, fields, factor)})
+        after = 31 * DAY if name == "funding" else ENTRIES + HELD + STEP
+        inside = (times > times[0] + BEFORE) & (times < times[-1] - after)
+        # Funding goes back to 2019; entries need the map's files, too.
+        first, last = market.interest["event_time"][0], market.interest["event_time"][-1]
+        inside &= (times > first + BEFORE) & (times < last - after)
+        draw = Draw(market, fault, step, int(rng.choice(times[inside])), factor)
+        true, lied, wrong = draw.told(BEFORE, 31 * DAY if name == "funding" else AFTER + STEP)
         tape, _ = lied.tape()
         taken = tape.funding["v"] if name == "funding" else tape.bars if name == "bars" else tape.open_interest
         assert taken is not None
-        must = kind["event_time"][rows[:2] if step else rows]
-        if not np.isin(must, taken["event_time"]).any():
+        if not np.isin(wrong[:2], taken["event_time"]).any():
             caught.append(factor)
             continue
         slipped.append(factor)
         if len(harm) < HARM:
-            harm.append(difference(lied, part, at + length, name))
+            harm.append(difference(lied, true, draw.at + draw.length, name))
+        if traded.draws < TRADED:
+            traded.take(made, draw)
     up = [f for f in slipped if f > 1]
     down = [f for f in slipped if f < 1]
     clear = [f for f in caught if f > 1]
-    return (
-        f"{fault}, {'two hours' if step else 'one row'}",
+    what = f"{fault}, {'two hours' if step else 'one row'}"
+    row = (
+        what,
         draws,
         len(caught),
         min(clear, default=None),
@@ -159,6 +287,7 @@ def study(markets: list[Market], fault: str, step: bool, draws: int, seed: int) 
         float(np.median(harm)) if harm else None,
         float(np.max(harm)) if harm else None,
     )
+    return row, traded.row(what)
 
 
 def run(draws: int = DRAWS) -> list[Table]:
@@ -177,12 +306,14 @@ def run(draws: int = DRAWS) -> list[Table]:
             Table("Rows of real data read as holes", ("market", "candles", "open interest", "funding", "refused"), rows)
         )
     ]
-    out = []
+    made, out, trades = strategies(), [], []
     kinds: list[tuple[str, bool]] = [(fault, step) for fault in FAULTS for step in (False, True)]
     for n, (fault, step) in enumerate(kinds):
         progress(f"{fault}, {'step' if step else 'row'}")
         usable: Callable[[Market], bool] = lambda m, f=fault: f != "funding rate" or len(m.funding) > 200  # noqa: E731
-        out.append(study([m for m in markets if usable(m)], fault, step, draws, n))
+        one, two = study([m for m in markets if usable(m)], made, fault, step, draws, n)
+        out.append(one)
+        trades.append(two)
     columns = (
         "wrong number", "draws", "caught", "least factor caught", "largest slipped", "smallest slipped",
         "median harm", "worst harm",
@@ -192,4 +323,13 @@ def run(draws: int = DRAWS) -> list[Table]:
         "after; funding: largest difference of fund_skew_z in 30 days"
     )
     tables.append(show(Table("Wrong numbers put into real data", columns, out, note)))
+    columns = (
+        "wrong number that slipped", "draws", "true entries", "added", "lost", "other stop", "nearest factor that adds",
+        "mean of added", "worst of added",
+    )  # fmt: skip
+    note = (
+        f"entries of {' and '.join(STRATEGIES)} in the three days after (funding: 30) of the first {TRADED} that slipped; "
+        "what added ones earn, in their risk, to the stop or for four hours, without costs"
+    )
+    tables.append(show(Table("What the strategies enter at on them", columns, trades, note)))
     return tables

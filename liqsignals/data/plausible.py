@@ -27,20 +27,21 @@ from liqsignals.data.plausible_kernels import (
     TAKEN,
     UNTRADED,
     VOLUMINOUS,
+    WICKED,
     Memory,
 )
 from liqsignals.records import Float64Array, Records
-from liqsignals.venues import FUNDING_RATE_MAX
 
 _WORDS = {
     ABSURD: "holds {found:g}, which no market has",
     GAPED: "opens at {found:g}; the candle before it closed at {against:g}",
     RANGED: "holds a price of {found:g}; the candle before it closed at {against:g}",
-    VOLUMINOUS: "has a volume of {found:g}; the busiest candle of the 30 days before had {against:g}",
+    WICKED: "holds a price of {found:g} on a volume of {against:g}, too little to move price so far",
+    VOLUMINOUS: "has a volume of {found:g} and hardly moved; the busiest candle of the 30 days before had {against:g}",
     LEAPED: "has open interest {found:g}; the snapshot before it had {against:g}",
     UNTRADED: "changes open interest by {found:g}; {against:g} were traded in that time and a candle on either side",
     PRICED: "has open_interest_value / open_interest_amount {found:g}; the market traded at {against:g}",
-    RATED: "has a funding rate of {found:g} per 8 h; the largest of the 30 days before was {against:g}",
+    RATED: "has a funding rate of {found:g}; the largest of the 30 days before was {against:g} per 8 h",
 }  # fmt: skip
 
 
@@ -160,8 +161,8 @@ def funding(rows: Records, memory: Memory | None = None) -> Verdict:
     """Judge FUNDING rows (n,) in tape order: rates that are many times what the market settled in 30 days."""
     memory = (memory or Memory.blank()).copy()
     why, found, against, _ = _reasons(len(rows))
-    at, rate = np.ascontiguousarray(rows["event_time"]), rows["rate"] * (8.0 / rows["interval_h"])
-    kernels.judge_funding(at, rate, np.abs(rows["rate"]) > FUNDING_RATE_MAX, memory, why, found, against)
+    at, rate = (np.ascontiguousarray(rows[n]) for n in ("event_time", "rate"))
+    kernels.judge_funding(at, rate, rate * (8.0 / rows["interval_h"]), memory, why, found, against)
     return _verdict(rows, why, found, against, memory)
 
 

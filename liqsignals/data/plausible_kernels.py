@@ -21,24 +21,33 @@ SMALL = 1e-3
 #: `open_interest_value / amount` lies within this share of what the bars around the snapshot traded. Measured: .02 %.
 PRICE = 0.1
 #: A candle opens where the last one taken closed, within this factor, also after a hole: there the map starts anew, and
-#: two candles more are no loss. Measured: 1.001.
-GAP = 1.2
-#: No price of a candle is this many times away from the close before it. Measured: 1.10.
-RANGE = 5.0
-#: No bar trades this many times the busiest of the 30 days before it. Measured on bars of 5m to 4h of BTC, ETH, SOL and
-#: DOGE: 3.8 (BTC, an hour of 2023-10-16). Coins that hardly trade may come nearer.
-VOLUME = 10.0
+#: two candles more are no loss. What candles and rates are measured on: docs/decisions/145. Measured: 1.17.
+GAP = 1.25
+#: No price of a candle is this many times away from the close before it. Measured: 6.9.
+RANGE = 20.0
+#: A price more than this factor outside the candle's open and close and the close before is not there without trades:
+WICK = 1.25
+#: the candle's volume is at least this times ln of the factor, in volumes of the busiest bar of the 30 days before.
+#: Least measured: 0.36.
+PUSH = 0.1
+#: A bar that trades more than this many times the busiest of the 30 days before it moves price:
+VOLUME = 4.0
+#: its ln(high / low) is at least the ratio of the two volumes / this, in the largest of the 30 days before.
+#: Least measured: 6.5 times that.
+IMPACT = 40.0
 #: Volumes and rates are compared once there is so much history.
 HISTORY = DAY
-#: No rate per 8 h is this many times the largest of the 30 days before it, or REST where that is larger. Measured: 6.5.
-RATE = 30.0
+#: No rate of a settlement is beyond this, whatever its interval: the widest cap of a venue is 0.04 (Hyperliquid, an hour).
+CAP = 0.05
+#: Nor is it this many times the largest rate per 8 h of the 30 days before, or REST where that is larger. Measured: 44.
+RATE = 100.0
 #: The interest part of funding per 8 h, which venues settle where nothing is happening.
 REST = 1e-4
 #: No price, volume or open interest is outside 1 / NUMBER .. NUMBER (volume may be 0).
 NUMBER = 1e18
 
 #: What is wrong with a row.
-TAKEN, ABSURD, GAPED, RANGED, VOLUMINOUS, LEAPED, UNTRADED, PRICED, RATED = range(9)
+TAKEN, ABSURD, GAPED, RANGED, WICKED, VOLUMINOUS, LEAPED, UNTRADED, PRICED, RATED = range(10)
 
 #: Days that a maximum is kept of: the row's own day, and 30 before it.
 _SLOTS = 31
@@ -50,8 +59,9 @@ class Memory(NamedTuple):
     """What a fold remembers of the rows before.
 
     `at` (5,): times of the last row taken, of the two newest candidates for a step, of the first row and of the last
-    one seen; `value` (3,): what belongs to the first three of them; `waiting` (1,): number of candidates; `day`,
-    `peak` (_SLOTS,): largest value of each of the last days.
+    one seen; `value` (4,): what belongs to the first three of them, of bars the largest volume and ln(high / low) of the
+    candidates in the last two; `waiting` (1,): number of candidates; `day`, `peak`, `reach` (_SLOTS,): largest value of
+    each of the last days, and of bars the largest ln(high / low).
     """
 
     at: Int64Array
@@ -59,12 +69,12 @@ class Memory(NamedTuple):
     waiting: Int64Array
     day: Int64Array
     peak: Float64Array
+    reach: Float64Array
 
     @classmethod
     def blank(cls) -> "Memory":
-        return cls(
-            np.zeros(5, np.int64), np.zeros(3), np.zeros(1, np.int64), np.full(_SLOTS, -1, np.int64), np.zeros(_SLOTS)
-        )
+        days = np.full(_SLOTS, -1, np.int64)
+        return cls(np.zeros(5, np.int64), np.zeros(4), np.zeros(1, np.int64), days, np.zeros(_SLOTS), np.zeros(_SLOTS))
 
     @property
     def seen(self) -> int:
@@ -77,7 +87,8 @@ class Memory(NamedTuple):
         return float(self.peak[self.day >= newest - 30].max()) if newest >= 0 else 0.0
 
     def copy(self) -> "Memory":
-        return Memory(self.at.copy(), self.value.copy(), self.waiting.copy(), self.day.copy(), self.peak.copy())
+        at, value, waiting = self.at.copy(), self.value.copy(), self.waiting.copy()
+        return Memory(at, value, waiting, self.day.copy(), self.peak.copy(), self.reach.copy())
 
 
 class Around(NamedTuple):
@@ -92,24 +103,27 @@ class Around(NamedTuple):
 
 
 @_kernel
-def _peak(memory, at):
-    """Largest value of the 30 days before `at` (ns) and of its own day so far; 0 where there is none."""
+def _largest(memory, at):
+    """Largest value and ln(high / low) of the 30 days before `at` (ns) and of its own day so far; 0 where there is none."""
     day = at // 86_400_000_000_000
-    best = 0.0
+    peak, reach = 0.0, 0.0
     for slot in range(len(memory.day)):
         if day - 30 <= memory.day[slot] <= day:
-            best = max(best, memory.peak[slot])
-    return best
+            peak = max(peak, memory.peak[slot])
+            reach = max(reach, memory.reach[slot])
+    return peak, reach
 
 
 @_kernel
-def _remember(memory, at, value):
+def _remember(memory, at, value, reach):
     day = at // 86_400_000_000_000
     slot = day % len(memory.day)
     if memory.day[slot] != day:
         memory.day[slot] = day
         memory.peak[slot] = 0.0
+        memory.reach[slot] = 0.0
     memory.peak[slot] = max(memory.peak[slot], value)
+    memory.reach[slot] = max(memory.reach[slot], reach)
 
 
 @_kernel
@@ -118,16 +132,24 @@ def _is_number(value):
 
 
 @_kernel
-def _bar_reason(opening, high, low, volume, close, peak):
-    """Why a bar does not follow one that closed at `close`: the reason, what was found, against what."""
-    if not close / GAP <= opening <= close * GAP:
-        return GAPED, opening, close
-    if high > close * RANGE:
-        return RANGED, high, close
-    if low < close / RANGE:
-        return RANGED, low, close
-    if peak > 0.0 and volume > peak * VOLUME:
-        return VOLUMINOUS, volume, peak
+def _bar_reason(opening, high, low, close, volume, before, peak, reach):
+    """Why a bar does not follow one that closed at `before`: the reason, what was found, against what.
+
+    `peak`, `reach`: largest volume and ln(high / low) of the 30 days before, `peak` 0 where they are not compared.
+    """
+    if not before / GAP <= opening <= before * GAP:
+        return GAPED, opening, before
+    if high > before * RANGE:
+        return RANGED, high, before
+    if low < before / RANGE:
+        return RANGED, low, before
+    if peak > 0.0:
+        top, bottom = max(opening, close, before), min(opening, close, before)
+        for price, factor in ((high, high / top), (low, bottom / low)):
+            if factor > WICK and volume < peak * PUSH * np.log(factor):
+                return WICKED, price, volume
+        if volume > peak * VOLUME and np.log(high / low) < reach * volume / (peak * IMPACT):
+            return VOLUMINOUS, volume, peak
     return TAKEN, 0.0, 0.0
 
 
@@ -151,31 +173,36 @@ def judge_bars(closes_at, opening, high, low, close, volume, memory, why, found,
             found[i] = odd
             waiting[0] = 0
             continue
-        peak = _peak(memory, t)
+        peak, reach = _largest(memory, t)
+        own = np.log(high[i] / low[i])
+        compared = peak if t - at[3] >= HISTORY else 0.0
         if at[0] != 0:
-            compared = peak if t - at[3] >= HISTORY else 0.0
-            why[i], found[i], against[i] = _bar_reason(opening[i], high[i], low[i], volume[i], value[0], compared)
+            why[i], found[i], against[i] = _bar_reason(
+                opening[i], high[i], low[i], close[i], volume[i], value[0], compared, reach
+            )
         if why[i] != TAKEN:
             agrees = False
             if waiting[0] > 0:
                 reason, _, _ = _bar_reason(
-                    opening[i], high[i], low[i], volume[i], value[1],
-                    max(compared, value[2]) if compared > 0.0 else 0.0,
+                    opening[i], high[i], low[i], close[i], volume[i], value[1],
+                    max(compared, value[2]) if compared > 0.0 else 0.0, max(reach, value[3]),
                 )  # fmt: skip
                 agrees = reason == TAKEN
             if agrees:
                 waiting[0] += 1
                 value[2] = max(value[2], volume[i])
+                value[3] = max(value[3], own)
             else:
                 waiting[0] = 1
                 value[2] = volume[i]
+                value[3] = own
             at[1], value[1] = t, close[i]
             if waiting[0] < 3:
                 continue
             why[i] = TAKEN
         waiting[0] = 0
         at[0], value[0] = t, close[i]
-        _remember(memory, t, volume[i])
+        _remember(memory, t, volume[i], own)
         busiest[i] = max(peak, volume[i])
 
 
@@ -256,24 +283,25 @@ def judge_interest(at, known, base, usd, around, memory, why, found, against, st
 
 
 @_kernel
-def judge_funding(at, rate, beyond, memory, why, found, against):
+def judge_funding(at, rate, per_8h, memory, why, found, against):
     value, waiting = memory.value, memory.waiting
     for i in range(len(at)):
         if memory.at[3] == 0:
             memory.at[3] = at[i]
         memory.at[4] = at[i]
-        peak = max(_peak(memory, at[i]), REST)
-        if beyond[i] or (abs(rate[i]) > RATE * peak and at[i] - memory.at[3] >= HISTORY):
+        peak = max(_largest(memory, at[i])[0], REST)
+        beyond = abs(rate[i]) > CAP
+        if beyond or (abs(rate[i]) > RATE * peak and at[i] - memory.at[3] >= HISTORY):
             why[i], found[i], against[i] = RATED, rate[i], peak
-            if beyond[i]:
+            if beyond:
                 waiting[0] = 0
                 continue
-            agrees = waiting[0] > 0 and 1.0 / LEAP <= rate[i] / value[1] <= LEAP
+            agrees = waiting[0] > 0 and 1.0 / LEAP <= per_8h[i] / value[1] <= LEAP
             waiting[0] = waiting[0] + 1 if agrees else 1
-            value[1] = rate[i]
+            value[1] = per_8h[i]
             if waiting[0] < 3:
                 continue
             why[i] = TAKEN
         waiting[0] = 0
         memory.at[0] = at[i]
-        _remember(memory, at[i], abs(rate[i]))
+        _remember(memory, at[i], abs(per_8h[i]), 0.0)
