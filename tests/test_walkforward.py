@@ -141,6 +141,8 @@ def test_one_slice_from_end_to_end(two_pairs: Path, tmp_path: Path) -> None:
     assert all(html.escape(rows[0]) in text for rows in pages.tables(result))
     stored = {"made": "2026-11-26T00:00:00Z", **result}
     written = results.page([stored, stored])
+    by_hand = f"{results.BY_HAND}\n\n## Before\n"
+    assert results.page([stored, stored], f"old\n{by_hand}") == f"{written}\n{by_hand}"
     assert all(digest in written for digest in result["data"].values())
     assert all(f"| {part['slice']} |" in written for part in told["slices"])
     assert [row["verdict"] for row in results.short([stored])["rows"]] == [told["verdict"]]

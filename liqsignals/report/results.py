@@ -9,6 +9,8 @@ from liqsignals.report import walkforward as pages
 from liqsignals.report.walkforward import Rows, number, percent
 
 START, END = "<!-- results -->", "<!-- /results -->"
+#: What stands from here on in docs/results.md is written by hand and kept.
+BY_HAND = "<!-- by hand -->"
 
 #: What a SIMULATED result means, in a sentence.
 SIMULATED = (
@@ -67,8 +69,8 @@ def readme(stored: Mapping[str, Any]) -> str:
     return pages.markdown(rows(stored))
 
 
-def page(found: Sequence[Mapping[str, Any]]) -> str:
-    """docs/results.md."""
+def page(found: Sequence[Mapping[str, Any]], old: str = "") -> str:
+    """docs/results.md; what the `old` one has from BY_HAND on is kept."""
     parts = [_INTRODUCTION.format(made=max(result["made"] for result in found)[:10]), readme(short(found))]
     for result in found:
         pairs = " ".join(result["pairs"])
@@ -104,7 +106,8 @@ def page(found: Sequence[Mapping[str, Any]]) -> str:
         parts.append("Files, SHA-256:")
         parts.append("\n".join(f"- `{path}` `{digest}`" for path, digest in result["data"].items()))
         parts.append("\n".join(f"- `{name}.py` `{judged['source']}`" for name, judged in result["strategies"].items()))
-    return "\n\n".join(parts) + "\n"
+    _, mark, kept = old.partition(BY_HAND)
+    return "\n\n".join(parts) + "\n" + (f"\n{mark}{kept}" if mark else "")
 
 
 def _share(value: float | None) -> str:

@@ -31,8 +31,9 @@ def main(paths: list[Path]) -> None:
     }
     readme = package.parent / "README.md"
     before, rest = readme.read_text().split(results.START)
+    page = package.parent / "docs" / "results.md"
     texts = {
-        package.parent / "docs" / "results.md": results.page(found),
+        page: results.page(found, page.read_text() if page.exists() else ""),
         package / "report" / "results.json": json.dumps(short, indent=1) + "\n",
         package / "strategy" / "verdicts.json": json.dumps(judged, indent=2) + "\n",
         readme: f"{before}{results.START}\n{results.readme(short)}\n{results.END}{rest.split(results.END)[1]}",
