@@ -44,7 +44,7 @@ def test_forced_orders_carry_price_beyond_where_it_goes_without_them(law: dict[s
     opened, high, low = (candles[n].to_numpy() for n in ("open", "high", "low"))
     hits = [counterfactual.Touch(int(i), float(1.002 * opened[i]), 1) for i in np.flatnonzero(high > 1.002 * opened)]
     hits += [counterfactual.Touch(int(i), float(0.998 * opened[i]), -1) for i in np.flatnonzero(low < 0.998 * opened)]
-    found = counterfactual.excursions(5, 2, "BTC/USDT:USDT", BEGIN, hits[:48], parameters=p, replicas=6)
+    found = counterfactual.excursions(5, 2, "BTC/USDT:USDT", BEGIN, hits[:30], parameters=p, replicas=4)
     found = found[np.isfinite(found).all(axis=1)]
     assert len(found) > 5
     assert (found[:, :2] >= 0.0).all()

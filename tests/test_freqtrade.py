@@ -81,39 +81,36 @@ def test_backtesting_trades_both_strategies(freqtrade: Freqtrade) -> None:
         assert all(t["enter_tag"] and t["exit_reason"] for t in trades[strategy])
 
 
-def bias(said: str) -> tuple[str, int, int]:
-    """Verdict, signals and biased entries of lookahead-analysis' table."""
-    row = next(line for line in said.splitlines() if re.search(r"\.py\s*│", line))
-    cells = [c.strip() for c in row.strip("│┃ ").split("│")]
-    return cells[2], int(cells[3]), int(cells[4])
+def bias(said: str) -> dict[str, tuple[str, int, int]]:
+    """By file: verdict, signals and biased entries of lookahead-analysis' table."""
+    rows = (line.strip("│┃ ").split("│") for line in said.splitlines() if re.search(r"\.py\s*│", line))
+    return {cells[0].strip(): (cells[2].strip(), int(cells[3]), int(cells[4])) for cells in rows}
 
 
-@pytest.mark.parametrize("strategy", BOTH)
-def test_lookahead_analysis_finds_nothing(freqtrade: Freqtrade, strategy: str) -> None:
+def test_lookahead_analysis_finds_nothing(freqtrade: Freqtrade) -> None:
     said = freqtrade(
-        "lookahead-analysis", "--strategy", strategy, "--pairs", ETH, "--targeted-trade-amount", "10",
+        "lookahead-analysis", "--strategy-list", *BOTH, "-i", "5m", "--pairs", ETH, "--targeted-trade-amount", "10",
         "--timerange", f"{day(14)}-{day(DAYS)}",
     )  # fmt: skip
-    verdict, signals, _ = bias(said)
-    assert (verdict, signals >= 10) == ("No", True), said[-3000:]
+    found = bias(said)
+    assert sorted(found) == sorted(f"{name}.py" for name in BOTH), said[-3000:]
+    assert all(verdict == "No" and signals >= 10 for verdict, signals, _ in found.values()), said[-3000:]
 
 
 def test_lookahead_analysis_sees_our_data(freqtrade: Freqtrade) -> None:
     """A leak of 12 candles in an extras file is caught; the same strategy without it is clean."""
-    for strategy, verdict in (("LeakTwelve", "Yes"), ("Causal", "No")):
+    for strategy, expected in (("LeakTwelve", "Yes"), ("Causal", "No")):
         said = freqtrade(
             "lookahead-analysis", "--strategy", strategy, "--pairs", ETH, "--targeted-trade-amount", "10",
             "--timerange", f"{day(14)}-{day(18)}", strategies=PLANTED,
         )  # fmt: skip
-        found, signals, biased = bias(said)
-        assert (found, signals >= 10) == (verdict, True), said[-3000:]
-        assert (biased > 0) == (verdict == "Yes")
+        ((verdict, signals, biased),) = bias(said).values()
+        assert (verdict, signals >= 10, biased > 0) == (expected, True, expected == "Yes"), said[-3000:]
 
 
-@pytest.mark.parametrize("startup", [199, 499, 999])
-def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path, startup: int) -> None:
+def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path) -> None:
     said = freqtrade(
-        "recursive-analysis", "--strategy", "RejectionFade", "--pairs", ETH, "--startup-candle", str(startup),
+        "recursive-analysis", "--strategy", "RejectionFade", "--pairs", ETH, "--startup-candle", "199", "499", "999",
         "--timerange", f"{day(20)}-{day(24)}",
     )  # fmt: skip
     assert "Start checking for recursive bias" in said

@@ -22,7 +22,7 @@ from conftest import (
     resampled,
     write_datadir,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from liqsignals import features, liqmap
@@ -161,7 +161,6 @@ def datadir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@settings(max_examples=50)
 @given(calls=st.lists(CALLS, min_size=4, max_size=12))
 def test_any_order_of_calls_gives_the_bits_of_one_computation_over_all_that_was_heard(
     datadir: Path, calls: list[Call]
