@@ -34,7 +34,7 @@ CANDLE = 5 * MINUTE
 #: After a candle's close, when its open interest is there, too.
 _SETTLED = 5 * 10**9
 #: Seconds of this machine that all viewers may wait for a picture.
-_PATIENCE = 120.0
+_PATIENCE = 900.0
 
 
 def serve(datadir: Path, now: "Synchronized[int]", port: "multiprocessing.Queue[int]") -> None:

@@ -156,11 +156,12 @@ const heatmap = (() => {
       ctx.beginPath(); ctx.arc(x, Y(rowOf(p.price[i])), Math.min(9, 1.5 + Math.sqrt(p.usd[i] / 2e4)), 0, 7);
       ctx.fillStyle = p.side[i] ? colours.short : colours.long; ctx.fill(); ctx.strokeStyle = colours.bg; ctx.lineWidth = 1; ctx.stroke();
     }
-    for (const s of doc.sweeps) {
-      if (side !== "both" && side !== s.side) continue;
-      const x = X(s.column + 0.5), y = Y(rowOf(s.price));
-      ctx.beginPath(); ctx.arc(x, y, 5, 0, 7);
-      ctx.lineWidth = 4; ctx.strokeStyle = colours.bg; ctx.stroke(); ctx.lineWidth = 2; ctx.strokeStyle = colours[s.side]; ctx.stroke();
+    const swept = doc.sweeps.filter((s) => (side === "both" || side === s.side) && X(s.column) >= box.x0 && X(s.column) <= box.x1);
+    const many = swept.length > 40;
+    for (const s of swept) {
+      ctx.beginPath(); ctx.arc(X(s.column + 0.5), Y(rowOf(s.price)), many ? 3 : 5, 0, 7);
+      ctx.lineWidth = many ? 2.5 : 4; ctx.strokeStyle = colours.bg; ctx.stroke();
+      ctx.lineWidth = many ? 1.2 : 2; ctx.strokeStyle = colours[s.side]; ctx.stroke();
     }
     const shown = doc.trades.filter((t) => X((t.close - doc.start) / doc.step) >= box.x0 && X((t.open - doc.start) / doc.step) <= box.x1);
     const z = shown.length > 40 ? 0.5 : 1;

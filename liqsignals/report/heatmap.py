@@ -200,7 +200,7 @@ def _panels(
         notes.append("Real liquidations are recorded prints, a sample: lower bounds.")
     panels = [
         Panel(
-            "liquidated per hour, feed USD, square roots" + ("; line: real" if known_usd is not None else ""),
+            "liquidated per hour, feed USD (square-root scale)" + ("; line: real" if known_usd is not None else ""),
             (
                 Series("shorts, by the map", swept[1][which], "short", True),
                 Series("longs, by the map", -swept[0][which], "long", True),

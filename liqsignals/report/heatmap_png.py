@@ -57,14 +57,13 @@ def write_png(pic: Picture, out: Path, title: str = "", *, notes: Sequence[Note]
 def _note(axes: Any, pic: Picture, at: int, price: float, text: str) -> None:
     from matplotlib.dates import date2num
 
-    # Towards the side of the picture that has more room.
+    # Towards the half of the picture that has more room, and away from the candles.
     left = at > pic.start + 0.5 * pic.step * pic.heat.shape[1]
-    low, high = axes.get_ylim()
-    up = np.log(price) < 0.5 * (low + high)
+    up = price >= float(np.nanmedian(pic.candles[3]))
     axes.annotate(
         text,
         (float(date2num(to_dates(np.array([at])).to_pydatetime())[0]), float(np.log(price))),
-        (-70 if left else 70, 60 if up else -60),
+        (-70 if left else 70, 55 if up else -55),
         textcoords="offset points",
         ha="right" if left else "left",
         va="center",
@@ -82,7 +81,7 @@ def _draw(figure: Any, pic: Picture, title: str) -> Any:
 
     heights = [8.0] + [1.0] * len(pic.panels)
     grid = figure.add_gridspec(
-        len(heights), 2, height_ratios=heights, width_ratios=(5.2, 1), left=0.015, right=0.985, top=0.9, bottom=0.05,
+        len(heights), 2, height_ratios=heights, width_ratios=(5.2, 1), left=0.02, right=0.985, top=0.9, bottom=0.05,
         hspace=0.12, wspace=0.12,
     )  # fmt: skip
     main = figure.add_subplot(grid[0, 0])
@@ -137,9 +136,11 @@ def _draw(figure: Any, pic: Picture, title: str) -> Any:
     used: list[float] = []
     clusters = [(c, s) for w, s in (("above", kernels.SHORT), ("below", kernels.LONG)) for c in pic.head["clusters"][w]]
     bottom, top = main.get_ylim()
+    # A label is 16 points high, the height of the axes so many points.
+    room = 16.0 / (main.bbox.height * 72.0 / figure.dpi) * (top - bottom)
     for c, side in sorted(clusters, key=lambda pair: -pair[0]["usd"]):
         y = float(np.log(c["price"]))
-        if bottom < y < top and all(abs(y - u) > 0.03 * (top - bottom) for u in used):
+        if bottom < y < top and all(abs(y - u) > room for u in used):
             used.append(y)
             text = f"{price_text(c['price'])}: {usd_text(c['usd'])} {'shorts' if side == kernels.SHORT else 'longs'}"
             main.annotate(

@@ -34,6 +34,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto
 table { border-collapse: collapse; margin: .5em 0; font-variant-numeric: tabular-nums; }
 td, th { padding: 2px 12px 2px 0; border-bottom: 1px solid #d3dae0; text-align: left; }
 .wide { overflow-x: auto; }
+.plot > div { min-width: 860px; }
+.warning { color: #a34a00; font-weight: 600; }
 summary { cursor: pointer; }
 .dim { color: #4d5964; }
 """
@@ -87,10 +89,14 @@ def page(
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
         f"<script>{plotlyjs}</script></head><body><main><h1>{html.escape(title)}</h1>"
     ]
-    parts += [f"<p>{html.escape(line)}</p>" for line in lines]
+    for line in lines:
+        warning = ' class="warning"' if line.startswith("NOT ") else ""
+        parts.append(f"<p{warning}>{html.escape(line)}</p>")
     for heading, note, figure in sections:
         parts.append(f'<h2>{html.escape(heading)}</h2><p class="dim">{html.escape(note)}</p>')
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+        plot = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
+        name = f'tabindex="0" role="region" aria-label="{html.escape(heading)}"'
+        parts.append(f'<div class="wide plot" {name}>{plot}</div>')
     parts.append("<h2>All figures</h2>")
     for name, header, rows in folded:
         table = pd.DataFrame(rows, columns=header).to_html(index=False, border=0)
@@ -289,7 +295,7 @@ def _misses(v: Validation, parameters: liqmap.Parameters) -> tuple[str, str, Any
             x0=hour[0], x1=hour[1], line_color="#17202a", line_width=1, fillcolor="rgba(0,0,0,0)", row=row, col=column
         )
         figure.update_yaxes(range=[low, high], row=row, col=column)
-    figure.update_xaxes(rangeslider_visible=False)
+    figure.update_xaxes(rangeslider_visible=False, tickangle=0, nticks=7)
     figure.update_layout(template="plotly_white", height=340 * -(-len(misses) // 2))
     return (
         "The hours that the map missed most",
