@@ -28,7 +28,7 @@ PAIR = "BTC/USDT:USDT"
 SEED, DAYS = 5, 120
 SCALE = 0.62
 #: Of the palette: a third of the size.
-COLOURS = 160
+COLOURS = 200
 
 
 class Story:
@@ -56,7 +56,9 @@ class Story:
         pic = picture(self.tape, int(self.at[hour]), self.parameters, days=days)
         write_png(pic, out, "SIMULATED ", notes=notes, scale=SCALE)
         with Image.open(out) as image:
-            image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
+            image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                out, optimize=True
+            )
         print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
 
 

@@ -183,7 +183,19 @@ def test_a_browser_follows_the_data_and_comes_back_after_an_outage(datadir: Path
         log = RawLog(datadir / "liqsignals" / "raw" / "binance", channel)
         log.add(END, json.dumps(alive).encode())
         log.flush()
-    more = {"now": lambda: time_now[0]}
+    close = float(MARKET.candles["close"].iloc[-3])
+    trade = {
+        "pair": PAIR,
+        "is_short": False,
+        "leverage": 3.0,
+        "open_timestamp": (END - HOUR) // 10**6,
+        "open_rate": close,
+    }
+
+    async def trades() -> list[dict[str, Any]]:
+        return [trade | {"stop_loss_abs": close * 0.99, "profit_ratio": 0.0}]
+
+    more = {"now": lambda: time_now[0], "trades": trades}
     with chromium() as browser:
         wait = WebDriverWait(browser, 60)
 
@@ -195,9 +207,21 @@ def test_a_browser_follows_the_data_and_comes_back_after_an_outage(datadir: Path
             script = "return [...document.querySelectorAll('#lamps li')].map((e) => [e.textContent, e.className])"
             return next((state for text, state in browser.execute_script(script) if text.startswith(name)), "")
 
+        def marked(browser: Any) -> int:
+            """Pixels of the map in the colour of trades."""
+            return int(browser.execute_script(
+                "const c = document.querySelector('#chart canvas');"
+                "const name = getComputedStyle(document.documentElement).getPropertyValue('--trade').trim();"
+                "const [r, g, b] = [1, 3, 5].map((i) => parseInt(name.slice(i, i + 2), 16));"
+                "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+                "let n = 0; for (let i = 0; i < d.length; i += 4) n += d[i] === r && d[i + 1] === g && d[i + 2] === b;"
+                "return n"
+            ))  # fmt: skip
+
         with served_board(datadir, **more) as url:
             browser.get(url)
             shows(END)
+            wait.until(lambda b: marked(b) > 20)  # an open trade's entry and stop
             assert re.search(r"UTC · price [\d,.]+ .*shorts: ≈ [\d.]+ [kMB] USD", hover(browser, 0.06))
             wait.until(lambda b: lamp("recorder: binance") == "fresh")
             assert browser.find_element("id", "health").text.endswith("all inputs fresh")
@@ -211,6 +235,7 @@ def test_a_browser_follows_the_data_and_comes_back_after_an_outage(datadir: Path
             assert "recorder: binance liquidations (stream) stale" in browser.find_element("id", "health").text
             Select(browser.find_element("id", "pair")).select_by_value(ETH)
             shows(END + FIVE, ETH)
+            wait.until(lambda b: marked(b) == 0)
         wait.until(lambda b: "lost" in b.find_element("id", "connection").text)
         grown(tmp_path, END + 2 * FIVE)
         with served_board(datadir, int(url.rpartition(":")[2]), **more):

@@ -15,6 +15,10 @@ const heatmap = (() => {
   // What is in view: columns a .. b, rows lo .. hi; and what the switches say.
   let home, view = null, side = "both", least = 1, colours, lut = new Uint32Array(256), cross = null, box = {};
 
+  // Trades that are open (the live page): `open` ms, `open_rate`, `is_short`, `stop`.
+  let standing = [];
+  function stand(trades) { standing = trades; redraw(); }
+
   async function load(next) {
     const n = next.columns, rows = next.rows, matrix = await inflated(next.heat);
     // Stored as differences along time.
@@ -172,15 +176,25 @@ const heatmap = (() => {
         ctx.moveTo(xs[0], ys[0]); ctx.lineTo(xs[1], ys[1]); ctx.moveTo(xs[1] - 4 * z, ys[1] - 4 * z); ctx.lineTo(xs[1] + 4 * z, ys[1] + 4 * z);
         ctx.moveTo(xs[1] - 4 * z, ys[1] + 4 * z); ctx.lineTo(xs[1] + 4 * z, ys[1] - 4 * z); ctx.stroke();
       }
-      // Where the stop stood at the end.
-      if (t.stop > 0) {
-        ctx.strokeStyle = colours.trade; ctx.lineWidth = 1.5; ctx.setLineDash([5, 4]); ctx.beginPath();
-        ctx.moveTo(xs[0], Y(rowOf(t.stop))); ctx.lineTo(xs[1], Y(rowOf(t.stop))); ctx.stroke(); ctx.setLineDash([]);
-      }
+      if (t.stop > 0) stopLine(xs[0], xs[1], t.stop); // where it stood at the end
       if (shown.length <= 6) for (const [i, text] of [[0, t.tag], [1, t.exit]]) if (text) tag(text, xs[i], ys[i] + (i === Number(t.is_short) ? 16 : -16), i ? "left" : "right", colours.trade);
-      const turn = t.is_short ? z : -z;
-      ctx.beginPath(); ctx.moveTo(xs[0], ys[0] + turn * 7); ctx.lineTo(xs[0] - 6 * z, ys[0] - turn * 4); ctx.lineTo(xs[0] + 6 * z, ys[0] - turn * 4); ctx.closePath();
-      ctx.fillStyle = colours.trade; ctx.fill(); ctx.strokeStyle = colours.bg; ctx.lineWidth = 1; ctx.stroke();
+      entry(xs[0], ys[0], t.is_short, z);
+    }
+    for (const t of standing) {
+      const x = X((t.open - doc.start) / doc.step), end = X(T);
+      if (t.stop > 0) { stopLine(Math.max(x, box.x0), end, t.stop); tag("stop", end - 4, Y(rowOf(t.stop)) + (t.is_short ? -12 : 12), "right", colours.trade); }
+      entry(x, Y(rowOf(t.open_rate)), t.is_short, 1);
+    }
+  }
+  function entry(x, y, short, z) {
+    const turn = short ? z : -z;
+    ctx.beginPath(); ctx.moveTo(x, y + turn * 7); ctx.lineTo(x - 6 * z, y - turn * 4); ctx.lineTo(x + 6 * z, y - turn * 4); ctx.closePath();
+    ctx.fillStyle = colours.trade; ctx.fill(); ctx.strokeStyle = colours.bg; ctx.lineWidth = 1; ctx.stroke();
+  }
+  function stopLine(x0, x1, at) {
+    for (const [style, wide] of [[colours.bg, 3.5], [colours.trade, 1.5]]) {
+      ctx.strokeStyle = style; ctx.lineWidth = wide; ctx.setLineDash([5, 4]); ctx.beginPath();
+      ctx.moveTo(x0, Y(rowOf(at))); ctx.lineTo(x1, Y(rowOf(at))); ctx.stroke(); ctx.setLineDash([]);
     }
   }
 
@@ -424,5 +438,5 @@ const heatmap = (() => {
   });
   matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => { if (doc) { palette(); redraw(); } });
   new ResizeObserver(() => { if (doc) { layout(); redraw(); } }).observe(chart);
-  return { load };
+  return { load, stand };
 })();

@@ -9,8 +9,8 @@ from liqsignals.errors import InputError
 
 #: What the page shows of a trade.
 FIELDS = (
-    "trade_id", "pair", "is_short", "amount", "leverage", "open_date", "open_rate", "current_rate", "stop_loss_abs",
-    "liquidation_price", "profit_ratio", "profit_abs", "enter_tag", "strategy",
+    "trade_id", "pair", "is_short", "amount", "leverage", "open_date", "open_timestamp", "open_rate", "current_rate",
+    "stop_loss_abs", "liquidation_price", "profit_ratio", "profit_abs", "enter_tag", "strategy",
 )  # fmt: skip
 TIMEOUT_S = 5.0
 MOST_BYTES = 4 << 20

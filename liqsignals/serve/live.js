@@ -84,6 +84,8 @@
       connection.textContent = "live, " + when(state.now); connection.className = "";
       problem.hidden = !mine.error; problem.textContent = mine.error || "";
       lamps(state); trades(state.trades);
+      heatmap.stand(state.trades.open.filter((t) => t.pair === pair && t.open_timestamp)
+        .map((t) => ({ open: t.open_timestamp, open_rate: t.open_rate, is_short: t.is_short, stop: t.stop_loss_abs })));
       wanted = pair + " " + mine.at; picture();
     });
     source.addEventListener("error", () => {
