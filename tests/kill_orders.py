@@ -246,7 +246,7 @@ class Trial:
         return bool(amiss)
 
     def _exchange(self) -> watch.Exchange:
-        """As watch.at_exchange sees it (a test compares), without its requests."""
+        """What watch.at_exchange asks for, without its requests (test_account.py)."""
         account = self.account
         held = {PAIR: account.coins(SYMBOL, account.position(SYMBOL).lots)} if account.position(SYMBOL).lots else {}
         orders = [
