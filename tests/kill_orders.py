@@ -19,6 +19,7 @@ import sqlite3
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from liqsignals.replay.bot import Bot, BotDied, Settings
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.rehearsal import check_loopback
 from liqsignals.replay.session import as_of, replayed
+from liqsignals.sources import binance
 from liqsignals.strategy import watch
 
 MINUTE = 60_000
@@ -246,18 +248,7 @@ class Trial:
         return bool(amiss)
 
     def _exchange(self) -> watch.Exchange:
-        """What watch.at_exchange asks for, without its requests (test_account.py)."""
-        account = self.account
-        held = {PAIR: account.coins(SYMBOL, account.position(SYMBOL).lots)} if account.position(SYMBOL).lots else {}
-        orders = [
-            watch.Open(str(o.id), PAIR, o.side * account.coins(SYMBOL, o.left), False, o.reduce)
-            for o in account.open_orders(SYMBOL)
-        ]
-        stops = [
-            watch.Open(str(s.id), PAIR, s.side * account.coins(SYMBOL, s.lots), True, s.reduce)
-            for s in account.open_stops(SYMBOL)
-        ]
-        return watch.Exchange(held, (*orders, *stops))
+        return standing(self.account, (PAIR,))
 
     def _audit(self) -> None:
         """Every fill of the exchange is in the database, or was closed by the watch; nothing stands that it does not know."""
@@ -295,6 +286,21 @@ class Trial:
     def _say(self, text: str) -> None:
         if self.verbose:
             print(f"{self.clock.now_ms() % 86_400_000 / 1000:9.1f} {text}", flush=True)
+
+
+def standing(account: Account, pairs: Sequence[str]) -> watch.Exchange:
+    """What watch.at_exchange asks for, without its requests (test_account.py)."""
+    held, orders = {}, []
+    for pair in pairs:
+        symbol = binance.symbol(pair)
+        if lots := account.position(symbol).lots:
+            held[pair] = account.coins(symbol, lots)
+        for stop, found in ((False, account.open_orders(symbol)), (True, account.open_stops(symbol))):
+            orders += [
+                watch.Open(str(o.id), pair, o.side * account.coins(symbol, o.lots if stop else o.left), stop, o.reduce)
+                for o in found
+            ]
+    return watch.Exchange(held, tuple(orders))
 
 
 def stored_fills(database: Path) -> dict[int, float]:

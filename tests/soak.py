@@ -41,6 +41,7 @@ from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.idle import used
 from liqsignals.replay.parity import refusals, same
 from liqsignals.simulation.market import write_market
+from liqsignals.strategy.account import Account
 from liqsignals.strategy.signals import Signals
 
 ROOT = Path(__file__).parents[1]
@@ -208,24 +209,29 @@ def look(found: Soak, database: Path) -> None:
         return
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
-        rows = connection.execute("select id, pair, open_date, open_rate from trades where open_rate > 0").fetchall()
+        rows = connection.execute(
+            "select id, pair, open_date, open_rate, exists (select 1 from orders where ft_trade_id = trades.id and "
+            "ft_is_open and ft_order_side = entry_side) from (select *, case when is_short then 'sell' else 'buy' end "
+            "as entry_side from trades) as trades where open_rate > 0"
+        ).fetchall()
     finally:
         connection.close()
-    now = {number: (pair, opened[:19], rate) for number, pair, opened, rate in rows}
+    now = {number: (pair, opened[:19], rate) for number, pair, opened, rate, _ in rows}
     for number, trade in found.seen.items():
         if now.get(number) != trade:
             found.violations.append(f"trade {number} {trade} is lost or changed: {now.get(number)}")
-    found.seen |= now
+    # While an entry is being filled its price may change.
+    found.seen |= {number: now[number] for number, *_, filling in rows if not filling}
 
 
-def columns(datadir: Path, strategy: str, pair: str) -> pd.DataFrame:
-    """What the strategy has at every candle of the whole, true data, by the candle's open."""
+def columns(datadir: Path, strategy: str, folder: Path, pair: str) -> pd.DataFrame:
+    """What the strategy (of `folder`) has at every candle of the whole, true data, by the candle's open."""
     config = {"datadir": datadir, "trading_mode": "futures", "exchange": {"name": "binance"}, "liqsignals": {}}
-    folder = ROOT / "user_data" / "strategies"
     made = StrategyResolver.load_strategy(
         {"strategy": strategy, "strategy_path": str(folder), "user_data_dir": folder, "trading_mode": "futures"}
     )
     made.signals, made.dp = Signals.from_config(config), None
+    made.account = Account.from_config(config, strategy)
     candles = pd.read_feather(datadir / "futures" / f"{files.stem(pair)}-5m-futures.feather")
     return made.populate_indicators(candles, {"pair": pair}).set_index("date")
 
@@ -234,7 +240,7 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
     trades = driver.trades(settings.database)
     counted: Counter[str] = Counter()
     for pair in PAIRS:
-        full = columns(datadir, settings.strategy, pair)
+        full = columns(datadir, settings.strategy, settings.strategy_path, pair)
         frame = [name for name in full.select_dtypes("number").columns if name not in features.NAMES]
         ours = [f for f in faults if f.pair in (None, pair)]
         wrong: dict[int, list[str]] = {}

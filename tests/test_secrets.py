@@ -70,9 +70,10 @@ def test_doctor_names_a_secret_in_the_file_without_its_value(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_freqtrade_takes_the_shipped_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("names", [["config.live.example.json"], ["config.json", "config.live.example.json"]])
+def test_freqtrade_takes_the_shipped_configurations(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FREQTRADE__EXCHANGE__KEY", f"{PLANTED}1")
-    found, problems = freqtrade_command.configuration([ROOT / "config.json", ROOT / "config.live.example.json"])
+    found, problems = freqtrade_command.configuration([ROOT / name for name in names])
     assert problems == []
     assert found["dry_run"] is False
     assert found["exchange"]["key"] == f"{PLANTED}1"  # of the environment, as freqtrade has it
