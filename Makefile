@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Bytecode once, on all cores: freqtrade's start is 20 s slower without, where the machine forbids Python to write it.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 # A user's own strategies are not linted.
-OURS := setup.py docs/make_pictures.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py \
+OURS := setup.py docs/make_pictures.py docs/site.py liqsignals tests benchmarks user_data/strategies/SqueezeMomentum.py user_data/strategies/RejectionFade.py \
 	user_data/strategies/LiqSignalsFreqAI.py
 PAIRS ?= BTC/USDT:USDT ETH/USDT:USDT
 STRATEGY ?= SqueezeMomentum RejectionFade
@@ -16,7 +16,7 @@ MARKET := build/market
 FROM ?= 2025-03-10T00:00:00Z
 HOURS ?= 24
 
-.PHONY: help setup demo quick test check backtest paper parity soak bench viewers kill kill-orders fuzz pictures clean
+.PHONY: help setup demo quick test check backtest paper parity soak week bench viewers kill kill-orders fuzz pictures docs compat clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,9 @@ help:
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
 	@echo "make kill-orders  kill -9 of a live bot at 200 random orders, and 200 faults of the signed endpoints (about an hour)"
 	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"
+	@echo "make week       a week of bot, recorder, page and watcher in live rehearsal, with faults and kills (more than an hour); [DAYS=2 SEED=1]"
+	@echo "make docs       the documentation as pages in build/site, that load nothing from elsewhere"
+	@echo "make compat FREQTRADE=2026.8   the quick tests and the demo with another freqtrade, in build/compat"
 	@echo "make pictures   the pictures of README.md and docs/reading-the-map.md, from the SIMULATED market"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 
@@ -105,11 +108,27 @@ kill: $(VENV)/.dev
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/soak.py --days $(or $(DAYS),7) --seed $(or $(SEED),1)
 
+week: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/week.py --days $(or $(DAYS),7) --seed $(or $(SEED),1)
+
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/fuzz_parsers.py $(or $(INPUTS),1000000) $(or $(SEED),1)
 
 pictures: $(VENV)/.dev
 	$(BIN)/python docs/make_pictures.py
+
+docs: $(VENV)/.dev
+	@$(BIN)/python -m mkdocs build --quiet && echo "build/site/index.html"
+
+# The newest of all that the requirements allow, not what constraints.txt pins.
+compat: | $(BIN)/python
+	@test -n "$(FREQTRADE)" || { echo "make compat needs FREQTRADE=<version>" >&2; exit 2; }
+	rm -rf build/compat
+	$(BIN)/python -m venv build/compat/venv
+	build/compat/venv/bin/python -m pip install -qq --disable-pip-version-check "freqtrade==$(FREQTRADE)" 'TA-Lib>=0.6' -e '.[sim,dev]'
+	build/compat/venv/bin/python -m pip list --format=freeze --disable-pip-version-check | grep -iE '^(freqtrade|ccxt|numba|numpy|pandas)=='
+	HYPOTHESIS_PROFILE=quick build/compat/venv/bin/python -m pytest -m "not slow"
+	build/compat/venv/bin/liqsignals demo --out build/compat/market
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

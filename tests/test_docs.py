@@ -72,6 +72,27 @@ def test_named_commands_and_options_exist(line: str) -> None:
     assert {w for w in words if w.startswith("-")} <= known
 
 
+def test_columns_of_the_last_release_are_there() -> None:
+    """docs/release.md: a name that goes is deprecated first."""
+    (listed,) = (ROOT / "tests").glob("columns-*.txt")
+    assert not set(listed.read_text().split()) - {column.name for column in COLUMNS}
+
+
+def test_the_site_is_built_without_a_dead_link_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="make setup .dev installs it")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    # Strict: a warning, such as one of a link that leads nowhere, raises.
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path)))
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 80
+    for page in pages:
+        loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"([^\"]*)\"", page.read_text())
+        assert not [address for address in loaded if "//" in address], page
+    assert not [path for path in tmp_path.rglob("*.css") if re.search(r"url\([\"']?(https?:)?//", path.read_text())]
+
+
 def test_decisions_are_short_and_numbered() -> None:
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     numbers = [p.name[:3] for p in pages]
