@@ -601,7 +601,7 @@ def _by_venue(run: _Run, provider: Provider, series: Series) -> None:
         except InputError as error:
             run.problem(f"{pair}: {provider.name} {series.name}: {error}")
             continue
-        spans = []
+        spans: dict[str, Int64Array] = {}
         for venue, rows in found.items():
             rows = rows[(rows["event_time"] > run.plan.start) & (rows["event_time"] <= run.plan.end)]
             period = store.period_name(series.period_ns)
@@ -611,11 +611,10 @@ def _by_venue(run: _Run, provider: Provider, series: Series) -> None:
             if len(new):
                 store.append(folder, new)
             if len(rows):
-                spans.append(rows["event_time"])
-        run.note(f"{provider.name}: {pair}, open interest of {len(spans)} venues: {', '.join(sorted(found)) or 'none'}")
-        run.cover(
-            f"{provider.name} {series.kind}", pair, np.concatenate([*spans, np.empty(0, np.int64)]), series.period_ns
-        )
+                spans[venue] = rows["event_time"]
+        run.note(f"{provider.name}: {pair}, open interest of {len(spans)} venues: {', '.join(sorted(spans)) or 'none'}")
+        every = np.concatenate([*spans.values(), np.empty(0, np.int64)])
+        run.cover(f"{provider.name} {series.kind}", pair, every, series.period_ns)
 
 
 def _macro(run: _Run) -> None:
