@@ -63,7 +63,8 @@ def dates_ns(dates: pd.Series, what: str) -> Int64Array:
         kind = "naive (without a time zone)" if naive else f"of type {dates.dtype}, not a time"
         raise InputError(
             f"{what}: column 'date' is {kind}; it must be tz-aware UTC",
-            "download the file again with freqtrade, or convert it: df['date'] = df['date'].dt.tz_localize('UTC')",
+            "download the file again with freqtrade, or convert it: "
+            + ("df['date'].dt.tz_localize('UTC')" if naive else "pd.to_datetime(df['date'], unit='ms', utc=True)"),
         )
     ns = pd.DatetimeIndex(dates).as_unit("ns").asi8
     missing = np.flatnonzero(ns == pd.NaT.value)

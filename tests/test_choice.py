@@ -469,3 +469,12 @@ def test_spans_are_read_again_when_a_file_changes(tmp_path: Path) -> None:
     assert choice.span(path) is None
     assert choice.span(tmp_path / "nowhere") is None
     assert HOUR == 12 * FIVE
+
+
+def test_a_file_that_unpacks_without_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "BTC_USDT_USDT-5m-futures.json.gz"
+    path.write_bytes(gzip.compress(b"[" + b" " * 5_000_000 + b"]"))
+    assert choice.load_file(path).empty
+    monkeypatch.setattr(choice, "LARGEST_JSON", 1 << 20)
+    with pytest.raises(InputError, match=r"json\.gz unpacks to more than 1 MiB"):
+        choice.load_file(path)

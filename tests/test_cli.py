@@ -12,7 +12,7 @@ import pytest
 from conftest import PAIR, Market, assert_same_bits, make_market, write_datadir
 
 from liqsignals import Signals, cli, files
-from liqsignals.clock import to_dates
+from liqsignals.clock import DAY, MINUTE, to_dates
 from liqsignals.features import NAMES
 from liqsignals.liqmap import calibration
 
@@ -232,6 +232,19 @@ def test_prices_of_cheap_coins_are_shown(liqsignals, tmp_path: Path) -> None:
     said = liqsignals("map", "-d", write_datadir(tmp_path, cheap), "-p", PAIR)
     assert "price 0.01" in said.out
     assert "0.00 .. 0.00" not in said.out
+
+
+def test_the_map_of_data_from_the_future_says_so(
+    liqsignals, tmp_path: Path, caplog: pytest.LogCaptureFixture, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = int(market.candles["date"].iloc[-1].value) + 5 * MINUTE
+    datadir = write_datadir(tmp_path, market)
+    monkeypatch.setattr("time.time_ns", lambda: end)
+    liqsignals("map", "-d", datadir, "-p", PAIR)
+    assert "after now" not in caplog.text
+    monkeypatch.setattr("time.time_ns", lambda: end - 3 * DAY)
+    liqsignals("map", "-d", datadir, "-p", PAIR)
+    assert "3.0 days after now. Way out: set this machine's clock" in caplog.text
 
 
 def test_the_map_of_a_later_time_says_so(liqsignals, datadir: Path, caplog: pytest.LogCaptureFixture) -> None:

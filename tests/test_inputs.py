@@ -25,6 +25,7 @@ from liqsignals import liqmap, venues
 from liqsignals.clock import DAY
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import read_tape
+from liqsignals.doctor import examine
 from liqsignals.errors import InputError
 from liqsignals.features import NAMES
 from liqsignals.strategy.signals import Signals
@@ -496,6 +497,25 @@ def test_empty_files(datadir: Path, market: Market) -> None:
     assert out["liq_fresh"].eq(0).all()
     assert out["fund_fresh"].eq(0).all()
     assert out["liq_imbalance"].isna().all()
+
+
+def test_a_file_that_holds_nothing_readable_is_named_as_that(tmp_path: Path, market: Market) -> None:
+    datadir = write_datadir(tmp_path, market)
+    path = change(datadir, CANDLES, lambda f: f[:0])
+    with pytest.raises(InputError, match=r"of this pair there: 5m \(no rows\)"):
+        raise freqtrade.absent("5m candles", datadir, PAIR, None)
+    path.rename(path.with_suffix(".h5"))
+    with pytest.raises(InputError, match=r"there: none; not read: BTC_USDT_USDT-5m-futures\.h5, only \.feather, "):
+        raise freqtrade.absent("5m candles", datadir, PAIR, None)
+    change(datadir, INTEREST, lambda f: f.assign(open_interest_amount=np.nan))
+    report = examine.examine(datadir, now=int(market.candles["date"].iloc[-1].value))
+    assert any("holds 432 rows, none of them with a number in open_interest_amount" in p for p in report["problems"])
+
+
+def test_dates_in_epoch_ms_are_refused_with_their_conversion(datadir: Path, market: Market) -> None:
+    change(datadir, CANDLES, lambda f: f.assign(date=f["date"].astype("int64")))
+    with pytest.raises(InputError, match=r"of type int64.*unit='ms', utc=True"):
+        attach(datadir, market)
 
 
 def test_text_among_the_numbers_is_named(datadir: Path, market: Market) -> None:

@@ -442,6 +442,33 @@ def test_a_file_of_percentages_is_refused(tmp_path: Path) -> None:
         attach(tmp_path, replace(made, funding=funding))
 
 
+def test_volume_in_another_unit_is_refused(tmp_path: Path) -> None:
+    """In dollars it is so many times open interest a day as no market trades; that rows agree is no proof."""
+    made = market()
+    dollars = made.candles.assign(volume=made.candles["volume"] * 50_000)
+    with pytest.raises(
+        InputError, match=r"5m-futures\.feather: BTC/USDT:USDT trades [0-9,]+ times its open interest a day"
+    ):
+        attach(tmp_path, replace(made, candles=dollars))
+
+
+@pytest.mark.parametrize(("rate", "days", "said"), [(1e-2, 25, True), (5e-4, 25, False), (1e-2, 10, False)])
+def test_rates_in_percent_are_said_and_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rate: float, days: int, said: bool
+) -> None:
+    made = market()
+    end = int(ns(made.candles["date"])[-1])
+    dates = np.arange(end // DAY * DAY - days * DAY, end, 8 * HOUR)
+    funding = pd.DataFrame({"date": to_dates(dates), "funding_rate": rate})
+    with caplog.at_level(logging.WARNING, "liqsignals"):
+        found = attach(tmp_path, replace(made, funding=funding))
+    words = "half of the funding rates are above 1.00% per 8 h"
+    assert any(words in m for m in caplog.messages) is said
+    report = examine.examine(tmp_path / "binance", now=end)
+    assert any(words in p for p in report["problems"]) is said
+    assert found["fund_rate_8h"].iloc[-1] == pytest.approx(rate)
+
+
 # Live.
 
 

@@ -14,7 +14,7 @@ from liqsignals.bulk.columns import Job, table
 from liqsignals.bulk.run import run
 from liqsignals.cli.app import app
 from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, SqueezeFile, Timerange
-from liqsignals.clock import DAY, HOUR, duration_ns, iso, parse_time, parse_timerange
+from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, iso, parse_time, parse_timerange
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import checked_tape, map_tape
 from liqsignals.errors import InputError
@@ -191,6 +191,11 @@ def map_command(
     row = int(np.searchsorted(ends, when, side="right")) - 1
     if row < 0:
         raise InputError(f"--at {at}: no candle of {pair} had closed by then; the first one closed at {iso(ends[0])}")
+    if at is None and (ahead := int(ends[-1]) - time.time_ns()) > MINUTE:
+        logging.getLogger(__name__).warning(
+            "%s: the data end at %s, %s after now. Way out: set this machine's clock (timedatectl), then download again",
+            pair, iso(ends[-1]), _age(ahead),
+        )  # fmt: skip
     behind = when - int(ends[row])
     # Without --at the user asks for now; what a download just before cannot have yet is no news.
     if behind >= (tape.bar_ns if at is not None else max(2 * tape.bar_ns, HOUR)):

@@ -76,11 +76,22 @@ def load_file(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     return frame.rename(columns={"open": "funding_rate"}) if legacy else frame
 
 
+#: Bytes of a JSON file as unpacked: a decade of 1m candles has half of it.
+LARGEST_JSON = 1 << 30
+
+
 def _load_json(path: Path) -> pd.DataFrame:
     """freqtrade's JSON: a list of lists, dates in epoch ms, columns known by their number only."""
-    raw = path.read_bytes()
+    opened = gzip.open if path.name.endswith(FORMATS["jsongz"]) else open
     try:
-        rows = json.loads(gzip.decompress(raw) if path.name.endswith(FORMATS["jsongz"]) else raw)
+        with opened(path, "rb") as stream:
+            raw = stream.read(LARGEST_JSON + 1)
+        if len(raw) > LARGEST_JSON:
+            raise InputError(
+                f"{path} unpacks to more than {LARGEST_JSON >> 20} MiB",
+                "freqtrade convert-data writes it as feather, if it holds candles",
+            )
+        rows = json.loads(raw)
     except (EOFError, zlib.error) as error:
         raise ValueError(str(error)) from error
     file = parse_name(path.name)

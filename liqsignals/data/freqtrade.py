@@ -33,7 +33,7 @@ from liqsignals.data import choice, labels
 from liqsignals.data.choice import TIMEFRAMES, data_file, load_file
 from liqsignals.data.plausible import Refused
 from liqsignals.errors import InputError
-from liqsignals.files import parse_name, read_stable, stem
+from liqsignals.files import SUFFIXES, parse_name, read_stable, stem
 from liqsignals.records import Records, later
 from liqsignals.venues import VENUES
 
@@ -449,10 +449,16 @@ def log_unread(datadir: Path, pair: str, finest_timeframe: str, dataformat: str 
 
 
 def timeframes_there(datadir: Path, pair: str, candle_type: str) -> str:
-    """Timeframes of a pair's files of one kind, for messages: `1m, 4h`, or `none`."""
-    named = (parse_name(path.name) for path in (datadir / "futures").glob(f"{stem(pair)}-*"))
-    found = {x.timeframe for x in named if x and x.stem == stem(pair) and x.candle_type == candle_type}
-    return ", ".join(sorted(found, key=duration_ns)) or "none"
+    """Timeframes of a pair's files of one kind, for messages: `1m, 4h (no rows)`, or `none`; files that are not read."""
+    named = [(path, parse_name(path.name)) for path in (datadir / "futures").glob(f"{stem(pair)}-*-{candle_type}.*")]
+    held: dict[str, bool] = {}
+    for path, x in named:
+        if x and x.stem == stem(pair):
+            held[x.timeframe] = held.get(x.timeframe, False) or choice.span(path) is not None
+    found = [f"{t}{'' if held[t] else ' (no rows)'}" for t in sorted(held, key=duration_ns)]
+    other = sorted(path.name for path, x in named if x is None and path.suffix not in (".tmp", ".lock"))
+    unread = f"; not read: {', '.join(other)}, only {', '.join(SUFFIXES)} are" if other else ""
+    return (", ".join(found) or "none") + unread
 
 
 def absent(what: str, datadir: Path, pair: str, exchange: str | None, timeframe: str = "5m") -> InputError:

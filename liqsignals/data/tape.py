@@ -258,6 +258,14 @@ def read_tape(
             unit = venues.VENUES[exchange].base_per_unit
             refused += _named(verdict, files, f"{pair} recorded open interest", unit)
         interest, past = verdict.taken, replace(past, interest=memory, late=late)
+        times = plausible.turnover(judged_bars.taken, interest)
+        if times > plausible.TURNOVER:
+            held = freqtrade.candle_file(datadir, pair, finest, dataformat)
+            raise InputError(
+                f"{held[1] if held else f'{pair} recorded candles'}: {pair} trades {times:,.0f} times its open interest a day, "
+                "which no market does; the candles' volume is in another unit (quote currency?), or open interest is",
+                "compare a day with the exchange's page; move the file away and download it again",
+            )
     funding = {}
     for venue, folder in {**store.venue_dirs(extras), exchange: datadir}.items():
         form = dataformat if venue == exchange else None
@@ -323,6 +331,8 @@ def checked_tape(datadir: Path, pair: str, extras: Path | None, exchange: str | 
     tape = read_tape(datadir, pair, extras=extras, finest=finest, exchange=exchange)
     for line in plausible.warnings(tape.refused):
         logger.warning("%s. All of them: liqsignals doctor --datadir %s", line, datadir)
+    if text := plausible.in_percent(next(iter(tape.funding.values()), np.empty(0, records.FUNDING))):
+        logger.warning("%s: %s", pair, text)
     return tape
 
 

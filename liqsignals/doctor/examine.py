@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from liqsignals import records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, iso, parse_time
-from liqsignals.data import choice, coverage, flows, freqtrade, labels, rawlog, store
+from liqsignals.data import choice, coverage, flows, freqtrade, labels, plausible, rawlog, store
 from liqsignals.data.tape import read_tape
 from liqsignals.errors import InputError
 from liqsignals.files import FORMATS, DataFile, parse_name, stem
@@ -218,12 +218,18 @@ def _file_series(path: Path, file: DataFile, datadir: Path, dataformat: str | No
     timeframe, kind = file.timeframe, file.candle_type
     column = {"funding_rate": "funding_rate", "open_interest": "open_interest_amount"}.get(kind, "close")
     frame = freqtrade.read_table(path, (column,))
+    held = len(frame)
     if kind == "funding_rate":
         frame = frame.dropna(subset=[column])
     elif kind == "open_interest":
         # A row of zero or NaN is a hole, as the reader takes it.
         frame = frame[pd.to_numeric(frame[column], errors="coerce") > 0]
     times = np.unique(dates_ns(frame["date"], str(path)))
+    if len(times) == 0 and held:
+        raise InputError(
+            f"{path} holds {held} rows, none of them with a number in {column}",
+            "delete it, then download it again; liqsignals does not derive it from another column",
+        )
     if len(times) == 0:
         raise InputError(
             f"{path} holds no rows",
@@ -316,6 +322,8 @@ def _refused(
                 f"{what}: {len(recent) - REFUSED_NAMED} more rows are read as holes, the last one at {iso(recent[-1].at)}; "
                 'all are listed as "refused" in --json'
             )
+    if text := plausible.in_percent(next(iter(tape.funding.values()), np.empty(0, records.FUNDING))):
+        report["problems"].append(f"{pair}: {text}")
     interest = tape.open_interest if tape.open_interest is not None else np.empty(0, records.OPEN_INTEREST)
     for row in np.flatnonzero(interest["start"]):
         at, base = int(interest["event_time"][row]), interest["base"]

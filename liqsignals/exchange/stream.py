@@ -23,7 +23,10 @@ def add_to(app: web.Application, extras: Extras, now_ms: Callable[[], int]) -> N
     async def handle(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
         since = now_ms()
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:  # the client was killed meanwhile
+            return socket
         connected.add(socket)
         sender = asyncio.create_task(_send(socket, extras, request.match_info["stream"], since, now_ms))
         try:

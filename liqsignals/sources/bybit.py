@@ -154,18 +154,26 @@ def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
 
 
 def refusal(raw: bytes) -> Refusal | None:
-    """What Bybit refuses: `success` false; the symbol is in `req_id`, and mostly in the text."""
-    if b'"success"' not in raw[:200]:
+    """What Bybit refuses: `success` false, topics in `failTopics`, or a `retCode`; the symbol stands in one of those, in
+    the text, or in `req_id`."""
+    if not any(word in raw[:200] for word in (b'"success"', b'"retCode"')):
         return None
     try:
         message = decode.answer(raw, "subscription")
     except ParseError:
         return None
-    if not isinstance(message, dict) or message.get("success") is not False:
+    if not isinstance(message, dict) or "topic" in message:
         return None
-    reason = str(message.get("ret_msg"))
-    named = re.findall(r"allLiquidation\.([A-Za-z0-9_-]+)", reason) or [message.get("req_id")]
-    return Refusal(tuple(name for name in named if isinstance(name, str) and name), reason)
+    data = message.get("data")
+    failed = data.get("failTopics") if isinstance(data, dict) else None
+    if message.get("success", True) is not False and not message.get("retCode") and not failed:
+        return None
+    reason = str(message.get("ret_msg") or message.get("retMsg") or "")
+    told = f"{failed or ''} {reason}"
+    named = re.findall(r"allLiquidation\.([A-Za-z0-9_-]+)", told) or [message.get("req_id") or message.get("reqId")]
+    if not named[0]:
+        named = re.findall(r"\b[A-Z0-9]+(?:USDT|USDC|PERP)\b", told)
+    return Refusal(tuple(name for name in named if isinstance(name, str) and name), reason or str(failed))
 
 
 _LABEL = "assumed to be the start of the period (not documented; the later reading is the safe one)"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liqsignals import records
 from liqsignals.clock import Int64Array, iso, timeframe_name
 from liqsignals.data import freqtrade, plausible
 from liqsignals.data.choice import TIMEFRAMES
@@ -193,7 +194,9 @@ class Notices:
             )
 
     def refused(self, tape: Tape, datadir: Path) -> None:
-        """Rows that are read as holes: of each file how many, and the first."""
+        """Rows that are read as holes: of each file how many, and the first; rates that may be in percent."""
+        if text := plausible.in_percent(next(iter(tape.funding.values()), np.empty(0, records.FUNDING))):
+            self.once((tape.pair, "percent"), logging.WARNING, "%s: %s", tape.pair, text)
         for line in plausible.warnings(tape.refused):
             self.once(
                 (tape.pair, "refused", line),
