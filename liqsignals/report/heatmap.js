@@ -68,6 +68,8 @@ const heatmap = (() => {
   const priceText = (p) => p.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const timeText = (d) => d.toISOString().slice(0, 16).replace("T", " ") + " UTC";
 
+  // The scale of the colours, a row a side; what the switches hide is missing from it.
+  const key = document.createElement("canvas"), kctx = key.getContext("2d");
   function palette() {
     const dark = !matchMedia("(prefers-color-scheme: light)").matches, style = getComputedStyle(document.documentElement);
     colours = Object.fromEntries(["bg", "fg", "dim", "line", "long", "short", "trade"].map((n) => [n, style.getPropertyValue("--" + n).trim()]));
@@ -77,6 +79,10 @@ const heatmap = (() => {
     for (const [name, base] of [["long", 0], ["short", 128]])
       if (side === "both" || side === name)
         for (let v = least; v <= doc.steps; v++) lut[base + v] = pixel(doc.colours[dark ? "dark" : "light"][name][v - 1]);
+    key.width = doc.steps; key.height = 2;
+    const scale = kctx.createImageData(doc.steps, 2), out = new Uint32Array(scale.data.buffer);
+    out.set(lut.subarray(129, 129 + doc.steps)); out.set(lut.subarray(1, 1 + doc.steps), doc.steps);
+    kctx.putImageData(scale, 0, 0);
   }
 
   function layout() {
@@ -278,15 +284,9 @@ const heatmap = (() => {
     ctx.font = "12px system-ui, sans-serif"; ctx.fillStyle = colours.dim; ctx.textBaseline = "top"; ctx.textAlign = "left";
     ctx.fillText("what stands at the end, by price", box.px0, box.y1 + 6);
     ctx.fillText("line: sum from price, to " + usdText(top) + " USD", box.px0, box.y1 + 22);
-    // The scale of the colours, without those that the switches hide.
-    const y = box.y1 + 64, wide = (w * 0.95) / doc.steps;
+    const y = box.y1 + 64;
     ctx.fillText("colour: USD in 0.05 % of price", box.px0, y - 20);
-    for (const [i, base] of [[0, 128], [1, 0]])
-      for (let v = 1; v <= doc.steps; v++) {
-        const c = lut[base + v];
-        ctx.fillStyle = `rgb(${c & 255} ${(c >> 8) & 255} ${(c >> 16) & 255})`;
-        ctx.fillRect(box.px0 + (v - 1) * wide, y + i * 10, wide + 0.6, 9);
-      }
+    ctx.imageSmoothingEnabled = false; ctx.drawImage(key, box.px0, y, w * 0.95, 20); ctx.imageSmoothingEnabled = true;
     ctx.fillStyle = colours.dim; ctx.fillText(usdText(doc.faint), box.px0, y + 23);
     ctx.textAlign = "right"; ctx.fillText(usdText(doc.strong), box.px0 + w * 0.95, y + 23);
   }
