@@ -180,9 +180,9 @@ def _gauges(head: dict[str, Any]) -> str:
         if one["gain"] is not None:
             low, high = sorted((one["end_price_low"], one["end_price_high"]))
             parts.append(
-                f"<span>once touched: {usd_text(one['forced_usd'])} USD forced, gain {one['gain']:.2f} "
-                f"({one['gain_low']:.2f} .. {one['gain_high']:.2f}), end near {price_text(one['end_price'])} "
-                f"({price_text(low)} .. {price_text(high)})</span>"
+                f"<span>once touched: {usd_text(one['forced_usd'])} USD forced, to near {price_text(one['end_price'])} "
+                f"({price_text(low)} .. {price_text(high)}), {one['gain']:.1f} times as far beyond as without "
+                f"({one['gain_low']:.1f} .. {one['gain_high']:.1f}); computed, not forecast</span>"
             )
         rows.append(f'<p class="gauges"><strong class="{side}">{word}</strong>{"".join(parts)}</p>')
     return "".join(rows)
