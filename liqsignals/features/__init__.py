@@ -108,9 +108,9 @@ def compute(
     order, each (n,) float64; NaN rules are in COLUMNS. Raises RuntimeError where a family returns a column that it does
     not declare.
     """
-    out = empty(len(at), families)
     if len(at) == 0:
-        return out
+        return empty(0, families)
+    out: dict[str, Float64Array] = {}
     context = Context.of(tape, at, closes, timeframe_ns, parameters or liqmap.Parameters(), state, markets or Markets())
     for family in families:
         found = family.compute(context.declared(history([family]), pairs([family])))
@@ -120,6 +120,7 @@ def compute(
                 raise RuntimeError(
                     f"a family returned {name} {values.dtype}{values.shape} for {at.shape} candles; it declares {names}"
                 )
-        out.update(found)
-        context.done({name: out[name] for name in names})
+        own = {name: found[name] if name in found else np.full(len(at), np.nan) for name in names}
+        out.update(own)
+        context.done(own)
     return out

@@ -11,7 +11,7 @@ from liqsignals.clock import DAY, HOUR
 from liqsignals.data.tape import asof
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
-from liqsignals.features.past import against_past
+from liqsignals.features.past import against_past, runs
 from liqsignals.records import FLOW_MAX_AGE, Float64Array
 
 #: The window that a day is compared with, and the minimum number of known days in it.
@@ -56,7 +56,7 @@ def compute(context: Context) -> dict[str, Float64Array]:
     out["flow_age_h"][known] = age[known] / HOUR
     fresh = known & (age <= FLOW_MAX_AGE)
     out["flow_fresh"] = fresh.astype(np.float64)
-    used, back = np.unique(row[fresh], return_inverse=True)
+    used, back = runs(row[fresh])
     z, _ = against_past(np.log1p(flow["inflow"]), flow["event_time"], used, WINDOW, MIN_RECORDS)
     out["flow_inflow_z"][fresh] = z[back]
     out["flow_netflow_pct"][fresh] = ((day["inflow"] - day["outflow"]) / day["supply"])[fresh]

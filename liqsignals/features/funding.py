@@ -11,7 +11,7 @@ from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array
 from liqsignals.data.tape import asof
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
-from liqsignals.features.past import against_past
+from liqsignals.features.past import against_past, runs
 from liqsignals.records import FUNDING_LAG, Float64Array, Records
 
 #: The window that a settled rate is compared with, and the minimum number of known settlements in it.
@@ -84,7 +84,7 @@ def compute(context: Context) -> dict[str, Float64Array]:
     main = next(iter(venues.values()))
     row, fresh = _usable(main, at)
     out["fund_fresh"] = (fresh & _due(main, row, at) if len(main) else fresh).astype(np.float64)
-    used, back = np.unique(row[fresh], return_inverse=True)
+    used, back = runs(row[fresh])
     rate = rate_8h(main)
     z, percentile = against_past(rate, main["event_time"], used, WINDOW, MIN_RECORDS)
     out["fund_rate_8h"][fresh] = rate[row[fresh]]

@@ -134,26 +134,29 @@ def compute(context: Context) -> dict[str, Float64Array]:
     }
     if parameters.score is not None:
         out["liq_model_score"] = np.where(at >= parameters.known_at, parameters.score, np.nan)
-    value = np.where(fresh[:, None], reading.rows, np.nan)
     r = kernels
+
+    def value(column: int) -> Float64Array:
+        return np.where(fresh, reading.rows[:, column], np.nan)
+
     for where, column in (("above", r.R_ABOVE), ("below", r.R_BELOW)):
-        price = value[:, column + r.PRICE]
+        price = value(column + r.PRICE)
         out[f"liq_{where}_price"] = price
         out[f"liq_{where}_distance"] = np.abs(price / np.where(fresh, closes, np.nan) - 1.0)
         for name, offset in (("usd", r.USD), ("usd_low", r.USD_LOW), ("usd_high", r.USD_HIGH)):
-            out[f"liq_{where}_{name}"] = value[:, column + offset]
+            out[f"liq_{where}_{name}"] = value(column + offset)
     for i, band in enumerate((1, 2, 5, 10)):
-        out[f"liq_short_usd_{band}pct"] = value[:, r.R_SHORT + i]
-        out[f"liq_long_usd_{band}pct"] = value[:, r.R_LONG + i]
+        out[f"liq_short_usd_{band}pct"] = value(r.R_SHORT + i)
+        out[f"liq_long_usd_{band}pct"] = value(r.R_LONG + i)
     e = np.where(fresh, 0.001 * reading.interest * closes, np.nan)
     out["liq_imbalance"] = np.log((out["liq_short_usd_5pct"] + e) / (out["liq_long_usd_5pct"] + e))
     out["liq_oi_change_1h"] = np.full(len(at), np.nan)
     newest = asof(tape.open_interest, at[fresh])
     out["liq_oi_change_1h"][fresh] = _hourly_change(tape.open_interest, newest)
+    swept = per_candle(found.fold.flows[:, :, r.SWEPT_USD], p.closes_at, at, context.timeframe_ns)
     for side, name in enumerate(("long", "short")):
         out[f"liq_remainder_{name}"] = np.where(fresh, reading.remainder[:, side] / reading.interest, np.nan)
-        swept = per_candle(found.fold.flows[:, side, r.SWEPT_USD], p.closes_at, at, context.timeframe_ns)
-        out[f"liq_swept_{name}_usd"] = np.where(fresh, parameters.report_factor * swept, np.nan)
+        out[f"liq_swept_{name}_usd"] = np.where(fresh, parameters.report_factor * swept[:, side], np.nan)
     return out
 
 
@@ -167,13 +170,13 @@ def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
 
 
 def per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, timeframe_ns: int) -> Float64Array:
-    """Sum over the bars that closed within each candle, (at - timeframe, at].
+    """Sum over the bars that closed within each candle, (at - timeframe, at]: of rows `per_bar` (bars, m), (n, m).
 
     Each candle is summed on its own, so that every slice gives the same bits.
     """
     first = np.searchsorted(closes_at, open_time(at, timeframe_ns), side="right")
     last = np.searchsorted(closes_at, at, side="right")
-    out = np.zeros(len(at))
+    out = np.zeros((len(at), per_bar.shape[1]))
     for step in range(int((last - first).max(initial=0))):
         row = first + step
         inside = row < last

@@ -1,6 +1,7 @@
 """A value compared with its own past."""
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from liqsignals.clock import Int64Array
 from liqsignals.records import Float64Array
@@ -18,17 +19,22 @@ def against_past(
     z = np.full(len(rows), np.nan)
     percentile = np.full(len(rows), np.nan)
     first = np.searchsorted(event, event[rows] - window)
-    for i, row in enumerate(rows):
-        past, here = value[first[i] : row], value[row]
-        n = len(past)
-        if n < least:
-            continue
-        percentile[i] = (np.count_nonzero(past < here) + 0.5 * np.count_nonzero(past == here)) / n
-        if past.min() < past.max():
-            # np.mean and np.std without their checks, which took most of the time: the same bits.
-            mean = np.add.reduce(past) / n
-            off = past - mean
-            z[i] = (here - mean) / np.sqrt(np.add.reduce(off * off) / n)
-        elif here == past[0]:
-            z[i] = 0.0
+    counts = rows - first
+    # Most have as many records before them as their neighbours: all of one number at once.
+    for n in np.unique(counts[counts >= max(least, 1)]):
+        of = np.flatnonzero(counts == n)
+        past, here = sliding_window_view(value, n)[first[of]], value[rows[of]]
+        below, same = past < here[:, None], past == here[:, None]
+        percentile[of] = (below.sum(axis=1) + 0.5 * same.sum(axis=1)) / n
+        mean = past.sum(axis=1) / n
+        off = past - mean[:, None]
+        spread = np.sqrt((off * off).sum(axis=1) / n)
+        differ = past.min(axis=1) < past.max(axis=1)
+        z[of] = np.where(differ, (here - mean) / np.where(differ, spread, 1.0), np.where(same[:, 0], 0.0, np.nan))
     return z, percentile
+
+
+def runs(rows: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Distinct values of ascending `rows`, and the place of each row's value among them: np.unique without a sort."""
+    new = np.concatenate((np.ones(min(len(rows), 1), bool), rows[1:] != rows[:-1]))
+    return rows[new], np.cumsum(new) - 1

@@ -73,9 +73,9 @@ def compute(context: Context) -> dict[str, Float64Array]:
     at, reading = context.at, found.reading
     usable = found.usable(at)
     worth = np.where(usable, reading.interest * reading.closes, np.nan)
+    swept = per_candle(found.fold.flows[:, :, kernels.SWEPT_USD], found.fold.plan.closes_at, at, context.timeframe_ns)
     for side, name in enumerate(("long", "short")):
-        swept = found.fold.flows[:, side, kernels.SWEPT_USD]
-        out[f"btc_swept_{name}_share"] = per_candle(swept, found.fold.plan.closes_at, at, context.timeframe_ns) / worth
+        out[f"btc_swept_{name}_share"] = swept[:, side] / worth
     squeeze = found.parameters.squeeze
     if squeeze is None:
         return out

@@ -86,16 +86,15 @@ def compute(context: Context) -> dict[str, Float64Array]:
     squeeze, reading, closes = found.parameters.squeeze, found.reading, context.closes
     usable = found.usable(context.at) & (context.at >= squeeze.known_at)
     sigma = np.where(usable[:, None], reading.sigma, np.nan)
-    rows = np.where(usable[:, None], reading.rows, np.nan)
     push = push_of(squeeze, sigma)
     out = {"squeeze_sigma_1d": sigma[:, list(HORIZONS).index("1d")].copy()}
     for name, _, cluster, cascade, sign in _SIDES:
-        price = rows[:, cluster + kernels.PRICE]
+        price = np.where(usable, reading.rows[:, cluster + kernels.PRICE], np.nan)
         distance = np.abs(np.log(price / np.where(usable, closes, np.nan)))
         for i, horizon in enumerate(HORIZONS):
             out[f"{name}_prob_{horizon}"] = touch_probability(distance, sigma[:, i], squeeze.horizons[i])
-        displaced = rows[:, cascade + kernels.DISPLACED]
-        out[f"{name}_usd"] = rows[:, cascade + kernels.FORCED].copy()
+        displaced = np.where(usable, reading.rows[:, cascade + kernels.DISPLACED], np.nan)
+        out[f"{name}_usd"] = np.where(usable, reading.rows[:, cascade + kernels.FORCED], np.nan)
         out[f"{name}_gain"] = displaced / push
         out[f"{name}_end_price"] = price * np.exp(sign * displaced)
     return out

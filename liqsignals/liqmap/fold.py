@@ -319,13 +319,16 @@ class Fold:
         if reading is None:
             none = np.empty(0)
             readings = kernels.Readings(
-                np.empty(0, np.int64), none, np.empty((0, kernels.N_READ)), np.empty((0, 2)), none, none, none,
+                np.empty(0, np.int64), none, none, np.empty((0, kernels.N_READ)), np.empty((0, 2)), none, none, none,
                 np.empty(0, np.int64),
             )  # fmt: skip
         else:
             squeeze, sigma, volume = self.parameters.squeeze, reading.sigma[rows], reading.volume[rows]
+            closes = reading.closes[rows]
+            x_closes = np.empty(len(closes))
+            kernels.in_buckets(closes, STEP, x_closes)
             readings = kernels.Readings(
-                reading.bar[rows], reading.closes[rows], reading.rows[rows], reading.remainder[rows],
+                reading.bar[rows], closes, x_closes, reading.rows[rows], reading.remainder[rows],
                 push_of(squeeze, sigma), *impact_of(squeeze, sigma, volume, reading.kyle[rows]),
             )  # fmt: skip
         arguments: tuple[Any, ...] = (

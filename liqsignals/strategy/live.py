@@ -152,7 +152,7 @@ class Market:
             self.ends[family] = (int(event[0]) if len(event) else last, last)
             if family in self.live:
                 self.live[family] = later(self.live[family], last + 1)
-        if disk.bars is not None:
+        if disk.bars is not None and self.doubted:
             self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
 
     def take(self, family: str, new: Records) -> None:

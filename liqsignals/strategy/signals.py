@@ -37,6 +37,9 @@ from liqsignals.strategy.notices import Notices, nothing
 from liqsignals.strategy.orders import stop_problems
 from liqsignals.strategy.placebo import Placebo
 
+# Bytes of attached columns that stand in one block of memory.
+_BLOCK = 2**21
+
 #: The bot's clock, ns.
 now_ns = time.time_ns
 
@@ -327,9 +330,16 @@ def _name(family: features.Family) -> str:
 
 def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.DataFrame:
     """The frame with these columns after its own, by position."""
-    new = pd.DataFrame(np.stack(list(columns.values())).T, dataframe.index, list(columns), copy=False)
+    names, values = list(columns), list(columns.values())
+    # Blocks of several columns, for pandas handles one a column slowly; of at most 2 MiB, for numpy asks for larger ones
+    # in huge pages, which a system under load takes longer to find than all columns take to copy.
+    each = max(1, _BLOCK // max(8 * len(dataframe), 1))
+    new = [
+        pd.DataFrame(np.stack(values[i : i + each]).T, dataframe.index, names[i : i + each], copy=False)
+        for i in range(0, len(names), each)
+    ]
     old = [c for c in columns if c in dataframe.columns]
-    return pd.concat([dataframe.drop(columns=old) if old else dataframe, new], axis=1)
+    return pd.concat([dataframe.drop(columns=old) if old else dataframe, *new], axis=1)
 
 
 class _View(features.Markets):

@@ -12,7 +12,9 @@ displacement so far reaches ends at the least solution exactly, after as many st
 import math
 from typing import NamedTuple
 
-from liqsignals.liqmap.kernels.read import PRICE, levels
+import numpy as np
+
+from liqsignals.liqmap.kernels.read import HALF, PRICE, levels
 from liqsignals.liqmap.kernels.shared import LONG, bare, kernel
 
 #: Laws of impact.
@@ -86,11 +88,11 @@ def solve(distances, usd, touch, push, far, scale, volume, law, out):
 
 
 @bare
-def cascade_side(book, grid, side, close, cluster, push, scale, volume, law, rule, work, out):
+def cascade_side(book, grid, side, close, cluster, cells, push, scale, volume, law, rule, work, out):
     """`solve` for one side's levels of a book, read off it as far as they are reached.
 
-    `cluster` is a row that `read_side` wrote for the side. `out` is left alone where the cluster, the push, the scale or
-    the volume is NaN or not above 0. `work` has two rows of at least _BLOCK places.
+    `cluster` is a row that `read_side` wrote for the side, `cells` what it returned: their USD is in work[0]. `out` is
+    left alone where the cluster, the push, the scale or the volume is NaN or not above 0. `work` as in `read_side`.
     """
     if not (cluster[PRICE] > 0.0 and push > 0.0 and scale > 0.0 and volume > 0.0):
         return
@@ -105,18 +107,24 @@ def cascade_side(book, grid, side, close, cluster, push, scale, volume, law, rul
         bucket -= way
     while way * ((bucket + 0.5) * step - x) <= near:
         bucket += way
-    usd = work[0]
-    distances = work[1]
+    made = work[0]
+    usd = work[1]
+    distances = work[2]
     size = len(grid.price)
     begin(push, out)
     while True:
         first = bucket if way > 0 else bucket - _BLOCK + 1
         lo = min(max(first - grid.origin, 0), size)
         hi = min(max(first + _BLOCK - grid.origin, 0), size)
-        levels(book, side, lo, hi, usd)
-        for i in range(hi - lo):
-            usd[i] *= grid.price[lo + i]
         n = hi - lo
+        if cells.first <= lo and hi <= cells.last:
+            place = np.uintp(HALF + lo - cells.lowest)
+            for i in range(np.uintp(max(n, 0))):
+                usd[i] = made[place + i]
+        else:
+            levels(book, side, lo, hi, usd)
+            for i in range(n):
+                usd[i] *= grid.price[lo + i]
         if way < 0:
             for i in range(n // 2):
                 usd[i], usd[n - 1 - i] = usd[n - 1 - i], usd[i]

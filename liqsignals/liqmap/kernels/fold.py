@@ -13,7 +13,7 @@ from liqsignals.clock import Int64Array
 from liqsignals.liqmap.kernels.cascade import cascade_side
 from liqsignals.liqmap.kernels.read import (
     HALF,
-    N_READ,
+    N_PAST,
     R_ABOVE,
     R_ABOVE_RANK,
     R_BELOW,
@@ -21,8 +21,10 @@ from liqsignals.liqmap.kernels.read import (
     R_FLUSH,
     R_SQUEEZE,
     USD,
+    add_past,
+    count_past,
     median_mass,
-    past_bin,
+    nearest_usd,
     past_rank,
     read_side,
 )
@@ -89,6 +91,8 @@ class Readings(NamedTuple):
 
     bar: Int64Array
     close: Float64Array
+    #: The closes' logarithms in buckets.
+    x_close: Float64Array
     rows: Float64Array
     remainder: Float64Array
     push: Float64Array
@@ -109,6 +113,13 @@ class Scratch(NamedTuple):
     #: (3, classes + 2) for `close_out`, (10,) for `bar_path`.
     closing: Float64Array
     corners: Float64Array
+    #: (0,): in place of swept USD by class, where nobody asks for it.
+    no_class: Float64Array
+    #: (N_PAST + 1,) for `count_past`, and four rows for the readings (kernels/read.py).
+    below: Float64Array
+    work: Float64Array
+    #: Greatest distance of a level from its entry, in buckets.
+    farthest: int
 
 
 @bare
@@ -389,12 +400,13 @@ def path_weights(corners, begin, end, piece, most, first, n, factor, weights):
             add_evenly_between(min(x, corners[leg + 1]), max(x, corners[leg + 1]), first, factor, weights)
             continue
         pieces = int(abs(way) / piece) + 1
+        bucket = int(math.floor(x))
         for j in range(pieces):
-            before = x
+            before, bucket_before = x, bucket
             x = corners[leg] + way * (j + 1) / pieces if j < pieces - 1 else corners[leg + 1]
-            x0 = min(before, x)
-            x1 = max(before, x)
-            if int(math.floor(x1)) - int(math.floor(x0)) < most:
+            bucket = int(math.floor(x))
+            x0, x1 = (before, x) if way > 0.0 else (x, before)
+            if abs(bucket - bucket_before) < most:
                 weights[int(math.floor(0.5 * (x0 + x1))) - first] += (x1 - x0) * factor
             else:
                 add_evenly_between(x0, x1, first, factor, weights)
@@ -559,6 +571,52 @@ def in_buckets(prices, step, out):
         out[i] = math.log(prices[i]) / step
 
 
+@bare
+def run_bars(
+    side, own, grid, bars, rates, distances, start, stop, flows, swept_by_class, readings, rule, cascades, scratch
+):
+    """`run_side` without its allocations: each slice of an array here would count references otherwise, a twentieth of
+    the time."""
+    work, below = scratch.work, scratch.below
+    mass, rank = (R_BELOW + USD, R_BELOW_RANK) if side == LONG else (R_ABOVE + USD, R_ABOVE_RANK)
+    past = own.past[side]
+    count_past(past, below)
+    # The last bar that was read at its own close, and the USD of its nearest cluster.
+    read = -1
+    nearest = np.nan
+    r = 0
+    for i in range(start - 1, stop):
+        if i >= start:
+            # The hour before joins the past clusters only now: readings at its end are compared with those before.
+            if i > 0 and bars.full_hour[i - 1]:
+                close, interest = bars.close[i - 1], bars.interest[i - 1]
+                if read != i - 1:
+                    nearest = nearest_usd(own, grid, side, close, bars.x_close[i - 1], interest, rule, work)
+                if nearest > 0.0:
+                    add_past(past, below, nearest / (interest * close))
+            by_class = swept_by_class[i - start, side] if len(swept_by_class) > 0 else scratch.no_class
+            step_side(own, grid, bars, rates, distances, i, side, flows[i, side], by_class, scratch)
+            if bars.full_hour[i]:
+                own.typical[side] = median_mass(own, grid, bars.close[i], bars.x_close[i], side, scratch.farthest, work)
+        while r < len(readings.bar) and readings.bar[r] == i:
+            row = readings.rows[r]
+            close = readings.close[r]
+            cells = read_side(own, grid, side, close, readings.x_close[r], bars.interest[i], rule, work, row)
+            if close == bars.close[i]:
+                read = i
+                nearest = row[mass]
+            cluster, cascade = (row[R_BELOW:], row[R_FLUSH:]) if side == LONG else (row[R_ABOVE:], row[R_SQUEEZE:])
+            cascade_side(
+                own, grid, side, close, cluster, cells, readings.push[r], readings.scale[r], readings.volume[r],
+                readings.law[r], cascades, work, cascade,
+            )  # fmt: skip
+            row[rank] = np.nan
+            if row[mass] > 0.0:
+                row[rank] = past_rank(past, below, row[mass] / (bars.interest[i] * close))
+            readings.remainder[r, side] = own.stock[side, 0] + own.stock[side, 1]
+            r += 1
+
+
 @kernel
 def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept_by_class, readings, rule, cascades):
     """Fold bars `start` .. `stop - 1` into one side of the book and read it after the bars that the readings name.
@@ -576,39 +634,14 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
     for i in range(start, stop):
         if bars.known[i]:
             longest = max(longest, bars.event_to[i] - bars.event_from[i])
+    farthest = np.max(distances.nearest + distances.cells)
     scratch = Scratch(
         np.empty(book.mass.shape[2] + 2), np.empty(longest, np.int64), np.empty(2), np.empty((3, len(rates.mix) + 2)),
-        np.empty(10),
+        np.empty(10), np.empty(0), np.empty(N_PAST + 1),
+        np.empty((4, max(int(2.0 * (rule.span + 0.05) / grid.step), farthest) + 2 * HALF + 1)), farthest,
     )  # fmt: skip
-    no_class = np.empty(0)
-    farthest = np.max(distances.nearest + distances.cells)
-    work = np.empty((4, max(int(2.0 * (rule.span + 0.05) / grid.step), farthest) + 2 * HALF + 1))
-    hourly = np.empty(N_READ)
-    mass, rank = (R_BELOW + USD, R_BELOW_RANK) if side == LONG else (R_ABOVE + USD, R_ABOVE_RANK)
-    r = 0
-    for i in range(start - 1, stop):
-        if i >= start:
-            # The hour before joins the past clusters only now: readings at its end are compared with those before.
-            if i > 0 and bars.full_hour[i - 1]:
-                read_side(own, grid, side, bars.close[i - 1], bars.interest[i - 1], rule, work, hourly)
-                if hourly[mass] > 0.0:
-                    own.past[side, past_bin(hourly[mass] / (bars.interest[i - 1] * bars.close[i - 1]))] += 1.0
-            by_class = swept_by_class[i - start, side] if len(swept_by_class) > 0 else no_class
-            step_side(own, grid, bars, rates, distances, i, side, flows[i, side], by_class, scratch)
-            if bars.full_hour[i]:
-                own.typical[side] = median_mass(own, grid, bars.close[i], bars.x_close[i], side, farthest, work)
-        while r < len(readings.bar) and readings.bar[r] == i:
-            row = readings.rows[r]
-            read_side(own, grid, side, readings.close[r], bars.interest[i], rule, work, row)
-            cluster, cascade = (row[R_BELOW:], row[R_FLUSH:]) if side == LONG else (row[R_ABOVE:], row[R_SQUEEZE:])
-            cascade_side(
-                own, grid, side, readings.close[r], cluster, readings.push[r], readings.scale[r], readings.volume[r],
-                readings.law[r], cascades, work, cascade,
-            )  # fmt: skip
-            row[rank] = np.nan
-            if row[mass] > 0.0:
-                row[rank] = past_rank(own.past[side], row[mass] / (bars.interest[i] * readings.close[r]))
-            readings.remainder[r, side] = own.stock[side, 0] + own.stock[side, 1]
-            r += 1
+    run_bars(
+        side, own, grid, bars, rates, distances, start, stop, flows, swept_by_class, readings, rule, cascades, scratch,
+    )  # fmt: skip
     book.scale[side], book.total[side], book.stock[side] = own.scale[side], own.total[side], own.stock[side]
     book.edge[side], book.pending[side], book.typical[side] = own.edge[side], own.pending[side], own.typical[side]

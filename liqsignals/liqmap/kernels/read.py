@@ -39,8 +39,11 @@ HALF = 5
 # Windows from one candidate for their median to the next.
 _APART = 11
 
-# Cells that are smoothed at a time: mostly a cluster is found in the first ones.
-_BLOCK = 64
+# Cells that are searched at a time: a cluster mostly stands 40 to 70 cells away.
+_BLOCK = 32
+
+# Cells that are made at a time where no cluster was found among those made before.
+_MORE = 96
 
 
 class Rule(NamedTuple):
@@ -57,6 +60,15 @@ class Rule(NamedTuple):
     #: log price, down for longs and up for shorts.
     bands: Float64Array
     steps: Float64Array
+
+
+class Cells(NamedTuple):
+    """The cells that a reading has made: the USD of bucket `lowest` + j is at place HALF + j of its first row of work, where
+    `first` <= `lowest` + j < `last`."""
+
+    lowest: int
+    first: int
+    last: int
 
 
 @bare
@@ -133,34 +145,28 @@ def smooth(usd, side, first, last, out):
 
 
 @bare
-def maxima(usd, shape, side, first, last, least, out):
-    """The USD within +- HALF places of each local maximum of `shape` at first .. last - 1, -1 elsewhere, into `out`.
-    Returns how many have at least `least`.
+def windows_of(usd, side, first, last, least, out):
+    """The USD within +- HALF places of each of first .. last - 1, into the same places of `out`. Returns how many have at
+    least `least`.
 
-    Of equal neighbours the one nearer to the close counts. Added from the close outwards.
+    Added from the close outwards.
     """
     begin = np.uintp(first)
     count = 0
     if side == LONG:
         for j in range(np.uintp(last - first)):
-            b = begin + j
             window = 0.0
             for d in range(HALF, -HALF - 1, -1):
-                window += usd[b + np.uintp(d)]
-            nearer, here, farther = shape[b + np.uintp(1)], shape[b], shape[b - np.uintp(1)]
-            there = (here > 0.0) & (nearer < here) & (farther <= here)
-            out[b] = window if there else -1.0
-            count += there & (window >= least)
+                window += usd[begin + j + np.uintp(d)]
+            out[begin + j] = window
+            count += window >= least
     else:
         for j in range(np.uintp(last - first)):
-            b = begin + j
             window = 0.0
             for d in range(-HALF, HALF + 1):
-                window += usd[b + np.uintp(d)]
-            nearer, here, farther = shape[b - np.uintp(1)], shape[b], shape[b + np.uintp(1)]
-            there = (here > 0.0) & (nearer < here) & (farther <= here)
-            out[b] = window if there else -1.0
-            count += there & (window >= least)
+                window += usd[begin + j + np.uintp(d)]
+            out[begin + j] = window
+            count += window >= least
     return count
 
 
@@ -239,12 +245,12 @@ def first_above(grid, value, x):
 
 
 @bare
-def cells_within(grid, close, side, span):
-    """The cells of a side up to `span` (fraction) from the close: bucket of the lowest, and their number.
+def cells_within(grid, close, x, side, span):
+    """The cells of a side up to `span` (fraction) from the close, whose logarithm in buckets is `x`: bucket of the
+    lowest, and their number.
 
     Shorts stand above the close, longs below; a level at the close itself has been reached.
     """
-    x = math.log(close) / grid.step
     if side == SHORT:
         lo = first_above(grid, close, x)
         hi = first_above(grid, close * (1.0 + span), x + math.log(1.0 + span) / grid.step)
@@ -270,9 +276,10 @@ def next_cluster(usd, grid, side, lowest, n, begin, end, least, work, found):
     """The nearest major cluster among the cells `begin` .. `end` - 1 of `n`: its (price, usd, low, high) in `found`, and
     its cell, -1 where there is none.
 
-    A cluster is a local maximum of the smoothed USD whose mass within +- HALF cells is at least `least`; its price is
-    the mass-weighted mean there. `usd` as in `side_usd`, empty HALF places below and above, made up to `end` + HALF;
-    `work` has two rows of its length. Cells are tested a block at a time, without a branch a cell.
+    A cluster is a local maximum of the smoothed USD (of equal neighbours the one nearer to the close) whose mass within
+    +- HALF cells is at least `least`; its price is the mass-weighted mean there. `usd` as in `side_usd`, empty HALF
+    places below and above, made up to `end` + HALF; `work` has two rows of its length. A block at a time, without a
+    branch a cell: first the masses, and only where one is large enough the smoothed USD.
     """
     price = grid.price
     shape = work[0]
@@ -281,21 +288,30 @@ def next_cluster(usd, grid, side, lowest, n, begin, end, least, work, found):
     start = HALF + n - 1 if side == LONG else HALF
     for block in range(begin, end, _BLOCK):
         upto = min(block + _BLOCK, end)
-        # The block, and a cell on either side.
-        one = start + way * max(block - 1, 0)
+        one = start + way * block
+        other = start + way * (upto - 1)
+        if windows_of(usd, side, min(one, other), max(one, other) + 1, least, windows) == 0:
+            continue
+        heavy = block
+        while windows[start + way * heavy] < least:
+            heavy += 1
+        # From the first one on, and a cell on either side.
+        one = start + way * max(heavy - 1, 0)
         other = start + way * min(upto, n - 1)
         smooth(usd, side, min(one, other), max(one, other) + 1, shape)
-        if block == 0:
+        if heavy == 0:
             shape[start - way] = -1.0
         if upto == n:
             shape[start + way * n] = -1.0
-        one = start + way * block
-        other = start + way * (upto - 1)
-        if maxima(usd, shape, side, min(one, other), max(one, other) + 1, least, windows) == 0:
-            continue
-        for c in range(block, upto):
+        for c in range(heavy, upto):
             j = np.uintp(start + way * c)
-            if windows[j] >= least:
+            here = shape[j]
+            if (
+                windows[j] >= least
+                and here > 0.0
+                and shape[j - np.uintp(way)] < here
+                and shape[j + np.uintp(way)] <= here
+            ):
                 mean = 0.0
                 for d in range(-HALF, HALF + 1):
                     place = j + np.uintp(way * d)
@@ -311,11 +327,35 @@ def next_cluster(usd, grid, side, lowest, n, begin, end, least, work, found):
     return -1
 
 
+@bare
+def nearest_cluster(book, grid, side, lowest, n, made, close, interest, rule, work):
+    """`next_cluster` of all `n` cells, of which `made` are in work[0]; the others are made as far as the search goes.
+
+    `close` and `interest` (base units) say what makes a cluster major. `work` as in `read_side`; found is work[3].
+    Returns its cell, -1 where there is none, and how many cells are made.
+    """
+    usd = work[0]
+    for j in range(HALF):
+        usd[j] = 0.0
+        usd[HALF + n + j] = 0.0
+    least = max(rule.floor * interest * close, rule.times * book.typical[side])
+    begin = 0
+    while True:
+        searched = n if made == n else max(made - 2 * HALF, 0)
+        cell = next_cluster(usd, grid, side, lowest, n, begin, searched, least, work[1:3], work[3])
+        if cell >= 0 or made == n:
+            return cell, made
+        begin = searched
+        more = min(made + _MORE, n)
+        side_usd(book, grid, side, lowest, n, made, more, usd)
+        made = more
+
+
 @kernel
 def clusters(book, grid, close, side, span, least, found):
     """All major clusters of one side up to `span` (fraction) from the close, nearest first: rows (price, usd, low,
     high) in `found`. No mass belongs to two. Returns how many were found."""
-    lowest, n = cells_within(grid, close, side, span)
+    lowest, n = cells_within(grid, close, math.log(close) / grid.step, side, span)
     usd = np.zeros(n + 2 * HALF)
     work = np.empty((2, n + 2 * HALF))
     side_usd(book, grid, side, lowest, n, 0, n, usd)
@@ -357,21 +397,21 @@ def total_usd(usd, begin, cells, way):
 
 
 @bare
-def read_side(book, grid, side, close, interest, rule, work, out):
+def read_side(book, grid, side, close, x, interest, rule, work, out):
     """One side of the map's columns at one close: nearest major cluster and cumulative USD within the rule's bands.
 
-    `interest` is open interest in base units; USD = base x level price, but open interest x close. `work` has four
-    rows of at least 2 HALF more places than `rule.span` covers. NaN where there is no cluster. Oracle: tests/oracle.py.
+    `x` is the close's logarithm in buckets, `interest` open interest in base units; USD = base x level price, but open
+    interest x close. `work` has four rows of at least 2 HALF more places than `rule.span` covers. NaN where there is no
+    cluster. Oracle: tests/oracle.py.
 
     A third of the time of a fold that is read at each bar: half of it in `levels`, the rest in the search. Cells beyond
     the widest band are made only where no cluster was found before.
     """
     usd = work[0]
     found = work[3]
-    lowest, n = cells_within(grid, close, side, rule.span)
+    lowest, n = cells_within(grid, close, x, side, rule.span)
     # Cumulative USD needs the cells up to the widest band.
     column = R_SHORT if side == SHORT else R_LONG
-    x = math.log(close) / grid.step
     sign = 1.0 if side == SHORT else -1.0
     for i in range(len(rule.bands)):
         limit = close * (1.0 + sign * rule.bands[i])
@@ -381,11 +421,8 @@ def read_side(book, grid, side, close, interest, rule, work, out):
         else:
             end = lowest + n - first_at_or_above(grid, limit, at)
         out[column + i] = min(max(end, 0), n)
-    done = int(out[column + len(rule.bands) - 1])
-    for j in range(HALF):
-        usd[j] = 0.0
-        usd[HALF + n + j] = 0.0
-    side_usd(book, grid, side, lowest, n, 0, done, usd)
+    made = int(out[column + len(rule.bands) - 1])
+    side_usd(book, grid, side, lowest, n, 0, made, usd)
     total = 0.0
     begin = 0
     for i in range(len(rule.bands)):
@@ -398,12 +435,7 @@ def read_side(book, grid, side, close, interest, rule, work, out):
         begin = end
     where = R_ABOVE if side == SHORT else R_BELOW
     out[where : where + 4] = np.nan
-    least = max(rule.floor * interest * close, rule.times * book.typical[side])
-    searched = n if done == n else max(done - 2 * HALF, 0)
-    cell = next_cluster(usd, grid, side, lowest, n, 0, searched, least, work[1:3], found)
-    if cell < 0 and searched < n:
-        side_usd(book, grid, side, lowest, n, done, n, usd)
-        cell = next_cluster(usd, grid, side, lowest, n, searched, n, least, work[1:3], found)
+    cell, made = nearest_cluster(book, grid, side, lowest, n, made, close, interest, rule, work)
     if cell >= 0:
         out[where + PRICE] = found[0]
         out[where + USD] = found[1]
@@ -419,6 +451,15 @@ def read_side(book, grid, side, close, interest, rule, work, out):
             high += rule.doubt[1, k] * held * book.scale[side, k]
         out[where + USD_LOW] = low
         out[where + USD_HIGH] = high
+    return Cells(lowest, lowest + (n - made if side == LONG else 0), lowest + (n if side == LONG else made))
+
+
+@bare
+def nearest_usd(book, grid, side, close, x, interest, rule, work):
+    """USD of the cluster that `read_side` finds, NaN where there is none."""
+    lowest, n = cells_within(grid, close, x, side, rule.span)
+    cell, _ = nearest_cluster(book, grid, side, lowest, n, 0, close, interest, rule, work)
+    return work[3, 1] if cell >= 0 else np.nan
 
 
 @bare
@@ -428,13 +469,26 @@ def past_bin(share):
 
 
 @bare
-def past_rank(past, share):
-    """Percentile (0 .. 1) of a share against `past`: those of lower classes and half of its own. NaN for too few."""
-    total = 0.0
-    below = 0.0
-    at = past_bin(share)
+def count_past(past, below):
+    """How many are in lower classes than each one of `past`, and in all: `below` (N_PAST + 1,). They are whole numbers."""
+    below[0] = 0.0
     for j in range(N_PAST):
-        total += past[j]
-        if j < at:
-            below += past[j]
-    return (below + 0.5 * past[at]) / total if total >= LEAST_PAST else np.nan
+        below[j + 1] = below[j] + past[j]
+
+
+@bare
+def add_past(past, below, share):
+    """Count one more in `past`, and in `below`."""
+    at = past_bin(share)
+    past[at] += 1.0
+    for j in range(np.uintp(at + 1), np.uintp(N_PAST + 1)):
+        below[j] += 1.0
+
+
+@bare
+def past_rank(past, below, share):
+    """Percentile (0 .. 1) of a share against `past`, whose counts are `below` (`count_past`): those of lower classes and
+    half of its own. NaN for too few."""
+    at = past_bin(share)
+    total = below[N_PAST]
+    return (below[at] + 0.5 * past[at]) / total if total >= LEAST_PAST else np.nan
