@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.report import Table, progress, show
 from benchmarks.speed import YEAR, write_year
-from liqsignals.bulk.columns import Job
+from liqsignals.bulk.columns import Job, writer
 from liqsignals.bulk.run import run as run_all
 
 SIZES = ((10, 1), (20, 1), (40, 1), (10, 3))
@@ -62,11 +62,11 @@ def _killed() -> list[Table]:
         pairs = names(KILLED_PAIRS)
         datadir = write_year(Path(made) / "binance", pairs, YEAR)
         job = Job(datadir)
-        list(run_all(job, Path(made) / "alone", pairs, jobs=1))
+        list(run_all(writer(job, Path(made) / "alone"), pairs, jobs=1))
         with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
             first = next(iter(cluster.workers.values()))
             done = []
-            for outcome in run_all(job, Path(made) / "dask", pairs, scheduler=cluster.scheduler_address):
+            for outcome in run_all(writer(job, Path(made) / "dask"), pairs, scheduler=cluster.scheduler_address):
                 done.append(outcome)
                 if len(done) == 1:
                     with Client(cluster.scheduler_address) as client:

@@ -47,17 +47,29 @@ def test_all_pairs_are_equal_to_single_runs(datadir: Path, tmp_path: Path, monke
 
 def test_a_second_run_writes_only_what_changed(datadir: Path, tmp_path: Path) -> None:
     job, out = columns.Job(datadir), tmp_path / "all"
-    assert {done.pair: done.rows for done in run.run(job, out, [PAIR, ETH], jobs=1)} == {PAIR: 576, ETH: 576}
+    assert {done.pair: done.rows for done in run.run(columns.writer(job, out), [PAIR, ETH], jobs=1)} == {
+        PAIR: 576,
+        ETH: 576,
+    }
     before = content(out)
-    assert all(done.rows is None for done in run.run(job, out, [PAIR, ETH], jobs=1))
+    assert all(done.rows is None for done in run.run(columns.writer(job, out), [PAIR, ETH], jobs=1))
     (out / f"{ETH_STEM}-5m.parquet").write_bytes(b"torn")
-    assert {done.pair: done.rows for done in run.run(job, out, [PAIR, ETH], jobs=1)} == {PAIR: None, ETH: 576}
+    assert {done.pair: done.rows for done in run.run(columns.writer(job, out), [PAIR, ETH], jobs=1)} == {
+        PAIR: None,
+        ETH: 576,
+    }
     assert content(out) == before
     # Another pair's file does not matter, BTC's does: it is read for every pair.
     write_datadir(tmp_path, make_market(2.0, seed=3, price=3_000.0), stem=ETH_STEM, flows=False)
-    assert {done.pair: done.rows for done in run.run(job, out, [PAIR, ETH], jobs=1)} == {PAIR: None, ETH: 576}
+    assert {done.pair: done.rows for done in run.run(columns.writer(job, out), [PAIR, ETH], jobs=1)} == {
+        PAIR: None,
+        ETH: 576,
+    }
     write_datadir(tmp_path, make_market(2.0, seed=4))
-    assert {done.pair: done.rows for done in run.run(job, out, [PAIR, ETH], jobs=1)} == {PAIR: 576, ETH: 576}
+    assert {done.pair: done.rows for done in run.run(columns.writer(job, out), [PAIR, ETH], jobs=1)} == {
+        PAIR: 576,
+        ETH: 576,
+    }
 
 
 def test_options_are_part_of_what_a_file_depends_on(datadir: Path) -> None:
@@ -95,7 +107,10 @@ def test_a_broken_pair_does_not_cost_the_others(
 def test_processes_write_the_same_bytes(datadir: Path, tmp_path: Path) -> None:
     job = columns.Job(datadir, float32=True)
     for jobs in (1, 2):
-        assert sum(done.rows or 0 for done in run.run(job, tmp_path / str(jobs), [PAIR, ETH], jobs=jobs)) == 1152
+        assert (
+            sum(done.rows or 0 for done in run.run(columns.writer(job, tmp_path / str(jobs)), [PAIR, ETH], jobs=jobs))
+            == 1152
+        )
     assert content(tmp_path / "1") == content(tmp_path / "2")
     assert pq.read_schema(tmp_path / "1" / f"{STEM}-5m.parquet").metadata[columns.INPUTS]
 

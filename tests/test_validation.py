@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -405,9 +406,52 @@ def test_the_command_prints_tables_and_writes_a_page(
     assert {"candlestick", "heatmap"} <= {trace["type"] for trace in traces}
 
 
+def test_all_pairs_are_equal_to_single_runs_and_resumed(
+    files: tuple[Path, Path, Path], monkeypatch, capsys, tmp_path: Path
+) -> None:
+    datadir, table, mix = tmp_path / "binance", files[1], files[2]
+    shutil.copytree(files[0], datadir)
+    for path in (files[0] / "futures").iterdir():
+        shutil.copy(path, datadir / "futures" / path.name.replace("BTC_", "ETH_"))
+        # A pair without a table is left out.
+        shutil.copy(path, datadir / "futures" / path.name.replace("BTC_", "BTCDOM_"))
+    tables, out = tmp_path / "tables", tmp_path / "out"
+    tables.mkdir()
+    shutil.copy(table, tables / "BTC_USDT_USDT.csv")
+    torn = tables / "ETH_USDT_USDT-1h-liquidations.csv"
+    torn.write_text("date,long\n")
+    words = ["-d", datadir, "--calibration", mix, "--no-baselines", "--to", iso(START + 11 * DAY)]
+    every = [*words, "--all-pairs", "-l", tables, "-o", out, "-j", 1]
+    code, said, err = run(monkeypatch, capsys, *every)
+    assert code == 2
+    assert "1 of 2 pairs could not be computed" in err
+    assert torn.name in err
+    assert "1 of 2 pairs" in said
+    assert [path.name for path in out.iterdir()] == ["BTC_USDT_USDT.json"]
+    shutil.copy(table, torn)
+    code, said, err = run(monkeypatch, capsys, *every)
+    assert code == 0
+    assert "2 of 2 pairs" in said
+    assert "1 file stood already" in said
+    for pair, stem in ((PAIR, "BTC_USDT_USDT"), ("ETH/USDT:USDT", "ETH_USDT_USDT")):
+        _, single, _ = run(monkeypatch, capsys, *words, "-p", pair, "-l", table, "--json")
+        kept = json.loads((out / f"{stem}.json").read_text())
+        assert kept.pop("inputs")
+        assert kept == json.loads(single)
+    # Another table, another answer: of that pair only.
+    before = (out / "BTC_USDT_USDT.json").read_bytes()
+    pd.read_csv(table).iloc[:-48].to_csv(torn, index=False)
+    assert "1 file stood already" in run(monkeypatch, capsys, *every)[1]
+    assert (out / "BTC_USDT_USDT.json").read_bytes() == before
+    shutil.copy(table, tables / "ETH_USDT_USDT.csv")
+    assert "several tables of ETH/USDT:USDT" in run(monkeypatch, capsys, *every)[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--all-pairs"], "either --pair or --all-pairs"),
+        (["-j", "2"], "go with --all-pairs"),
         (["--refit"], "--refit needs --fit-until"),
         (["--fit-until", "2026-01-10"], "no time zone"),
         (["--candles", "7m"], "--candles 7m"),

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,27 +95,40 @@ def file_of(job: Job, out: Path, pair: str) -> Path:
 
 def inputs(job: Job, pair: str) -> str:
     """Hash of what a pair's columns depend on: this version, the options, and the files' sizes and times of change."""
-    found = sorted((str(path), *signature(path)) for path in _files(job, {stem(p) for p in (pair, *features.pairs())}))
-    options = {name: str(value) for name, value in vars(job).items()}
-    named = [p for p in (job.calibrated, job.squeezed) if p not in (None, "none")]
-    contents = [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in named if p is not None]
-    return hashlib.sha256(json.dumps([__version__, options, contents, found], default=str).encode()).hexdigest()
+    return hash_of(
+        vars(job), files_of(job.datadir, job.extras, (pair, *features.pairs())), (job.calibrated, job.squeezed)
+    )
 
 
-def _files(job: Job, stems: set[str]) -> Iterator[Path]:
-    """Files that may matter: those of the pairs `stems`, and those of the extras that name no pair."""
-    for path in (job.datadir / "futures").iterdir():
+def hash_of(options: Mapping[str, Any], paths: Iterable[Path], named: Iterable[str | None]) -> str:
+    """Hash of this version, options, files by size and time of change, and of the content of files that options name."""
+    found = sorted((str(path), *signature(path)) for path in paths)
+    contents = [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in named if p is not None and Path(p).is_file()]
+    told = {name: str(value) for name, value in options.items()}
+    return hashlib.sha256(json.dumps([__version__, told, contents, found], default=str).encode()).hexdigest()
+
+
+def files_of(datadir: Path, extras: Path | None, pairs: Iterable[str]) -> Iterator[Path]:
+    """Files that may matter to pairs: their own, and those of the extras that name no pair."""
+    stems = {stem(pair) for pair in pairs}
+    for path in (datadir / "futures").iterdir():
         file = parse_name(path.name)
         if file is not None and file.stem in stems:
             yield path
-    extras = job.extras or job.datadir / "liqsignals"
+    extras = extras or datadir / "liqsignals"
     if not extras.is_dir():
         return
-    others = {stem(pair) for pair in freqtrade.pairs_in(job.datadir)} - stems
+    others = {stem(pair) for pair in freqtrade.pairs_in(datadir)} - stems
     for path in extras.rglob("*"):
         parts = path.relative_to(extras).parts
         if path.is_file() and parts[0] not in _UNREAD and not any(o in part for part in parts for o in others):
             yield path
+
+
+def writer(job: Job, out: Path) -> partial[int | None]:
+    """`write` into the folder `out`, which is made, for bulk/run.py."""
+    out.mkdir(parents=True, exist_ok=True)
+    return partial(write, job, out.absolute())
 
 
 def write(job: Job, out: Path, pair: str) -> int | None:

@@ -1,4 +1,6 @@
-"""All pairs of a data directory, one a worker: on this machine's cores, or on a Dask cluster that shares its files.
+"""One file a pair, one pair a worker: on this machine's cores, or on a Dask cluster that shares its files.
+
+What is written is a function's choice (columns.py, validation.py); the functions here run it for all pairs.
 
 A file appears whole or not at all and carries the hash of its inputs, so a run that was stopped, or whose worker was
 killed, continues where it was. The bytes do not depend on the number of workers or on who runs them.
@@ -6,14 +8,18 @@ killed, continues where it was. The bytes do not depend on the number of workers
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from liqsignals.bulk.columns import Job, write
 from liqsignals.errors import InputError
+from liqsignals.report.console import progress, say
+
+#: Writes the file of a pair; returns its rows, None where it stands already with the same inputs. Raises InputError for
+#: what a user can mend. Other processes get it pickled.
+Write = Callable[[str], int | None]
 
 #: A pair is tried again on another worker so many times when its worker dies (Dask).
 RETRIES = 3
@@ -28,31 +34,30 @@ class Done:
     problem: str | None = None
 
 
-def one(job: Job, out: Path, pair: str) -> Done:
+def one(write: Write, pair: str) -> Done:
     """Write one pair's file; what a user can mend is the outcome's `problem`."""
     try:
-        return Done(pair, write(job, out, pair))
+        return Done(pair, write(pair))
     except (InputError, OSError) as error:
         return Done(pair, problem=str(error))
 
 
-def run(job: Job, out: Path, pairs: Sequence[str], *, jobs: int = 0, scheduler: str | None = None) -> Iterator[Done]:
+def run(write: Write, pairs: Sequence[str], *, jobs: int = 0, scheduler: str | None = None) -> Iterator[Done]:
     """Write the files of all pairs; yields an outcome a pair in the order in which they end.
 
     `jobs`: processes (0: one a core). `scheduler`: address of a Dask scheduler, whose workers must see the same paths
     and have the same liqsignals. Raises InputError where a worker dies on this machine, or Dask is not installed.
     """
-    out.mkdir(parents=True, exist_ok=True)
     if scheduler is not None:
-        yield from _on_dask(job, out, pairs, scheduler)
+        yield from _on_dask(write, pairs, scheduler)
         return
     count = min(jobs or os.cpu_count() or 1, len(pairs))
     if count <= 1:
-        yield from (one(job, out, pair) for pair in pairs)
+        yield from (one(write, pair) for pair in pairs)
         return
     # A fresh process knows nothing of this one's threads; its kernels run on one thread, for all cores are busy.
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _single_threaded) as pool:
-        waiting = {pool.submit(one, job, out, pair) for pair in pairs}
+        waiting = {pool.submit(one, write, pair) for pair in pairs}
         try:
             for future in as_completed(waiting):
                 yield future.result()
@@ -70,7 +75,7 @@ def _single_threaded() -> None:
     numba.set_num_threads(1)
 
 
-def _on_dask(job: Job, out: Path, pairs: Sequence[str], scheduler: str) -> Iterator[Done]:
+def _on_dask(write: Write, pairs: Sequence[str], scheduler: str) -> Iterator[Done]:
     try:
         from distributed import Client
         from distributed import as_completed as completed
@@ -86,8 +91,7 @@ def _on_dask(job: Job, out: Path, pairs: Sequence[str], scheduler: str) -> Itera
         other = {address: version for address, version in versions.items() if version != mine}
         if other:
             raise InputError(f"workers have another liqsignals than {mine}: {other}", "install the same one everywhere")
-        absolute = Path(out).absolute()
-        futures = client.map(_task(job, absolute), list(pairs), retries=RETRIES, pure=False)
+        futures = client.map(partial(one, write), list(pairs), retries=RETRIES, pure=False)
         for future in completed(futures):
             yield future.result()
 
@@ -98,7 +102,34 @@ def _version() -> str:
     return __version__
 
 
-def _task(job: Job, out: Path) -> Callable[[str], Done]:
-    from functools import partial
+def gathered(outcomes: Iterable[Done], of: int) -> tuple[list[Done], list[Done]]:
+    """All outcomes, with progress on standard error: pairs that were written or stood already, and the others, whose
+    problems are printed there.
+    """
+    good, bad = list[Done](), list[Done]()
+    with progress("pairs") as show:
+        for number, done in enumerate(outcomes, 1):
+            (good if done.problem is None else bad).append(done)
+            show(number / of)
+    for done in bad:
+        say(f"liqsignals: {done.pair}: {done.problem}")
+    return good, bad
 
-    return partial(one, job, out)
+
+def told(what: str, good: Sequence[Done], bad: Sequence[Done], seconds: float) -> str:
+    """One line of what came of it."""
+    stood = sum(done.rows is None for done in good)
+    already = f", {stood} file{'s'[: stood != 1]} stood already" if stood else ""
+    return (
+        f"{what}: {len(good)} of {len(good) + len(bad)} pairs, {sum(done.rows or 0 for done in good)} rows written"
+        f"{already}, {seconds:.0f} s"
+    )
+
+
+def check(good: Sequence[Done], bad: Sequence[Done]) -> None:
+    """Raise InputError where a pair could not be computed."""
+    if bad:
+        raise InputError(
+            f"{len(bad)} of {len(good) + len(bad)} pairs could not be computed (named above); all others are written",
+            "mend them and run the same command again",
+        )

@@ -1,16 +1,17 @@
 """Commands for accuracy: `calibrate` and `validate` of the map, `touch` of the probability of touch."""
 
 import json
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, SqueezeFile, Unit
+from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, SqueezeFile, Unit
 from liqsignals.clock import HOUR, duration_ns, iso, parse_time
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import map_tape
@@ -21,6 +22,9 @@ from liqsignals.files import check_out, written
 from liqsignals.liqmap import calibration, squeeze
 from liqsignals.report.console import console, errors, simulated_label
 from liqsignals.report.tables import print_fitted, print_touch
+
+if TYPE_CHECKING:
+    from liqsignals.bulk.validation import Request
 
 
 @app.command()
@@ -68,10 +72,25 @@ def calibrate(
 @app.command()
 def validate(
     datadir: DataDir,
-    pair: Pair,
     table: Annotated[
-        Path, typer.Option("--liquidations", "-l", help="Real liquidations: an hourly table, or recorded prints.")
+        Path,
+        typer.Option(
+            "--liquidations",
+            "-l",
+            help="Real liquidations: an hourly table, or recorded prints; with --all-pairs a folder with one a pair.",
+        ),
     ],
+    pair: Annotated[
+        str | None, typer.Option("--pair", "-p", help="Pair as freqtrade names it, for example BTC/USDT:USDT.")
+    ] = None,
+    all_pairs: Annotated[
+        bool,
+        typer.Option("--all-pairs", help="Every pair that has candles and a table; continues a run that was stopped."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="With --all-pairs: folder of the answers, one .json a pair.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="With --all-pairs: processes; 0: one a core.")] = 0,
     start: Annotated[str | None, typer.Option("--from", help="Use no hour before this time, with zone.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Use no hour that ends after this time, with zone.")] = None,
     fit_until: Annotated[
@@ -107,51 +126,69 @@ def validate(
 ) -> None:
     """Score the map against real liquidations, with baselines on the same hours and confidence intervals."""
     # Imported here because a bot does not need it.
-    from liqsignals.evaluation import validate
+    from liqsignals.bulk.validation import Request, scored
     from liqsignals.report import validation as pages
     from liqsignals.report import validation_html
 
     freqtrade.check_datadir(datadir)
+    if (pair is None) == (not all_pairs):
+        raise InputError("validate: give either --pair or --all-pairs")
     since, until, fit = (None if t is None else parse_time(t) for t in (start, end, fit_until))
-    sizes = [duration_ns(size.strip()) for size in candles.split(",")] if candles else []
-    fitted = calibration.choose(calibrated).of(pair)
-    tape = map_tape(datadir, pair, extras, exchange, finest)
-    real = liquidations.read(table, tape, unit=unit)
-    kept = np.ones(len(real.hours), bool)
-    kept &= real.hours >= since if since is not None else True
-    kept &= real.hours + HOUR <= until if until is not None else True
-    if refit:
-        if fit is None:
-            raise InputError("validate: --refit needs --fit-until: it fits on the hours before that time")
-        before = kept & (real.hours < fit)
-        fitted = fits.fit([fits.Market(tape, real.hours[before], real.usd[:, before])], table.name)
+    sizes = tuple(duration_ns(size.strip()) for size in candles.split(",")) if candles else ()
+    request = Request(
+        datadir,
+        since,
+        until,
+        fit,
+        baselines,
+        refit,
+        calibrated,
+        sizes,
+        hourly,
+        hyperliquid,
+        unit,
+        extras,
+        exchange,
+        finest,
+    )
+    if pair is None:
+        if out is None or report is not None or as_json:
+            raise InputError("validate: --all-pairs needs --out, where the JSON goes, and makes no --report")
+        _validate_all(request, table, out, jobs)
+        return
+    if out is not None or jobs:
+        raise InputError("validate: --out and --jobs go with --all-pairs")
     with ExitStack() as stack:
         path = stack.enter_context(written(report, (".html",))) if report is not None else None
         stack.enter_context(errors.status("scoring"))
-        result = validate.validate(
-            tape,
-            real.hours[kept],
-            real.usd[:, kept],
-            fitted,
-            fit,
-            baselines=baselines,
-            candles=sizes,
-            hourly=hourly,
-            hyperliquid=hyperliquid,
-        )
-        found = {"simulated": bool(simulated_label(datadir)), "liquidations": list(real.notes), **result.found}
+        answer = scored(request, pair, table)
         if path is not None:
             title = f"{simulated_label(datadir)}{pair}: the map against real liquidations"
-            validation_html.write_html(result, path, title, fitted.parameters)
+            validation_html.write_html(answer.result, path, title, answer.fitted.parameters)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(answer.found, indent=2))
         return
-    for note in (*real.notes, *pages.facts(found)):
+    for note in (*answer.notes, *pages.facts(answer.found)):
         console.print(f"{simulated_label(datadir)}{note}", markup=False)
-    for part in pages.rich_tables(found):
+    for part in pages.rich_tables(answer.found):
         console.print(part)
     if report is not None:
         console.print(f"{report}: tables and charts")
+
+
+def _validate_all(request: "Request", folder: Path, out: Path, jobs: int) -> None:
+    from liqsignals.bulk import run as bulk
+    from liqsignals.bulk import validation
+    from liqsignals.report import validation as pages
+
+    found = validation.tables(folder, freqtrade.pairs_in(request.datadir))
+    begun = time.monotonic()
+    write = validation.writer(request, out, found)
+    good, bad = bulk.gathered(bulk.run(write, list(found), jobs=jobs), len(found))
+    for part in pages.rich([pages.overview(validation.answers(out, sorted(done.pair for done in good)))]):
+        console.print(part)
+    print(bulk.told(str(out), good, bad, time.monotonic() - begun))
+    bulk.check(good, bad)
 
 
 @app.command()

@@ -10,8 +10,8 @@ import numpy as np
 import typer
 
 from liqsignals import venues
-from liqsignals.bulk.columns import Job, table
-from liqsignals.bulk.run import run
+from liqsignals.bulk.columns import Job, table, writer
+from liqsignals.bulk.run import check, gathered, run, told
 from liqsignals.cli.app import app
 from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, SqueezeFile, Timerange
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, iso, parse_time, parse_timerange
@@ -94,25 +94,10 @@ def _features_of_all(job: Job, out: Path, jobs: int, scheduler: str | None) -> N
         raise InputError(
             f"{job.datadir / 'futures'} holds no candles", freqtrade.download_command("binance", "BTC/USDT:USDT")
         )
-    begun, problems, kept, rows = time.monotonic(), [], 0, 0
-    with progress("pairs") as show:
-        for done, outcome in enumerate(run(job, out, pairs, jobs=jobs, scheduler=scheduler), 1):
-            if outcome.problem is not None:
-                problems.append(outcome.problem)
-            kept += outcome.problem is None and outcome.rows is None
-            rows += outcome.rows or 0
-            show(done / len(pairs))
-    for problem in problems:
-        say(f"liqsignals: {problem}")
-    stood = f", {kept} files stood already" if kept else ""
-    print(
-        f"{out}: {len(pairs) - len(problems)} of {len(pairs)} pairs, {rows} rows written{stood}, {time.monotonic() - begun:.0f} s"
-    )
-    if problems:
-        raise InputError(
-            f"{len(problems)} of {len(pairs)} pairs could not be computed (named above); all others are written",
-            "mend them and run the same command again",
-        )
+    begun = time.monotonic()
+    good, bad = gathered(run(writer(job, out), pairs, jobs=jobs, scheduler=scheduler), len(pairs))
+    print(told(str(out), good, bad, time.monotonic() - begun))
+    check(good, bad)
 
 
 def _age(ns: int) -> str:

@@ -138,6 +138,20 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
     return out
 
 
+def overview(found: Sequence[Mapping[str, Any]]) -> Rows:
+    """A line a pair: hours, rank correlations and dollars of its map, long / short."""
+    rows = [
+        [
+            one["pair"],
+            str(one["hours"]),
+            *[two(one["models"]["map"]["intervals"][key]["value"]) for _, key in COLUMNS],
+            two(one["models"]["map"]["dollars"], ".2f"),
+        ]
+        for one in found
+    ]
+    return ("The map of each pair", ["", "hours", *[name for name, _ in COLUMNS], "real / predicted USD"], rows)
+
+
 def facts(found: Mapping[str, Any]) -> list[str]:
     """Notes that accompany the tables."""
     moved, new = found["hours_moved"], found["hours_anew"]
