@@ -1,7 +1,7 @@
 """`python -m benchmarks.viewers [--hours 24] [--viewers 20]`: memory of the live page's server (Linux).
 
 A process of its own serves the live page of a SIMULATED market. Candle by candle the data directory's files are rewritten,
-as a recorder does, and the server's clock goes on; viewers, half of them on each of two pairs, hold their event streams and
+as a recorder does, and the server's clock goes on; viewers, shared among the pairs, hold their event streams and
 fetch every new picture. Printed is the server's resident memory, each time when all viewers have the newest candle.
 
 It is the server of `liqsignals serve` but for its pauses: it looks at the disk without waiting two seconds, and examines the
@@ -37,11 +37,11 @@ _SETTLED = 5 * 10**9
 _PATIENCE = 900.0
 
 
-def serve(datadir: Path, now: "Synchronized[int]", port: "multiprocessing.Queue[int]") -> None:
+def serve(datadir: Path, pairs: tuple[str, ...], now: "Synchronized[int]", port: "multiprocessing.Queue[int]") -> None:
     """The server's process: `now` is its clock (ns), its port goes into the queue."""
     boards.LOOK_S = 0.05
     board = boards.Board(
-        datadir, datadir / "liqsignals", "binance", PAIRS, calibration.choose(None), now=lambda: now.value
+        datadir, datadir / "liqsignals", "binance", pairs, calibration.choose(None), now=lambda: now.value
     )
 
     async def run() -> None:
@@ -86,21 +86,21 @@ def resident(pid: int) -> float:
     return int(told[1]) / 1024
 
 
-async def measure(full: Path, out: Path, hours: int, viewers: int) -> None:
+async def measure(full: Path, out: Path, pairs: tuple[str, ...], hours: int, viewers: int) -> None:
     candles = pd.read_feather(full / "futures" / "BTC_USDT_USDT-5m-futures.feather", columns=["date"])
     last = int(candles["date"].iloc[-1].value)
     begin = last - hours * HOUR
     datadir = as_of(full, begin, out)
     context = multiprocessing.get_context("spawn")
     now, port = context.Value("q", begin + _SETTLED), context.Queue()
-    server = context.Process(target=serve, args=(datadir, now, port), daemon=True)
+    server = context.Process(target=serve, args=(datadir, pairs, now, port), daemon=True)
     server.start()
     assert server.pid is not None
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         number = port.get(timeout=60)
         print(f"nobody looks yet: {resident(server.pid):.0f} MiB", flush=True)
-        watching = [Viewer(session, number, PAIRS[i % len(PAIRS)]) for i in range(viewers)]
+        watching = [Viewer(session, number, pairs[i % len(pairs)]) for i in range(viewers)]
         tasks = [asyncio.create_task(viewer.watch()) for viewer in watching]
         began, peak = time.monotonic(), 0.0
         for step in range(hours * HOUR // CANDLE + 1):
@@ -133,7 +133,9 @@ if __name__ == "__main__":
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--viewers", type=int, default=20)
     parser.add_argument("--days", type=int, default=45, help="length of the SIMULATED market")
+    parser.add_argument("--pairs", type=int, choices=(1, 2), default=2)
     options = parser.parse_args()
+    chosen = PAIRS[: options.pairs]
     with tempfile.TemporaryDirectory(prefix="liqsignals-") as folder:
-        market = write_market(Path(folder) / "market", seed=5, days=options.days, pairs=PAIRS)
-        asyncio.run(measure(market / "binance", Path(folder) / "data", options.hours, options.viewers))
+        market = write_market(Path(folder) / "market", seed=5, days=options.days, pairs=chosen)
+        asyncio.run(measure(market / "binance", Path(folder) / "data", chosen, options.hours, options.viewers))

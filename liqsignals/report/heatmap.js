@@ -29,6 +29,7 @@ const heatmap = (() => {
     [doc, T, R, heat, profile] = [next, n, rows, matrix, newProfile];
     [O, H, L, C] = [0, 1, 2, 3].map((i) => candles.subarray(i * T, (i + 1) * T));
     digits = Math.max(2, 5 - Math.floor(Math.log10(C.find(Number.isFinite) || 1)));
+    prices = new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
     pool();
     const highest = H.reduce((m, v) => (v > m ? v : m), -Infinity), lowest = L.reduce((m, v) => (v < m ? v : m), Infinity);
     const wasHome = view && Object.keys(home).every((name) => view[name] === home[name]);
@@ -65,7 +66,10 @@ const heatmap = (() => {
     for (const [size, unit] of [[1e9, " B"], [1e6, " M"], [1e3, " k"]]) if (Math.abs(u) >= size) return (u / size).toPrecision(3) + unit;
     return u.toFixed(0);
   };
-  const priceText = (p) => p.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  // Formatters are made once: toLocaleString makes one at every call.
+  const whole = new Intl.NumberFormat("en-US"), day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+  let prices = whole;
+  const priceText = (p) => prices.format(p);
   const timeText = (d) => d.toISOString().slice(0, 16).replace("T", " ") + " UTC";
 
   // The scale of the colours, a row a side; what the switches hide is missing from it.
@@ -236,7 +240,7 @@ const heatmap = (() => {
       const y = Y(rowOf(p));
       if (Math.abs(y - now) < 17) continue; // the last price stands there
       ctx.beginPath(); ctx.moveTo(box.x1, y); ctx.lineTo(box.x1 + 5, y); ctx.stroke();
-      ctx.fillText(step >= 1 ? p.toLocaleString("en-US") : p.toPrecision(6), box.x1 + 8, y);
+      ctx.fillText(step >= 1 ? whole.format(p) : p.toPrecision(6), box.x1 + 8, y);
     }
     const steps = [5, 15, 30, 60, 180, 360, 720, 1440, 2880, 7200, 14400, 43200].map((m) => m * 6e4);
     const perPixel = ((view.b - view.a) * doc.step) / (box.x1 - box.x0), gap = steps.find((s) => s / perPixel > 80) || steps[steps.length - 1];
@@ -245,7 +249,7 @@ const heatmap = (() => {
     for (let ms = Math.ceil(from / gap) * gap; ms < to; ms += gap) {
       const x = X((ms - doc.start) / doc.step), d = new Date(ms), midnight = ms % 864e5 === 0;
       ctx.beginPath(); ctx.moveTo(x, box.y1); ctx.lineTo(x, box.h - 20); ctx.globalAlpha = 0.6; ctx.stroke(); ctx.globalAlpha = 1;
-      const text = midnight ? d.toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" }) : d.toISOString().slice(11, 16);
+      const text = midnight ? day.format(d) : d.toISOString().slice(11, 16);
       if (x > box.x0 + 18 && x < box.x1 - 18) ctx.fillText(text, x, box.h - 3);
     }
     if (now > box.y0 && now < box.y1) {
