@@ -289,6 +289,8 @@ class Trial:
             found.kills["freqtrade stopped itself"] += close - STEP not in {end for _, end in found.away}
             found.away.append((close - STEP, close))
         look(found, self.settings.database)
+        # Before the bot decides: a watcher has looked within the last 3 s.
+        self._watch()
         if close % (3 * HOUR // 10**6) == 0:
             if self.bot.process is not None:
                 found.resident[-1].append((close, resident_mib(self.bot.process.pid)))
