@@ -116,12 +116,12 @@ def gathered(outcomes: Iterable[Done], of: int) -> tuple[list[Done], list[Done]]
     return good, bad
 
 
-def told(what: str, good: Sequence[Done], bad: Sequence[Done], seconds: float) -> str:
-    """One line of what came of it."""
+def told(what: str, unit: str, good: Sequence[Done], bad: Sequence[Done], seconds: float) -> str:
+    """One line of what came of it; `unit` is what `rows` are."""
     stood = sum(done.rows is None for done in good)
     already = f", {stood} file{'s'[: stood != 1]} stood already" if stood else ""
     return (
-        f"{what}: {len(good)} of {len(good) + len(bad)} pairs, {sum(done.rows or 0 for done in good)} rows written"
+        f"{what}: {len(good)} of {len(good) + len(bad)} pairs, {sum(done.rows or 0 for done in good)} {unit}"
         f"{already}, {seconds:.0f} s"
     )
 

@@ -187,7 +187,7 @@ def _validate_all(request: "Request", folder: Path, out: Path, jobs: int) -> Non
     good, bad = bulk.gathered(bulk.run(write, list(found), jobs=jobs), len(found))
     for part in pages.rich([pages.overview(validation.answers(out, sorted(done.pair for done in good)))]):
         console.print(part)
-    print(bulk.told(str(out), good, bad, time.monotonic() - begun))
+    print(bulk.told(str(out), "hours scored", good, bad, time.monotonic() - begun))
     bulk.check(good, bad)
 
 

@@ -96,7 +96,7 @@ def _features_of_all(job: Job, out: Path, jobs: int, scheduler: str | None) -> N
         )
     begun = time.monotonic()
     good, bad = gathered(run(writer(job, out), pairs, jobs=jobs, scheduler=scheduler), len(pairs))
-    print(told(str(out), good, bad, time.monotonic() - begun))
+    print(told(str(out), "rows written", good, bad, time.monotonic() - begun))
     check(good, bad)
 
 
