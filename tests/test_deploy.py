@@ -72,6 +72,15 @@ def test_each_service_has_a_unit() -> None:
     assert {unit.stem for unit in UNITS} == {f"liqsignals-{name}" for name in SERVICES}
 
 
+def test_bot_and_watcher_have_the_rest_api() -> None:
+    """The shipped configuration has it off; page and watcher need it."""
+    assert SERVICES["bot"]["environment"]["FREQTRADE__API_SERVER__ENABLED"] == "true"
+    assert "--bot http://bot:8080" in SERVICES["watcher"]["command"]
+    for name in ("bot", "watcher"):
+        unit = lines_of(DEPLOY / "systemd" / f"liqsignals-{name}.service")
+        assert "FREQTRADE__API_SERVER__ENABLED=true" in unit["Environment"].split()
+
+
 def test_no_file_holds_a_secret() -> None:
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
