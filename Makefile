@@ -33,7 +33,7 @@ help:
 	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"
 	@echo "make week       a week of bot, recorder, page and watcher in live rehearsal, with faults and kills (more than an hour); [DAYS=2 SEED=1]"
 	@echo "make docs       the documentation as pages in build/site, that load nothing from elsewhere"
-	@echo "make compat FREQTRADE=2026.8   the quick tests and the demo with another freqtrade, in build/compat"
+	@echo "make compat FREQTRADE=2026.10   the quick tests and the demo with another freqtrade, in build/compat"
 	@echo "make pictures   the pictures of README.md and docs/reading-the-map.md, from the SIMULATED market"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 

@@ -109,7 +109,7 @@ def answers(address: str) -> bool:
     return True
 
 
-def run(count: int, minutes: float, keep: Path | None = None) -> list[Table]:
+def run(count: int, minutes: int, keep: Path | None = None) -> list[Table]:
     """One table. `keep`: a new folder for the processes' logs."""
     with tempfile.TemporaryDirectory(prefix="liqsignals-stack-") as made:
         folder = keep or Path(made)
@@ -177,7 +177,7 @@ def run(count: int, minutes: float, keep: Path | None = None) -> list[Table]:
                         one.child.kill()
 
 
-def _measured(four: list[Process], folder: Path, environment: dict[str, str], minutes: float, count: int) -> Table:
+def _measured(four: list[Process], folder: Path, environment: dict[str, str], minutes: int, count: int) -> Table:
     """One after the other, each until it is ready; then all four together."""
     for one in four:
         progress(f"stack: {one.name}")
@@ -190,7 +190,7 @@ def _measured(four: list[Process], folder: Path, environment: dict[str, str], mi
             one.resident()
             time.sleep(0.2)
         one.started, one.start_cpu = time.monotonic() - begun, one.cpu()
-    progress(f"stack: all four for {minutes:g} minutes")
+    progress(f"stack: all four for {minutes} minutes")
     before, begun = [one.cpu() for one in four], time.monotonic()
     while time.monotonic() - begun < minutes * 60:
         for one in four:
@@ -207,13 +207,15 @@ def _measured(four: list[Process], folder: Path, environment: dict[str, str], mi
         ("all four", sum(one.started for one in four), *[float(sum(row[n] for row in rows)) for n in range(2, 6)])
     )
     columns = ("", "start, s", "start, CPU s", "memory at the end, MiB", "at most, MiB", "CPU, % of a core")
-    return show(Table(f"{count} pairs, {minutes:g} minutes", columns, rows, f"{os.cpu_count()} cores"))
+    return show(Table(f"{count} pairs, {minutes} minutes", columns, rows, f"{os.cpu_count()} cores"))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--minutes", type=int, default=15, help="whole candles: a multiple of 5")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
+    if given.minutes < 5 or given.minutes % 5:
+        parser.error("--minutes must be a multiple of 5")
     run(given.pairs, given.minutes, given.keep)

@@ -59,7 +59,9 @@ EVERY = 3_000
 MOST_LOOPS = 16
 MINUTE = 60_000
 #: Kills a day.
-RATES = {"bot": 1.5, "bot at an order": 2.0, "recorder": 1.0, "page": 1.0, "watcher": 1.0, "all four": 0.5}
+RATES = {"bot": 1.5, "recorder": 1.0, "page": 1.0, "watcher": 1.0, "all four": 0.5}
+#: Kills of the bot at one of its orders a day.
+ORDER_KILLS = 4.0
 CONFIG: dict[str, Any] = {
     "liqsignals": {
         "calibration": "shipped",
@@ -163,12 +165,15 @@ class Trial:
         self.begin, self.end = start // 10**6, start // 10**6 + round(days * DAY / 10**6)
         self.faults: tuple[Fault, ...] = random_faults(seed, self.begin + HOUR // 10**6, self.end, 12.0, PAIRS)
         self.mends = sorted(mend_at(f) for f in self.faults if f.kind in MENDED)
-        kills = [
+        self.kills = sorted(
             (self.rng.randrange(self.begin + 2 * STEP, self.end - STEP), what)
             for what, rate in RATES.items()
             for _ in range(max(round(rate * days), 1))
-        ]
-        self.kills = sorted(kills)
+        )
+        #: From when on (ms) the bot is to be killed at one of its next orders, evenly from the begin; and how often now.
+        span = round(DAY / 10**6 / ORDER_KILLS)
+        self.at_orders = list(range(self.begin + STEP, self.end - STEP, span))
+        self.wanted = 0
         self.chaos = Chaos(self.rng, MODES)
         self.stops = watch.StopWatch()
         self.watcher: Watcher | None = None
@@ -234,6 +239,7 @@ class Trial:
             self.found.kills["start while the exchange is down"] += 1
         elif code == -signal.SIGKILL:
             self.found.kills.update(["bot at an order"] if at_order else [])
+            self.wanted -= at_order
         else:
             self.found.violations.append(f"crash: {death}")
         self.bot.kill()
@@ -285,6 +291,12 @@ class Trial:
                     found.restarts[f"supervisor: {what}"] += 1
         while self.kills and self.kills[0][0] <= close and self.bot.process is not None:
             self._kill(self.kills.pop(0)[1])
+        while self.at_orders and self.at_orders[0] <= close:
+            self.at_orders.pop(0)
+            self.wanted += 1
+        if self.wanted and self.chaos.due < 0 and self.bot.process is not None:
+            self.chaos.pid = self.bot.process.pid
+            self.chaos.arm()
         if not self.bot.trading:
             found.kills["freqtrade stopped itself"] += close - STEP not in {end for _, end in found.away}
             found.away.append((close - STEP, close))
@@ -303,11 +315,6 @@ class Trial:
 
     def _kill(self, what: str) -> None:
         assert self.bot.process is not None
-        if what == "bot at an order":
-            # At one of its next orders; counted where it happens.
-            self.chaos.pid = self.bot.process.pid
-            self.chaos.arm()
-            return
         self.found.kills[what] += 1
         if what in ("recorder", "all four"):
             self.recorder.kill()
