@@ -97,7 +97,9 @@ async def measure(full: Path, out: Path, pairs: tuple[str, ...], hours: int, vie
     server.start()
     assert server.pid is not None
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None)
+    ) as session:
         number = port.get(timeout=60)
         print(f"nobody looks yet: {resident(server.pid):.0f} MiB", flush=True)
         watching = [Viewer(session, number, pairs[i % len(pairs)]) for i in range(viewers)]

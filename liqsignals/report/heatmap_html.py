@@ -172,7 +172,7 @@ def _gauges(head: dict[str, Any]) -> str:
         if not one or one.get("prob_1d") is None:
             continue
         parts = [
-            f'<span>within {horizon}: <meter min="0" max="1" value="{one[name]:.4f}" aria-label="{word}, touched within '
+            f'<span>{horizon} <meter min="0" max="1" value="{one[name]:.4f}" aria-label="{word}, touched within '
             f'{horizon}"></meter> {one[name]:.0%}</span>'
             for name, horizon in (("prob_4h", "4 h"), ("prob_1d", "1 day"), ("prob_3d", "3 days"))
             if one[name] is not None
@@ -184,7 +184,7 @@ def _gauges(head: dict[str, Any]) -> str:
                 f"({price_text(low)} .. {price_text(high)}), {one['gain']:.1f} times as far beyond as without "
                 f"({one['gain_low']:.1f} .. {one['gain_high']:.1f}); computed, not forecast</span>"
             )
-        rows.append(f'<p class="gauges"><strong class="{side}">{word}</strong>{"".join(parts)}</p>')
+        rows.append(f'<p class="gauges"><strong class="{side}">{word}: touch in</strong>{"".join(parts)}</p>')
     return "".join(rows)
 
 
