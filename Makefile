@@ -27,7 +27,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make quick      the tests that need no bot, no freqtrade process and no large market (under a minute)"
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
-	@echo "make viewers    memory of the live page's server over 24 market hours with 20 viewers (a quarter of an hour)"
+	@echo "make viewers    memory of the live page's server over 24 market hours with 20 viewers (five minutes)"
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
 	@echo "make kill-orders  kill -9 of a live bot at 200 random orders, and 200 faults of the signed endpoints (about an hour)"
 	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"

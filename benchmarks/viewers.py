@@ -134,8 +134,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--viewers", type=int, default=20)
-    parser.add_argument("--days", type=int, default=45, help="length of the SIMULATED market")
-    parser.add_argument("--pairs", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--days", type=int, default=25, help="length of the SIMULATED market")
+    parser.add_argument("--pairs", type=int, choices=(1, 2), default=1)
     options = parser.parse_args()
     chosen = PAIRS[: options.pairs]
     with tempfile.TemporaryDirectory(prefix="liqsignals-") as folder:
