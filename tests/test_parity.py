@@ -252,6 +252,23 @@ def test_what_is_explained_is_named_and_not_counted() -> None:
     assert compared(theirs=[far]).last_line.endswith("trades=0/1")
 
 
+def test_what_an_explained_trade_of_the_bot_keeps_the_backtest_from_is_explained() -> None:
+    """In the order of time: the backtest is in a trade that no bot can have; the bot enters, and holds it for longer."""
+
+    def trade(opened: int, minutes: int, **more: object) -> Trade:
+        begins = AT + pd.Timedelta(minutes=opened)
+        return replace(TRADE, opened=begins, closed=begins + pd.Timedelta(minutes=minutes), **more)
+
+    turned = trade(10, 10, is_short=True)
+    theirs = [replace(TRADE, reason="stop_loss"), turned, trade(30, 10), trade(60, 5)]
+    mine = [replace(TRADE, reason="stop_loss"), trade(15, 40), trade(60, 5)]
+    report = compared(theirs=theirs, mine=mine)
+    assert report.classes == {"turned": 1, "occupied": 2}
+    assert report.last_line.endswith("trades=2/2"), report.differences
+    # Without the first there is nothing that explains them.
+    assert compared(theirs=[TRADE, trade(30, 10)], mine=[TRADE, trade(15, 40)]).disagree == 2
+
+
 def test_what_begins_before_the_first_whole_candle_is_named() -> None:
     early = replace(TRADE, opened=pd.Timestamp(START) + pd.Timedelta("5min"))
     assert compared(theirs=[early, TRADE], mine=[TRADE]).last_line.endswith("trades=1/1")

@@ -540,8 +540,20 @@ def _compare_trades(
 
     first = span.start // 10**6 + 2 * span.step
     sold_inside = {(t.pair, not t.is_short, t.closed) for t in traded if _INSIDE.search(t.reason)}
-    for theirs in traded:
-        at = candle(theirs.opened)
+    both = {(t.pair, candle(t.opened)) for t in traded}
+    alone = [(at, trade) for (pair, at), trade in bots.items() if (pair, at) not in both]
+    # By the time of entry: a trade that is explained may explain a later one of either side.
+    trades = [(candle(t.opened), t, None) for t in traded] + [(at, None, trade) for at, trade in alone]
+    for at, theirs, ours in sorted(trades, key=lambda item: item[0]):
+        if theirs is None:
+            assert ours is not None
+            if at < first:
+                explained("start", None, ours)
+            elif occupied(at):
+                explained("occupied", None, ours)
+            else:
+                differs(f"{ours.pair} {ours.opened.isoformat()} {ours.tag}: only the bot's")
+            continue
         name = f"{theirs.pair} {theirs.opened.isoformat()} {theirs.tag}"
         ours = bots.pop((theirs.pair, at), None)
         if at < first:
@@ -571,13 +583,6 @@ def _compare_trades(
             explained(reason, theirs, ours)
         else:
             differs(f"{name}: {'; '.join(wrong)}")
-    for (pair, at), ours in sorted(bots.items(), key=lambda item: item[0][1]):
-        if at < first:
-            explained("start", None, ours)
-        elif occupied(at):
-            explained("occupied", None, ours)
-        else:
-            differs(f"{pair} {ours.opened.isoformat()} {ours.tag}: only the bot's")
 
 
 def same_reason(one: str, other: str) -> bool:
