@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,6 +93,7 @@ SUFFIXES = tuple(FORMATS.values())
 _DATA_FILE = re.compile(rf"(.+)-(\d+[mhdw])-({'|'.join(CANDLE_TYPES)})({'|'.join(map(re.escape, SUFFIXES))})")
 
 
+@lru_cache(maxsize=4096)
 def stem(pair: str) -> str:
     """A pair in a file's name, as freqtrade writes it.
 

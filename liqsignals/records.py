@@ -179,3 +179,8 @@ def later(kind: Records, since: int) -> Records:
     """View of the rows from the first event at or after `since` (ns) on."""
     rows = np.flatnonzero(kind["event_time"] >= since)
     return kind[rows[0] if len(rows) else len(kind) :]
+
+
+def same_records(one: Records, other: Records) -> bool:
+    """Whether two kinds hold the same bits."""
+    return len(one) == len(other) and np.array_equal(one.view(np.int64), other.view(np.int64))

@@ -140,7 +140,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch, line: str = "", other: str = "")
     folder = Path(kernels.__file__).parent
     sources = {
         name: (folder / f"{name}.py").read_text()
-        for name in ("shared", "read", "cascade", "volatility", "fold", "__init__")
+        for name in ("shared", "read", "cascade", "kyle", "volatility", "fold", "__init__")
     }
     assert sum(source.count(line) for source in sources.values()) == 1 or not line
     modules = {}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from liqsignals import features, liqmap, records
 from liqsignals.clock import DAY, HOUR, parse_time, to_dates
 from liqsignals.data.extras import Extras
-from liqsignals.data.tape import asof, read_tape
+from liqsignals.data.tape import MapTape, Tape, asof, read_tape
 from liqsignals.data.venue_interest import read_table, table_file
 from liqsignals.errors import InputError
 from liqsignals.features import macro, spillover, venues
@@ -272,6 +273,59 @@ def test_what_btc_does_is_what_its_own_columns_say() -> None:
     for side in ("long", "short"):
         real = there[f"liq_swept_{side}_usd"] / parameters.report_factor / worth
         np.testing.assert_allclose(here[f"btc_swept_{side}_share"], real, rtol=1e-12)
+
+
+class Keeping(features.Markets):
+    """BTC's market, and the maps that calls share."""
+
+    def __init__(self, btc: Tape) -> None:
+        self.btc, self.used = btc, NARROW
+
+    def tape(self, pair: str, venue: str | None) -> Tape:
+        return self.btc
+
+    def parameters(self, pair: str) -> liqmap.Parameters:
+        return self.used
+
+
+def test_a_kept_map_of_btc_serves_the_same_inputs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    tapes = make_world(0, 1.5).tapes
+    btc, eth = (tapes[pair, "binance"] for pair in (PAIR, ETH))
+    markets = Keeping(btc)
+    assert btc.bars is not None
+    assert eth.bars is not None
+    at, closes = eth.bars["event_time"].copy(), eth.bars["close"].copy()
+    folded = []
+    read = liqmap.read
+
+    def watched(tape: MapTape, *arguments: Any) -> Any:
+        folded.append(tape.pair)
+        return read(tape, *arguments)
+
+    def folds(n: int, timeframe: int = FIVE) -> int:
+        """How often BTC is folded where the map is kept; the columns are those without one."""
+        outcomes = []
+        for maps in (None, kept):
+            markets.maps = maps
+            folded.clear()
+            outcomes.append(
+                features.compute(eth, at[:n], closes[:n], timeframe, NARROW, markets=markets, families=[spillover])
+            )
+        assert_same_bits(*outcomes, names=[c.name for c in spillover.COLUMNS])
+        return folded.count(PAIR)
+
+    monkeypatch.setattr(liqmap, "read", watched)
+    kept: dict[tuple[str, str, int], features.Map] = {}
+    assert [folds(len(at)), folds(len(at))] == [1, 0]
+    # A shorter view, another timeframe, other parameters, and a record that was revised.
+    assert [folds(len(at) - 50), folds(len(at) - 50)] == [1, 0]
+    assert [folds(len(at) - 50, 3 * FIVE), folds(len(at) - 50)] == [1, 0]
+    revised = btc.bars.copy()
+    revised["volume"][len(revised) // 2] *= 1.001
+    markets.btc = replace(btc, bars=revised)
+    assert [folds(len(at) - 50), folds(len(at) - 50)] == [1, 0]
+    markets.used = replace(NARROW, turnover=0.3)
+    assert [folds(len(at) - 50), folds(len(at) - 50)] == [1, 0]
 
 
 def test_a_bot_does_not_ask_for_btc_where_the_disk_has_none(tmp_path: Path) -> None:

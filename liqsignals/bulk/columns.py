@@ -25,6 +25,8 @@ from liqsignals.liqmap import calibration, squeeze
 INPUTS = b"liqsignals.inputs"
 #: Folders of the extras that no column reads.
 _UNREAD = frozenset({"raw", "state"})
+# features.Markets.maps of this process.
+_maps: dict[tuple[str, str, int], features.Map] = {}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def table(job: Job, pair: str, tape: Tape | None = None) -> pd.DataFrame:
             f"no candle of {pair} lies in the timerange; the file goes from {iso(opened[0])} to {iso(opened[-1])}"
         )
     chosen = job.chosen()
-    markets = features.DiskMarkets(job.datadir, chosen, extras=job.extras, finest=job.finest, exchange=job.exchange)
+    markets = features.DiskMarkets(
+        job.datadir, chosen, extras=job.extras, finest=job.finest, exchange=job.exchange, maps=_maps
+    )
     found = features.compute(tape, at[inside], closes[inside], length, chosen.parameters(pair), markets=markets)
     kept = {name: values for name, values in found.items() if not job.names or name in job.names}
     if job.float32:

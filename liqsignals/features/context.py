@@ -18,7 +18,7 @@ from liqsignals.clock import MINUTE, Int64Array, open_time
 from liqsignals.data import store
 from liqsignals.data.tape import MapTape, Tape, asof, read_tape
 from liqsignals.liqmap import calibration, impact
-from liqsignals.records import Float64Array, Records, open_interest_max_age
+from liqsignals.records import Float64Array, Records, open_interest_max_age, same_records
 from liqsignals.sources import macro
 
 
@@ -27,6 +27,9 @@ class Markets:
 
     #: Other exchanges that have data.
     venues: tuple[str, ...] = ()
+    #: The last maps of pairs that families read for every pair, by pair, venue and timeframe (ns): where calls share them,
+    #: each is folded once (docs/decisions/141). None: nothing is kept.
+    maps: "dict[tuple[str, str, int], Map] | None" = None
 
     def tape(self, pair: str, venue: str | None) -> Tape:
         """A market's tape, uncut; `venue` None is the exchange traded on. A kind without a file is None."""
@@ -52,7 +55,9 @@ class DiskMarkets(Markets):
         extras: Path | None = None,
         finest: str = "5m",
         exchange: str | None = None,
+        maps: "dict[tuple[str, str, int], Map] | None" = None,
     ) -> None:
+        self.maps = maps
         self.datadir, self.calibration, self.finest = datadir, calibrated, finest
         self.exchange = exchange or venues.exchange_of(datadir)
         self.extras = extras or datadir / "liqsignals"
@@ -92,6 +97,26 @@ class Map:
             usable &= at - p.closes_at[bar] < self.tape.bar_ns
             usable &= at - p.measured_at[bar] <= open_interest_max_age(self.tape.period_ns)
         return usable
+
+    def answers(
+        self,
+        tape: MapTape,
+        parameters: liqmap.Parameters,
+        at: Int64Array,
+        closes: Float64Array,
+        lambdas: Float64Array,
+    ) -> bool:
+        """Whether it was made of the same inputs, bit by bit: a whole tape's records, parameters and instants."""
+        reading = self.reading
+        return (
+            (self.tape.bar_ns, self.tape.period_ns, self.parameters) == (tape.bar_ns, tape.period_ns, parameters)
+            and self.tape.since == tape.since == 0
+            and np.array_equal(reading.at, at)
+            and np.array_equal(reading.closes, closes, equal_nan=True)
+            and np.array_equal(reading.kyle, lambdas, equal_nan=True)
+            and same_records(self.tape.bars, tape.bars)
+            and same_records(self.tape.open_interest, tape.open_interest)
+        )
 
 
 @dataclass
@@ -213,9 +238,17 @@ class Context:
             # Rows older than the state needs are kept for families that read bars themselves.
             folded = tape.later(state.needs)
         lambdas = impact.of(tape, parameters.squeeze, self.at)
-        return Map(
+        maps = self._run.markets.maps if tape.pair in self.pairs and not self._own(tape.pair, tape.venue) else None
+        key = tape.pair, tape.venue, self.timeframe_ns
+        kept = maps.get(key) if maps is not None else None
+        if kept is not None and kept.answers(tape, parameters, self.at, closes, lambdas):
+            return replace(kept, tape=tape)
+        found = Map(
             tape, parameters, *liqmap.read(folded, parameters, self.at, closes, state, self.timeframe_ns, lambdas)
         )
+        if maps is not None and not tape.since:
+            maps[key] = found
+        return found
 
 
 @cache

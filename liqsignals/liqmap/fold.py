@@ -36,7 +36,7 @@ from liqsignals.liqmap.clusters import BANDS, CLUSTER_FLOOR, CLUSTER_TIMES, SPAN
 from liqsignals.liqmap.kernels import Distances
 from liqsignals.liqmap.parameters import Parameters
 from liqsignals.liqmap.squeeze import HORIZONS, Squeeze
-from liqsignals.records import Float64Array, Records, later
+from liqsignals.records import Float64Array, Records, later, same_records
 
 #: History after which the map counts as warm.
 WARMUP = 14 * DAY
@@ -142,10 +142,6 @@ class Reading:
     kyle: Float64Array
 
 
-def _same(one: Records, other: Records) -> bool:
-    return len(one) == len(other) and np.array_equal(one.view(np.int64), other.view(np.int64))
-
-
 @dataclass
 class FoldState:
     """A checkpoint of the fold and the records that it was made of: state between calls, never outputs.
@@ -177,7 +173,9 @@ class FoldState:
         if self.book is None or parameters != self.parameters or not self.serves(first, tape.since):
             return None
         for then, now in ((self.bars, tape.bars), (self.interest, tape.open_interest)):
-            if not _same(later(then, tape.since), now[: np.searchsorted(now["known_at"], self.upto, side="right")]):
+            if not same_records(
+                later(then, tape.since), now[: np.searchsorted(now["known_at"], self.upto, side="right")]
+            ):
                 return None
         return self.book.copy()
 

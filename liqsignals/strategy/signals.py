@@ -91,14 +91,16 @@ class Signals:
         self._markets: dict[tuple[str, str], Market | None] = {}
         #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
         self._views: dict[tuple[str, int], annotations.View] = {}
+        #: features.Markets.maps of all calls.
+        self._maps: dict[tuple[str, str, int], features.Map] = {}
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        # hyperopt pickles a strategy with its signals; a lock cannot be pickled.
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        # hyperopt pickles a strategy with its signals; a lock cannot be pickled, and maps are large and made anew.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_maps")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.RLock())
+        self.__dict__.update(state, _lock=threading.RLock(), _maps={})
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
@@ -348,6 +350,8 @@ class _View(features.Markets):
     def __init__(self, signals: Signals, dp: Any, timeframe: str, first: int) -> None:
         self.signals, self.dp, self.timeframe, self.first = signals, dp, timeframe, first
         self.venues = features.other_venues(signals.extras, signals.exchange)
+        # A bot's tapes begin later at every candle.
+        self.maps = signals._maps if dp is None else None
         self._joined: list[Market] = []
 
     def current(self, market: Market, dataframe: pd.DataFrame | None = None) -> Tape:

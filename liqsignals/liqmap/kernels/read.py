@@ -97,7 +97,7 @@ def levels(book, side, lo, hi, out):
             out[j] = 0.0
     begun = False
     while k < classes:
-        # Where fewer than four are left, the first fills up with a factor of zero.
+        # Where fewer than two or four are left, the first fills up with a factor of zero.
         k0 = k
         k1 = next_standing(book, side, k0 + 1, lo, hi)
         k2 = next_standing(book, side, k1 + 1, lo, hi)
@@ -111,7 +111,11 @@ def levels(book, side, lo, hi, out):
         m1 = mass[side, k1 if k1 < classes else k0]
         m2 = mass[side, k2 if k2 < classes else k0]
         m3 = mass[side, k3 if k3 < classes else k0]
-        if begun:
+        if begun and k2 == classes:
+            for j in range(n):
+                b = first + j
+                out[j] = (out[j] + f0 * m0[b]) + f1 * m1[b]
+        elif begun:
             for j in range(n):
                 b = first + j
                 out[j] = (((out[j] + f0 * m0[b]) + f1 * m1[b]) + f2 * m2[b]) + f3 * m3[b]

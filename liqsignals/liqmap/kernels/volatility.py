@@ -76,15 +76,18 @@ def expect(means, at, forecast, sigma):
     """Volatility of log price forecast for the hours after each instant `at` (n,) ns, from `means` (n, k + 1), into
     `sigma` (n, m); left alone where a mean of variance is NaN or 0."""
     k = len(forecast.half_lives) - 1
+    logs = np.empty(k)
     for r in range(len(at)):
         moving = True
         for j in range(k):
             moving = moving and means[r, j] > 0.0
         if not moving:
             continue
+        for j in range(k):
+            logs[j] = math.log(means[r, j])
         for h in range(len(forecast.hours)):
             y = forecast.har[h, 0]
             for j in range(k):
-                y += forecast.har[h, j + 1] * math.log(means[r, j])
+                y += forecast.har[h, j + 1] * logs[j]
             ahead = season_ahead(at[r], forecast.hours[h], forecast.season, forecast.ahead)
             sigma[r, h] = math.sqrt(math.exp(y) * ahead)
