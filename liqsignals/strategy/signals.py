@@ -311,8 +311,10 @@ class Signals:
 
         Asked by its rows, too, because a strategy may name them itself.
         """
+        if self._asked:
+            return True
         wanted = ((self._timeframes(pair)[1], "open_interest"), ("1h", "funding_rate"))
-        return self._asked or any(len(dp.get_pair_dataframe(pair, tf, candle_type=kind)) for tf, kind in wanted)
+        return any(len(dp.get_pair_dataframe(pair, tf, candle_type=kind)) for tf, kind in wanted)
 
     def _kept(self, market: Market) -> bool:
         return self._markets.get((market.place.pair, market.place.exchange)) is market
