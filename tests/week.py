@@ -157,8 +157,10 @@ class Watched(Bot):
 class Trial:
     """One week."""
 
-    def __init__(self, datadir: Path, folder: Path, start: int, days: float, seed: int, verbose: bool) -> None:
-        self.datadir, self.folder, self.verbose = datadir, folder, verbose
+    def __init__(
+        self, datadir: Path, folder: Path, start: int, days: float, seed: int, verbose: bool, alone: bool
+    ) -> None:
+        self.datadir, self.folder, self.verbose, self.alone = datadir, folder, verbose, alone
         self.rng = random.Random(seed)
         self.found = Week()
         self.start_ns = start
@@ -335,7 +337,7 @@ class Trial:
             self.found.restarts["supervisor: watcher"] += 1
         self.watcher_away = None
         self.watcher = Watcher(
-            self.config, self.settings.userdir, self.own / "liqsignals", self._hear, mend=True,
+            self.config, self.settings.userdir, self.own / "liqsignals", self._hear, mend=not self.alone,
             clock=lambda: self.clock.now_ms() * 10**6,
         )  # fmt: skip
 
@@ -403,6 +405,7 @@ def main() -> int:
     parser.add_argument("--datadir", type=Path, help="real data; a SIMULATED market unless given")
     parser.add_argument("--from", dest="start", default="2025-01-21T00:00:00Z")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--alone", action="store_true", help="a watcher that only says what is to be done")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="liqsignals-week-") as made:
@@ -413,7 +416,7 @@ def main() -> int:
             print("SIMULATED market", flush=True)
             datadir = write_market(folder / "market", seed=given.seed, days=21 + int(given.days)) / "binance"
         begun = os.times()
-        trial = Trial(datadir, folder, parse_time(given.start), given.days, given.seed, not given.quiet)
+        trial = Trial(datadir, folder, parse_time(given.start), given.days, given.seed, not given.quiet, given.alone)
         found = trial.run()
         ended = os.times()
         print(*summary(found, trial), sep="\n")
