@@ -77,7 +77,7 @@ def test_a_made_up_candle_is_flagged_until_the_disk_has_it(tmp_path: Path, caplo
             assert out["liq_fresh"].iloc[-1] == 0
             assert out["liq_fresh"].iloc[hole - 1 - 100] == 1  # what came before it is as good as ever
             assert np.isfinite(out["liq_imbalance"].iloc[-1])
-    told = [r.getMessage() for r in caplog.records if "is missing or has no volume" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if "is missing or has no volume or a single price" in r.getMessage()]
     assert len(told) == 1
     assert "Way out: liqsignals download" in told[0]
     # A download mends it: no restart, and the bits of complete data from then on.
@@ -96,6 +96,24 @@ def test_a_candle_that_was_made_up_once_is_not_trusted_when_freqtrade_hears_of_i
     assert attach(signals, hole + 3)["liq_fresh"].iloc[-1] == 0
     write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[hole + 3]))
     assert attach(signals, hole + 4)["liq_fresh"].iloc[-1] == 1
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_candle_without_prices_is_flagged_until_the_disk_has_it(tmp_path: Path, coarse: bool) -> None:
+    """Freqtrade gives it the close before, and leaves its volume. Where the market's own candles are like that (coarse
+    ticks), it is none."""
+    hole, prices = 450, ["open", "high", "low", "close"]
+    candles = MADE.candles.copy()
+    for row in (hole, *([SPLIT - 50] if coarse else [])):
+        candles.loc[row, prices] = candles["close"].iloc[row - 1]
+    made = replace(MADE, candles=candles)
+    stored = made if coarse else MADE
+    signals = Signals(write_datadir(tmp_path, stored.upto(MADE.candles["date"].iloc[SPLIT])))
+    assert attach(signals, hole - 1, market=made)["liq_fresh"].iloc[-1] == 1
+    for upto in (hole, hole + 1, hole + 9):
+        assert attach(signals, upto, market=made)["liq_fresh"].iloc[-1] == float(coarse)
+    write_datadir(tmp_path, stored.upto(MADE.candles["date"].iloc[hole + 9]))
+    assert attach(signals, hole + 10, market=made)["liq_fresh"].iloc[-1] == 1
 
 
 def test_a_missing_candle_is_flagged_until_the_disk_has_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from liqsignals import files, liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, timeframe_name
@@ -109,8 +110,10 @@ class Market:
     past: Past = field(default_factory=Past)
     #: Map state by the timeframe of the view.
     states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
-    #: Closes (ns) of live bars that came without volume once and that the disk has not.
+    #: Closes (ns) of live bars that may be made up, as they came once, and that the disk has not.
     doubted: set[int] = field(default_factory=set)
+    #: Whether this market has bars with volume and one price: where ticks are coarse, they are no sign.
+    flat: bool = False
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
     begun: int = 0
     #: State of the disk's files when they were read (Place.files).
@@ -140,6 +143,7 @@ class Market:
         if interest is not None and len(late) and self.place.live:
             # They are judged with the live rows, when their bars are there.
             interest = interest[: np.searchsorted(interest["event_time"], late["event_time"][0])]
+        self.flat = self.flat or bool(_flat(_rows(disk.bars, records.BAR)).any())
         self.disk = disk = replace(disk, open_interest=interest)
         self.states.clear()
         kinds = (("bars", disk.bars), ("interest", interest), ("funding", paid))
@@ -163,7 +167,9 @@ class Market:
         if len(new) == 0:
             return
         if family == "bars":
-            self.doubted |= set(new["event_time"][new["volume"] == 0].tolist())
+            # Freqtrade gives a candle without prices (NaN) those of the close before, and leaves its volume.
+            made_up = (new["volume"] == 0) | (_flat(new) & (not self.flat))
+            self.doubted |= set(new["event_time"][made_up].tolist())
         old = self.live.get(family, new[:0])
         before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
         used = max((state.upto for state in self.states.values()), default=0)
@@ -199,7 +205,7 @@ class Market:
         return plausible.interest(measured, around, busiest, self.disk.bar_ns, self.past.interest)
 
     def unsure(self, taken: Mapping[str, Records]) -> int:
-        """Close (ns) of the first live bar that is missing or came without volume, 0 where none is. `taken`: `judged`.
+        """Close (ns) of the first live bar that is missing or may be made up, 0 where none is. `taken`: `judged`.
 
         Freqtrade fills a candle that the exchange left out with one without volume. Where the real one arrives
         later, it joins the two, prices of the made-up one included. Bars older than the map's warm-up do not count: a
@@ -467,6 +473,11 @@ def _before(kind: Records, needs: int) -> Records:
     if len(kind) == 0:  # the disk has caught up
         return kind
     return kind[: len(kind) - len(later(kind, min(needs, int(kind["event_time"][-1]) - KEPT)))]
+
+
+def _flat(bars: Records) -> NDArray[np.bool_]:
+    """Whether BAR rows have volume and one price throughout."""
+    return np.asarray((bars["volume"] > 0) & (bars["high"] == bars["low"]), np.bool_)
 
 
 def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:

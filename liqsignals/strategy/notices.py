@@ -223,8 +223,8 @@ class Notices:
             self.once(
                 (tape.pair, "unsure", iso(tape.unsure)),
                 logging.WARNING,
-                "%s: the candle that closed at %s is missing or has no volume (the exchange left it out, or did not "
-                "trade). No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way out: liqsignals "
+                "%s: the candle that closed at %s is missing or has no volume or a single price (the exchange left it out, "
+                "or did not trade). No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way out: liqsignals "
                 "download --datadir %s --pairs %s --days 2, or liqsignals record beside the bot",
                 tape.pair,
                 iso(tape.unsure),
