@@ -426,7 +426,7 @@ def test_open_interest_of_zeros_is_an_empty_file(tmp_path: Path, warned: Callabl
     assert (Signals(datadir).attach(MADE.candles, PAIR, "5m")["liq_fresh"] == 0).all()
     assert f"{PAIR}: the open-interest file" in warned()
     problems = examine.examine(datadir, now=int(ns(MADE.candles["date"])[-1]) + FIVE)["problems"]
-    assert any("open_interest.feather holds no rows" in problem for problem in problems)
+    assert any("none of them with a number above 0" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("pair", ["BTC/USD:BTC", "ETH/USD:ETH", "BTC/USD:BTC-261225"])

@@ -226,8 +226,9 @@ def _file_series(path: Path, file: DataFile, datadir: Path, dataformat: str | No
         frame = frame[pd.to_numeric(frame[column], errors="coerce") > 0]
     times = np.unique(dates_ns(frame["date"], str(path)))
     if len(times) == 0 and held:
+        number = "a number above 0" if kind == "open_interest" else "a number"
         raise InputError(
-            f"{path} holds {held} rows, none of them with a number in {column}",
+            f"{path} holds {held} rows, none of them with {number} in {column}",
             "delete it, then download it again; liqsignals does not derive it from another column",
         )
     if len(times) == 0:

@@ -408,7 +408,7 @@ def read_side(book, grid, side, close, x, interest, rule, work, out):
     interest x close. `work` has four rows of at least 2 HALF more places than `rule.span` covers. NaN where there is no
     cluster. Oracle: tests/oracle.py.
 
-    A third of the time of a fold that is read at each bar: half of it in `levels`, the rest in the search. Cells beyond
+    A third of the time of a fold that is read at each bar: a third of it in `levels`, most of the rest in the search. Cells beyond
     the widest band are made only where no cluster was found before.
     """
     usd = work[0]
