@@ -1,4 +1,6 @@
-"""`python -m benchmarks [speed|latency|accuracy|sources|plausible|squeeze|cascade|scale|all] [--json OUT]`: print tables, write JSON."""
+"""`python -m benchmarks [speed|latency|accuracy|sources|plausible|squeeze|cascade|scale|all] [--json OUT]`: print
+tables, write JSON.
+"""
 
 import argparse
 import json

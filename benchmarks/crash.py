@@ -1,10 +1,10 @@
 """What a stop at the exchange is worth in a crash: `python -m benchmarks.crash -d DATADIR [--bot]`.
 
-A long of half the account at 3x is forced at every candle of a span, on the account of the loopback exchange: with a stop at the
-exchange, with a bot that looks at the price every five seconds, and with one that is dead in an outage and has left no
-stop. Slippage is the exchange's model (docs/decisions/120), not a measurement: inside a candle its path is continuous. The
-other bound is that a stop is sold at the lowest price of the candle that set it off. `--bot` runs unmodified freqtrade through
-the outage as well, a long forced before it, with and without the stop.
+A long of half the account at 3x is forced at every candle of a span, on the account of the loopback exchange: with a
+stop at the exchange, with a bot that looks at the price every five seconds, and with one that is dead in an outage and
+has left no stop. Slippage is the exchange's model (docs/decisions/120), not a measurement: inside a candle its path is
+continuous. The other bound is that a stop is sold at the lowest price of the candle that set it off. `--bot` runs
+unmodified freqtrade through the outage as well, a long forced before it, with and without the stop.
 """
 
 import argparse
@@ -75,7 +75,9 @@ class Loss:
 
 
 def forced(course: Course, symbol: str, at: int, way: str, back: int) -> Loss:
-    """A long from `at` (ms) on. `way`: `exchange` (a stop stands there), `bot` (it looks every 5 s), `dead` (until `back`)."""
+    """A long from `at` (ms) on. `way`: `exchange` (a stop stands there), `bot` (it looks every 5 s), `dead` (until
+    `back`).
+    """
     account = Account(course, at, WALLET)
     account.set_isolated(symbol, True)
     account.set_leverage(symbol, LEVERAGE)

@@ -31,7 +31,9 @@ PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "XRP/USDT:USDT")
 
 
 def write_year(datadir: Path, pairs: tuple[str, ...], bars: int, sway: float = 0.0, minutes: int = 5) -> Path:
-    """Candles of `minutes`, open interest, funding and flows of a random walk; `sway` adds a slow wave to the log price."""
+    """Candles of `minutes`, open interest, funding and flows of a random walk; `sway` adds a slow wave to the log
+    price.
+    """
     (datadir / "futures").mkdir(parents=True)
     (datadir / "liqsignals" / "flows").mkdir(parents=True)
     opened = parse_time("2025-01-01T00:00:00Z") + minutes * MINUTE * np.arange(bars)

@@ -1,8 +1,9 @@
-"""Start, memory and CPU of bot, recorder, page and watcher beside a replayed market: `python -m benchmarks.stack [--pairs 20]`.
+"""Start, memory and CPU of bot, recorder, page and watcher beside a replayed market: `python -m benchmarks.stack
+[--pairs 20]`.
 
-The commands of docs/deploy.md, with the exchange's addresses on loopback, at the market's own time and speed. The pairs are
-copies of three of the SIMULATED market's under other names. Memory is resident, of a process and its children; CPU is
-theirs, too, while they start and afterwards. libfaketime, through which they see the market's time, is part of it.
+The commands of docs/deploy.md, with the exchange's addresses on loopback, at the market's own time and speed. The pairs
+are copies of three of the SIMULATED market's under other names. Memory is resident, of a process and its children; CPU
+is theirs, too, while they start and afterwards. libfaketime, through which they see the market's time, is part of it.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """`python -m benchmarks.viewers [--hours 24] [--viewers 20]`: memory of the live page's server (Linux).
 
-A process of its own serves the live page of a SIMULATED market. Candle by candle the data directory's files are rewritten,
-as a recorder does, and the server's clock goes on; viewers, shared among the pairs, hold their event streams and
-fetch every new picture. Printed is the server's resident memory, each time when all viewers have the newest candle.
+A process of its own serves the live page of a SIMULATED market. Candle by candle the data directory's files are
+rewritten, as a recorder does, and the server's clock goes on; viewers, shared among the pairs, hold their event streams
+and fetch every new picture. Printed is the server's resident memory, each time when all viewers have the newest candle.
 
-It is the server of `liqsignals serve` but for its pauses: it looks at the disk without waiting two seconds, and examines the
-inputs for the lamps once a candle, not once a minute.
+It is the server of `liqsignals serve` but for its pauses: it looks at the disk without waiting two seconds, and
+examines the inputs for the lamps once a candle, not once a minute.
 """
 
 import argparse

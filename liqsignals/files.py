@@ -195,8 +195,8 @@ def sweep(folder: Path) -> None:
 def replaced(path: Path, *, durable: bool = True, private: bool = False) -> Iterator[Path]:
     """A temporary file in `path`'s folder (made if missing) that takes its name when the block succeeds (`put`).
 
-    It has the permissions of the file that it replaces, or else those that the umask leaves; `private`: the user's alone.
-    Raises InputError where it cannot be written; whatever fails, the old file stands and no temporary one stays.
+    It has the permissions of the file that it replaces, or else those that the umask leaves; `private`: the user's
+    alone. Raises InputError where it cannot be written; whatever fails, the old file stands and no temporary one stays.
     """
     temporary, handle = None, None
     try:

@@ -52,8 +52,8 @@ _STAMPS: list[tuple[str, Any]] = [("event_time", np.int64), ("known_at", np.int6
 
 #: Prices in quote units, volume in base units.
 BAR = np.dtype([*_STAMPS, *[(n, np.float64) for n in ("open", "high", "low", "close", "volume")]])
-#: `base`: one-sided open interest in base units (contracts for coins, never dollars: law 6). `start`: 1 where it came by
-#: a step that no market makes and that was taken for real (data/plausible.py): the map starts anew there; else 0.
+#: `base`: one-sided open interest in base units (contracts for coins, never dollars: law 6). `start`: 1 where it came
+#: by a step that no market makes and that was taken for real (data/plausible.py): the map starts anew there; else 0.
 OPEN_INTEREST = np.dtype([*_STAMPS, ("base", np.float64), ("start", np.int64)])
 #: `rate`: settled rate as a fraction per interval; `interval_h`: hours that it covers.
 FUNDING = np.dtype([*_STAMPS, ("rate", np.float64), ("interval_h", np.float64)])

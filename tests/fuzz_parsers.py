@@ -1,8 +1,9 @@
 """Broken inputs for every parser of liqsignals.sources: `make fuzz` (a million); a small run is part of `make test`.
 
-Valid payloads (shapes of research/sources.md, numbers made up) are broken in one to four places: bytes flipped, cut, copied;
-JSON values replaced by what no vendor should send; rows dropped, repeated, swapped; text inside a zip, or the zip itself. A
-parser may give records or raise ParseError. What it gives must obey law 1, be in order, and hold no infinite number.
+Valid payloads (shapes of research/sources.md, numbers made up) are broken in one to four places: bytes flipped, cut,
+copied; JSON values replaced by what no vendor should send; rows dropped, repeated, swapped; text inside a zip, or the
+zip itself. A parser may give records or raise ParseError. What it gives must obey law 1, be in order, and hold no
+infinite number.
 """
 
 import io
@@ -247,7 +248,9 @@ def obeys(found: Any) -> None:
 
 
 def fuzz(inputs: int, seed: int, tell: Callable[[str], None] = lambda text: None) -> Counter[str]:
-    """Run `inputs` broken inputs over all parsers in turn. Raises AssertionError naming parser and input; returns counts."""
+    """Run `inputs` broken inputs over all parsers in turn. Raises AssertionError naming parser and input; returns
+    counts.
+    """
     rng = random.Random(seed)
     targets = _targets()
     counts: Counter[str] = Counter()

@@ -1,8 +1,9 @@
-"""kill -9 at random instants of `liqsignals download`, and what is on disk then: `python tests/kill_download.py [KILLS] [SEED]`.
+"""kill -9 at random instants of `liqsignals download`, and what is on disk then: `python tests/kill_download.py [KILLS]
+[SEED]`.
 
-Each round begins with a user's data directory (candles, an open-interest file of his own), is killed four times at seeded
-instants, ends undisturbed, and must hold the bytes of a run that was never killed. After every kill each file of ours is
-whole: a bot that reads it meanwhile sees the old one or the new one.
+Each round begins with a user's data directory (candles, an open-interest file of his own), is killed four times at
+seeded instants, ends undisturbed, and must hold the bytes of a run that was never killed. After every kill each file of
+ours is whole: a bot that reads it meanwhile sees the old one or the new one.
 """
 
 import hashlib
@@ -90,7 +91,9 @@ def check_whole(datadir: Path, vendor: Vendor) -> None:
 def run(
     kills: int, seed: int, root: Path, per_round: int = 4, tell: Callable[[str], None] = lambda text: None
 ) -> tuple[int, int]:
-    """Kill so often (`tell` hears how far it is); (kills that hit a running process, rounds). Raises AssertionError where bytes differ."""
+    """Kill so often (`tell` hears how far it is); (kills that hit a running process, rounds). Raises AssertionError
+    where bytes differ.
+    """
     rng = random.Random(seed)
     vendor, first = vendor_and_datadir(root)
     hit = rounds = 0
@@ -109,7 +112,8 @@ def run(
             shutil.copytree(first, datadir)
             for _ in range(per_round):
                 process = subprocess.Popen(command(datadir, url), start_new_session=True, **quiet)  # type: ignore[call-overload]
-                # Most of a run is the start of Python: instants are drawn over its second half, too, so that they hit the work.
+                # Most of a run is the start of Python: instants are drawn over its second half, too, so that they hit
+                # the work.
                 at = rng.uniform(0, length) if rng.random() < 0.3 else rng.uniform(0.35 * length, length)
                 whole_group = rng.random() < 0.5
                 try:

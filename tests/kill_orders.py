@@ -2,11 +2,12 @@
 
     python tests/kill_orders.py [--kills 200] [--faults 0] [--seed 1] [--alone] [--verbose]
 
-Unmodified freqtrade, `dry_run: false`, on a loopback exchange that takes its orders. At a random order the bot is killed:
-before the exchange has it, after it was taken and before it is answered, or up to a quarter of a second after the answer.
-Then, as a watcher would, strategy/watch.py compares exchange and database and acts, and the bot starts again; `--alone`
-leaves that out. Counted are positions without a stop of their amount 10 s after the restart, orders that no database
-knows, and trades lost or doubled. With --faults the bot lives on, and answers are lost or refused instead.
+Unmodified freqtrade, `dry_run: false`, on a loopback exchange that takes its orders. At a random order the bot is
+killed: before the exchange has it, after it was taken and before it is answered, or up to a quarter of a second after
+the answer. Then, as a watcher would, strategy/watch.py compares exchange and database and acts, and the bot starts
+again; `--alone` leaves that out. Counted are positions without a stop of their amount 10 s after the restart, orders
+that no database knows, and trades lost or doubled. With --faults the bot lives on, and answers are lost or refused
+instead.
 """
 
 import argparse
@@ -251,7 +252,9 @@ class Trial:
         return standing(self.account, (PAIR,))
 
     def _audit(self) -> None:
-        """Every fill of the exchange is in the database, or was closed by the watch; nothing stands that it does not know."""
+        """Every fill of the exchange is in the database, or was closed by the watch; nothing stands that it does not
+        know.
+        """
         books = watch.in_database(self.bot.settings.database)
         for order in self._exchange().orders:
             if order.id not in books.known:

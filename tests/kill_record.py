@@ -1,9 +1,9 @@
 """kill -9 of a recorder at random instants (seeded): `make kill`; a few of them in test_record_kill.py.
 
 A server sends numbered prints without pause; recorders are started on one folder and killed, one after the other, at
-instants that fall into start, recovery, capture and publication alike. After each kill: no raw file is torn but at its end,
-every parquet file can be read, and each print that was sent a second before the kill is on disk. In the end one recorder
-runs and stops as told: what is published is what is in the raw files, each once.
+instants that fall into start, recovery, capture and publication alike. After each kill: no raw file is torn but at its
+end, every parquet file can be read, and each print that was sent a second before the kill is on disk. In the end one
+recorder runs and stops as told: what is published is what is in the raw files, each once.
 """
 
 import asyncio
@@ -71,7 +71,9 @@ def raw_numbers(extras: Path) -> list[int]:
 
 
 def kill_many(extras: Path, kills: int, seed: int, tell=lambda text: None) -> dict[str, float]:
-    """Start and kill recorders; raises AssertionError where something is lost, torn or twice. Returns what was measured."""
+    """Start and kill recorders; raises AssertionError where something is lost, torn or twice. Returns what was
+    measured.
+    """
     rng = random.Random(seed)
     sender = Sender()
     thread = threading.Thread(target=sender.run)

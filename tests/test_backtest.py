@@ -145,7 +145,9 @@ def _order(side: str, price: float, *, entry: bool, filled: int | None = 1, amou
 
 
 def test_a_short_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two coins sold at 10 and bought at 9: +2 gross, 20 x 0.1 % + 18 x 0.2 % fees; an order that never filled counts nothing."""
+    """Two coins sold at 10 and bought at 9: +2 gross, 20 x 0.1 % + 18 x 0.2 % fees; an order that never filled counts
+    nothing.
+    """
     orders = [
         _order("sell", 10, entry=True),
         _order("buy", 8, entry=False, filled=None),

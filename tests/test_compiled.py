@@ -10,7 +10,8 @@ import pytest
 
 import liqsignals
 
-#: Compiles two small kernels of two files, one calling the other, and tells the result, the cache's folder and its hits.
+#: Compiles two small kernels of two files, one calling the other, and tells the result, the cache's folder and its
+#: hits.
 ASK = """
 import tempfile
 {before}

@@ -1,7 +1,7 @@
 """liqsignals download against loopback servers that speak the providers' formats, faults included.
 
-Shapes of the files and answers: research/sources.md sections 1.1 to 1.3, 2, 3, 4 and 6 (metrics, klines, CHECKSUM, openInterestHist,
-ratios, Bybit and OKX lists); values are made up.
+Shapes of the files and answers: research/sources.md sections 1.1 to 1.3, 2, 3, 4 and 6 (metrics, klines, CHECKSUM,
+openInterestHist, ratios, Bybit and OKX lists); values are made up.
 """
 
 import asyncio
@@ -169,7 +169,8 @@ def test_a_file_without_header_unsorted_with_repeats(here: Here) -> None:
 
 
 def test_the_boundary_row_that_stands_in_both_files_is_read_once(here: Here) -> None:
-    # 2026-06-25: the last end-labelled file ends with 00:00 of the next day, the first start-labelled one begins with it.
+    # 2026-06-25: the last end-labelled file ends with 00:00 of the next day, the first start-labelled one begins with
+    # it.
     at, base, usd = measured(here.market)
     inside = (at > day(2)) & (at <= day(3))
     lines = vendors.metrics_rows("BTCUSDT", at[inside], base[inside], usd[inside], start=True)

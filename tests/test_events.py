@@ -57,7 +57,9 @@ def test_a_planted_effect_is_found_with_its_size() -> None:
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
-    """Over five random walks the smallest family-wise p is rarely below .05, and single p-values as often as they should."""
+    """Over five random walks the smallest family-wise p is rarely below .05, and single p-values as often as they
+    should.
+    """
     found = [events.study([walk(seed, days=90, share=0.01)], seed) for seed in range(5)]
     tested = [c for f in found for c in (*f["cells"], *f["splits"]) if "p" in c]
     # Weeks are few (13): draws of them are somewhat too sure.

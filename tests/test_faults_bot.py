@@ -1,4 +1,6 @@
-"""A real dry-run bot through a series of faults: it enters on complete input only, leaves its trades, and goes on by itself."""
+"""A real dry-run bot through a series of faults: it enters on complete input only, leaves its trades, and goes on by
+itself.
+"""
 
 import re
 import shutil
@@ -20,8 +22,8 @@ from liqsignals.replay.session import as_of, replayed
 pytestmark = [needs_faketime, pytest.mark.slow]
 
 MINUTE = 60_000
-#: SqueezeMomentum with a signal on every candle, fresh or not, and exits after two candles: what stands between it and a
-#: trade on bad input is the guard alone.
+#: SqueezeMomentum with a signal on every candle, fresh or not, and exits after two candles: what stands between it and
+#: a trade on bad input is the guard alone.
 EAGER = """
 from types import SimpleNamespace
 
@@ -41,7 +43,8 @@ class Eager(SqueezeMomentum):
     def populate_entry_trend(self, dataframe, metadata):
         return dataframe.assign(enter_long=1, enter_tag="eager", stop_long=0.98 * dataframe["close"])
 """
-#: Kind, first minute, minute after the last, what else. Undisturbed, the bot enters at minute 0, leaves at 10, enters at 15.
+#: Kind, first minute, minute after the last, what else. Undisturbed, the bot enters at minute 0, leaves at 10, enters
+#: at 15.
 PLAN: list[tuple[str, float, float, dict[str, Any]]] = [
     ("stale_klines", 11, 27, {"seconds": 720}),  # an entry is due at 15
     ("stale_klines", 41, 52, {"seconds": 360}),  # an entry is due at 45; what comes looks like a whole candle
@@ -63,7 +66,8 @@ PLAN: list[tuple[str, float, float, dict[str, Any]]] = [
 INCOMPLETE = {15, 20, 25, 45, 50, 60, 65, 75, 80, 95, 100, 105, 120, 125, 130, 150, 155}
 #: What comes through here is right, but it need not come through.
 NOISY = {165, 170, 175}
-#: From here on the bot has open interest that was revised later: freqtrade keeps the first value that it hears of an instant.
+#: From here on the bot has open interest that was revised later: freqtrade keeps the first value that it hears of an
+#: instant.
 REVISED = 215
 END = 220
 

@@ -239,7 +239,8 @@ def test_stale_open_interest_is_nan() -> None:
     tape = as_tape(market())
     out = compute(replace(tape, open_interest=tape.open_interest[:200]))
     # Row 199's snapshot is the close of bar 199, known two bars later. From the bar after that on the next one is
-    # missing, and the view is not complete; three hours after the snapshot it is still read, a bar after that it is not.
+    # missing, and the view is not complete; three hours after the snapshot it is still read, a bar after that it is
+    # not.
     assert (out["liq_fresh"][2 : 199 + 2 + 1] == 1).all()
     assert (out["liq_fresh"][199 + 2 + 1 :] == 0).all()
     assert (out["liq_fresh"][:2] == 0).all()

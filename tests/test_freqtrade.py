@@ -158,8 +158,9 @@ def test_strategies_survive_pickling_by_value() -> None:
 
 
 def test_demo_works_in_any_folder(tmp_path: Path) -> None:
-    """`liqsignals demo` in an empty folder: both strategies trade, the market says that it is SIMULATED, and nothing is written
-    into a user_data folder."""
+    """`liqsignals demo` in an empty folder: both strategies trade, the market says that it is SIMULATED, and nothing is
+    written into a user_data folder.
+    """
     done = subprocess.run(
         [str(Path(sys.executable).with_name("liqsignals")), "demo", "--days", "30", "--seed", "3"],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,

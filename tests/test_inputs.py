@@ -180,7 +180,8 @@ def test_a_day_without_open_interest_goes_stale_and_comes_back(tmp_path: Path) -
     made = make_market(4, 2)
     datadir = write_datadir(tmp_path, replace(made, interest=made.interest.drop(index=range(288, 576))))
     out = attach(datadir, made)
-    # Snapshot 287 is the close of candle 287; it is read up to 3 h of age, but not without the flag that a newer one is due.
+    # Snapshot 287 is the close of candle 287; it is read up to 3 h of age, but not without the flag that a newer one is
+    # due.
     fresh = out["liq_fresh"].to_numpy()
     assert fresh[3 : 287 + 2 + 1].all()
     assert not fresh[287 + 3 : 578].any()

@@ -1,7 +1,7 @@
 """Tables of real liquidations: every form that people have, and every one that must not be guessed at.
 
-The rows are made up, in the shapes of shared/research/sources.md 0.3 (sides), CoinGlass v4 and Coinalyze (their JSON envelopes),
-and liqsignals' own extras and prints.
+The rows are made up, in the shapes of shared/research/sources.md 0.3 (sides), CoinGlass v4 and Coinalyze (their JSON
+envelopes), and liqsignals' own extras and prints.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""The backtest's bot is the bot: short spans of the SIMULATED market through unmodified freqtrade, and a comparison that can fail."""
+"""The backtest's bot is the bot: short spans of the SIMULATED market through unmodified freqtrade, and a comparison
+that can fail.
+"""
 
 import json
 import shutil
@@ -122,7 +124,8 @@ class Ordinary(IStrategy):
 @needs_faketime
 def test_targets_and_moving_stops_exit_as_in_the_backtest(market: Path, tmp_path: Path) -> None:
     """Long and short: a target, a stop, stops that the bar of the exit raised, in bars of 5m inside candles of 15m. Two
-    trades are not compared: one that is there when the span begins, and one that the backtest opens before it has sold."""
+    trades are not compared: one that is there when the span begins, and one that the backtest opens before it has
+    sold."""
     datadir = tmp_path / "binance"
     shutil.copytree(market, datadir)
     fine = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather")

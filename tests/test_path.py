@@ -29,8 +29,9 @@ HELD = 10_000.0
 
 
 def bars_of(*bars: tuple[float, float, float, float], volume: float = VOLUME) -> Tape:
-    """A bar that only starts the book, then `bars`: open, high, low, close in buckets above bucket 22,000. Open interest is
-    known once, at the start."""
+    """A bar that only starts the book, then `bars`: open, high, low, close in buckets above bucket 22,000. Open
+    interest is known once, at the start.
+    """
     rows = np.exp((22_000 + np.array([(bars[0][0],) * 4, *bars])) * STEP).T
     at = START + FIVE * np.arange(1, rows.shape[1] + 1)
     volumes = np.array([0.0] + [volume] * len(bars))
@@ -53,8 +54,9 @@ def swept(fold: Fold, bar: int = 1) -> list[float]:
 
 
 def walked_finely(bar: tuple[float, float, float, float], points: int = 40_000) -> tuple[float, float]:
-    """What a bar sweeps of what it opened itself, a share each side: every point of its path enters a position ten buckets away,
-    which is gone if the path comes to its bucket's centre later on. No pieces, no ranges: points."""
+    """What a bar sweeps of what it opened itself, a share each side: every point of its path enters a position ten
+    buckets away, which is gone if the path comes to its bucket's centre later on. No pieces, no ranges: points.
+    """
     first, high, low, last = bar
     turns = (first, low, high, last) if last >= first else (first, high, low, last)
     stops = [first]
@@ -91,9 +93,10 @@ def test_what_a_bar_opens_it_may_liquidate(bar: tuple[float, float, float, float
 
 
 def test_an_upward_bar_by_hand() -> None:
-    """30.2 buckets up with one step back: 0.5 - 23.15 - 8.05 - 30.7, 60.4 in all. Shorts whose bucket's centre 10.5 higher the path
-    reaches later: entries below bucket 21 on all three legs (20.5 + 12.95 + 12.95). Longs: the step back takes those entered
-    from bucket 18 up (centre 8.5), on the way up and on the way down."""
+    """30.2 buckets up with one step back: 0.5 - 23.15 - 8.05 - 30.7, 60.4 in all. Shorts whose bucket's centre 10.5
+    higher the path reaches later: entries below bucket 21 on all three legs (20.5 + 12.95 + 12.95). Longs: the step
+    back takes those entered from bucket 18 up (centre 8.5), on the way up and on the way down.
+    """
     longs, shorts = 2 * (23.15 - 18.0) / 60.4, (20.5 + 12.95 + 12.95) / 60.4
     assert swept(walked((0.5, 30.7, 0.5, 30.7))) == pytest.approx([longs, shorts], rel=1e-9)
 
@@ -115,8 +118,9 @@ def test_a_bar_without_a_range_enters_one_bucket_and_the_next_ones_sweep_it() ->
 
 @given(cuts=st.lists(st.floats(0.02, 0.98), min_size=1, max_size=6))
 def test_a_path_split_into_bars_gives_the_same_book(cuts: list[float]) -> None:
-    """Flat, or rising by less than the nearest level's distance, by volume: alike but for closing, which a split compounds: second
-    order in turnover / interest. (A longer rise steps back once, whole or in each of its parts.)"""
+    """Flat, or rising by less than the nearest level's distance, by volume: alike but for closing, which a split
+    compounds: second order in turnover / interest. (A longer rise steps back once, whole or in each of its parts.)
+    """
     edges = [0.0, *sorted(cuts), 1.0]
     for rise in (0.0, 9.4):
         stops = [0.5 + rise * e for e in edges]

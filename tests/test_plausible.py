@@ -214,7 +214,9 @@ def test_a_wick_is_taken_where_enough_was_traded(wick: float, volume: float, tak
     ("volume", "move", "taken"), [(20.3, 5.0, True), (20.3, 0.2, False), (8.1, 1.3, True), (3.9, 0.001, True)]
 )
 def test_a_busy_candle_is_taken_where_it_moved(volume: float, move: float, taken: bool) -> None:
-    """`move`: its ln(high / low), in the widest of those before; as an hour of STORJ on 2026-05-06, and one that did not."""
+    """`move`: its ln(high / low), in the widest of those before; as an hour of STORJ on 2026-05-06, and one that did
+    not.
+    """
     bars = raw()[0].copy()
     row = 400
     widest = np.log(bars["high"] / bars["low"])[:row].max()

@@ -1,7 +1,7 @@
 """The same days from files and from a recorder give the same features, bit for bit, on the SIMULATED market.
 
-The recorder gets what Binance would answer: klines and openInterestHist as text, labels as of the day (sources.md 1.1, 1.2), one
-poll every five minutes, each with the rows that it asks for.
+The recorder gets what Binance would answer: klines and openInterestHist as text, labels as of the day (sources.md 1.1,
+1.2), one poll every five minutes, each with the rows that it asks for.
 """
 
 import json

@@ -335,7 +335,9 @@ def test_net_of_a_trade() -> None:
 
 
 def test_stops_of_wide_candles_fill_beyond_the_stop(two_pairs: Path) -> None:
-    """By hand, on real files: the share of the way to the extreme, only stops, only wide candles, never beyond the margin."""
+    """By hand, on real files: the share of the way to the extreme, only stops, only wide candles, never beyond the
+    margin.
+    """
     candles = pd.read_feather(two_pairs / "futures" / "BTC_USDT_USDT-5m-futures.feather")
     candles = candles[candles["date"] >= "2025-01-15"]
     span = (candles["high"] - candles["low"]) / candles["open"]

@@ -20,7 +20,9 @@ ALLOWED = 2 * TICK + 1e-9
 
 @dataclass(frozen=True)
 class Position:
-    """A trade as both have it when the bar opens: stop, distance of a trailing stop and profit of the target, as fractions."""
+    """A trade as both have it when the bar opens: stop, distance of a trailing stop and profit of the target, as
+    fractions.
+    """
 
     is_short: bool
     entry: float
@@ -112,7 +114,8 @@ def test_a_bot_exits_where_the_backtest_does() -> None:
         kind, exit_ = told
         best, worst = (bar.low, bar.high) if held.is_short else (bar.high, bar.low)
         worst_case = held.entered and kind == "trailing"
-        # Within two spreads and ticks of an extreme, one of them touches what the other does not: parity's class "edge".
+        # Within two spreads and ticks of an extreme, one of them touches what the other does not: parity's class
+        # "edge".
         if abs(exit_.price - (best if kind == "roi" else worst)) <= 2 * ALLOWED and not worst_case:
             continue
         # A stop that was raised in the bar of entry: the bar must have room to raise it where the backtest fills it.

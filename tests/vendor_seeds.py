@@ -1,4 +1,6 @@
-"""Valid payloads of flows, keyed vendors and the calendar by (provider, kind), for fuzzing: shapes of research/sources.md 6, 7, 8."""
+"""Valid payloads of flows, keyed vendors and the calendar by (provider, kind), for fuzzing: shapes of
+research/sources.md 6, 7, 8.
+"""
 
 import json
 from typing import Any

@@ -31,8 +31,9 @@ Query = Mapping[str, str]
 class Vendor:
     """What the server has. `faults[path]` is a list of faults; each request of the path takes the first.
 
-    Faults: a status number, `(status, headers)`, "hang" (no answer), "half" (the connection ends inside the body), "html" (a
-    page instead of data), "late" / "early" (a `Date` ten minutes off), or bytes that are sent instead. "*" is any path.
+    Faults: a status number, `(status, headers)`, "hang" (no answer), "half" (the connection ends inside the body),
+    "html" (a page instead of data), "late" / "early" (a `Date` ten minutes off), or bytes that are sent instead. "*" is
+    any path.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -148,7 +149,9 @@ def add_metrics(
 
 
 def klines_zip(at: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], *, header: bool, unit: int = 1_000_000) -> bytes:
-    """Klines of bars that open at `at` (ns); `rows` (n, 6): open, high, low, close, volume, bought. `unit`: ns per tick."""
+    """Klines of bars that open at `at` (ns); `rows` (n, 6): open, high, low, close, volume, bought. `unit`: ns per
+    tick.
+    """
     head = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
     lines = [
         f"{t // unit},{o},{h},{low},{c},{v},{(t + FIVE) // unit - 1},{v * c},9,{b},{b * c},0"
@@ -173,8 +176,8 @@ def add_rest(
 ) -> None:
     """Binance's, Bybit's and OKX's REST answers for snapshots at `at` (ns) and for bars that close there.
 
-    `rows` (n, 6) as in `klines_zip`. Labels are the starts of the periods, Binance's before 2026-06-25 their ends. Bybit's and OKX's open interest is the same market's:
-    both sides summed, and in contracts of a hundredth coin.
+    `rows` (n, 6) as in `klines_zip`. Labels are the starts of the periods, Binance's before 2026-06-25 their ends.
+    Bybit's and OKX's open interest is the same market's: both sides summed, and in contracts of a hundredth coin.
     """
     label = at - FIVE
     ms = [int(t) // 1_000_000 for t in label]

@@ -1,14 +1,14 @@
 """A week of the whole stack with real orders on the loopback exchange: `python tests/week.py [--days 7] [--seed 1]`.
 
-Unmodified `freqtrade trade` with `dry_run: false`, `liqsignals record`, `liqsignals serve` and the watcher, on a market in
-market time. The exchange fails and lies at random instants (exchange/faults.py); bot, recorder, page and watcher are killed,
-one by one, the bot also at its orders, and all at once. What restarts them is named in the report: the supervisor (this
-script, by the rules of deploy/systemd and `liqsignals start`), or the watcher by /start. The rules are the soak's
-(soak.py), and: no position without a stop of its amount for more than 10 s while the watcher runs, and at the end nothing
-at the exchange that the database does not know. Exit code 1 if a rule was broken.
+Unmodified `freqtrade trade` with `dry_run: false`, `liqsignals record`, `liqsignals serve` and the watcher, on a market
+in market time. The exchange fails and lies at random instants (exchange/faults.py); bot, recorder, page and watcher are
+killed, one by one, the bot also at its orders, and all at once. What restarts them is named in the report: the
+supervisor (this script, by the rules of deploy/systemd and `liqsignals start`), or the watcher by /start. The rules are
+the soak's (soak.py), and: no position without a stop of its amount for more than 10 s while the watcher runs, and at
+the end nothing at the exchange that the database does not know. Exit code 1 if a rule was broken.
 
-The bot is the shipped SqueezeMomentum without its protections, with more entries, so that a week has orders to kill it at.
-The watcher is `operate.watcher.Watcher` in this process: under a stopped clock a process's pauses end at once.
+The bot is the shipped SqueezeMomentum without its protections, with more entries, so that a week has orders to kill it
+at. The watcher is `operate.watcher.Watcher` in this process: under a stopped clock a process's pauses end at once.
 """
 
 import argparse
@@ -172,7 +172,8 @@ class Trial:
             for what, rate in RATES.items()
             for _ in range(max(round(rate * days), 1))
         )
-        #: From when on (ms) the bot is to be killed at one of its next orders, evenly from the begin; and how often now.
+        #: From when on (ms) the bot is to be killed at one of its next orders, evenly from the begin; and how often
+        #: now.
         span = round(DAY / 10**6 / ORDER_KILLS)
         self.at_orders = list(range(self.begin + STEP, self.end - STEP, span))
         self.wanted = 0

@@ -87,8 +87,8 @@ def scored(request: Request, pair: str, table: Path) -> Scored:
 
 
 def tables(folder: Path, pairs: Sequence[str]) -> dict[str, Path]:
-    """The table of each pair that has one in `folder`: a file or a folder of prints whose name begins with the pair's, as
-    freqtrade writes it (BTC_USDT_USDT.csv, BTC_USDT_USDT-events). Raises InputError where there is none, or two.
+    """The table of each pair that has one in `folder`: a file or a folder of prints whose name begins with the pair's,
+    as freqtrade writes it (BTC_USDT_USDT.csv, BTC_USDT_USDT-events). Raises InputError where there is none, or two.
     """
     if not folder.is_dir():
         raise InputError(f"validate: {folder} is no folder of tables", "--all-pairs needs one with a table a pair")

@@ -50,7 +50,8 @@ def walkforward_command(
 ) -> None:
     """Judge strategies on monthly slices at their frozen defaults, beside placebos, at other costs and worse stops.
 
-    Freqtrade's backtests, through the loopback exchange. DIR/result.json holds every number, DIR/report.html draws them.
+    Freqtrade's backtests, through the loopback exchange. DIR/result.json holds every number, DIR/report.html draws
+    them.
     """
     from liqsignals.walkforward import walk
 
@@ -82,8 +83,8 @@ def walkforward_command(
         console.print(f"{label}{pages.headline(name, judged)}", markup=False)
         again = judged["reproduced"]
         console.print(
-            f"  our portfolio made {again['same']} of freqtrade's {again['trades']} trades; largest difference of profit "
-            f"{again['largest_difference']:.1e} of the margin",
+            f"  our portfolio made {again['same']} of freqtrade's {again['trades']} trades; largest difference of"
+            f" profit {again['largest_difference']:.1e} of the margin",
             markup=False,
         )
     console.print(f"result {out / 'result.json'}\nreport {out / 'report.html'}", markup=False)

@@ -46,8 +46,8 @@ def start_command(
 ) -> None:
     """Download history, then run `freqtrade trade`; where trades are open the bot starts first, the download beside it.
 
-    A download that fails is a warning. Signals go to the bot, and the exit code is its own. Words after -- are the bot's:
-    liqsignals start --config config.json --strategy RejectionFade -- --logfile user_data/logs/bot.log
+    A download that fails is a warning. Signals go to the bot, and the exit code is its own. Words after -- are the
+    bot's: liqsignals start --config config.json --strategy RejectionFade -- --logfile user_data/logs/bot.log
 
     The database is the configuration's db_url, else USERDIR/tradesv3.sqlite (dry-run: tradesv3.dryrun.sqlite).
     """
@@ -71,7 +71,8 @@ def kill_switch_command(
     userdir: UserDir = Path("user_data"),
     why: Annotated[str, typer.Option("--why", help="A note that is kept with it.")] = "",
 ) -> None:
-    """Stop all entries of every bot of a user_data at once, dry-run and live; resting entries are cancelled, exits go on.
+    """Stop all entries of every bot of a user_data at once, dry-run and live; resting entries are cancelled, exits go
+    on.
 
     It is a file, user_data/liqsignals/kill-switch: `touch` turns it on, too. It outlasts restarts.
     """
@@ -115,7 +116,8 @@ def watch_command(
         bool, typer.Option("--check", help="Print the last status; exit code 1 where it is bad or old.")
     ] = False,
 ) -> None:
-    """Watch a bot until Ctrl-C: the exchange's clock, stops and positions against the database, the day's loss, the disk.
+    """Watch a bot until Ctrl-C: the exchange's clock, stops and positions against the database, the day's loss, the
+    disk.
 
     What it finds is USERDIR/liqsignals/status.json, which forbids live entries where the config has
     "liqsignals": {"watcher": true}. A bot that stopped by an exception is sent /start, at most three times an hour.

@@ -1,4 +1,6 @@
-"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `offline`, `replay`, `paper`, `parity`, `release`."""
+"""Commands that run strategies: `simulate`, `demo`, `init`, `backtest`, `offline`, `replay`, `paper`, `parity`,
+`release`.
+"""
 
 import time
 import webbrowser
@@ -81,8 +83,9 @@ def backtest(
     config: Annotated[Path, typer.Option("--config", help="freqtrade configuration.")] = Path("config.json"),
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data.")] = Path("user_data"),
 ) -> None:
-    """Run `freqtrade backtesting` on your own data; print what each strategy earned and paid, what the data cover, warnings,
-    and the map's headline at the end."""
+    """Run `freqtrade backtesting` on your own data; print what each strategy earned and paid, what the data cover,
+    warnings, and the map's headline at the end.
+    """
     _backtest(
         Run(
             datadir,
@@ -114,13 +117,14 @@ def _backtest(run: Run) -> Result:
     for part, _ in found:
         console.print(
             f"{simulated}{part.pair} {part.timeframe}, {iso(part.start)} to {iso(part.stop)}: candles cover "
-            f"{part.candles:.1%}, fresh open interest {part.fresh:.1%}; a usable map (fresh and warm) {part.usable:.1%}",
+            f"{part.candles:.1%}, fresh open interest {part.fresh:.1%}; a usable map (fresh and warm)"
+            f" {part.usable:.1%}",
             markup=False,
         )
         if part.usable == 0.0:
             console.print(
-                f"[yellow]{part.pair}: no candle has a usable map, so a strategy that asks for one cannot trade: the map "
-                "needs 14 days of open interest before the first entry[/yellow]"
+                f"[yellow]{part.pair}: no candle has a usable map, so a strategy that asks for one cannot trade: the"
+                " map needs 14 days of open interest before the first entry[/yellow]"
             )
     for text in (*filter(None, map(timeframe_warning, result.accounts)), *result.warnings):
         console.print(f"warning: {text}", style="yellow", markup=False)
@@ -184,8 +188,8 @@ def offline_command(
 
     liqsignals offline -- freqtrade hyperopt --strategy S --hyperopt-loss SharpeHyperOptLoss --timerange 20260101-
 
-    The configuration that points freqtrade there is added behind the command's own. A command with {overlay} in it is run
-    as it is, with the path of that configuration.
+    The configuration that points freqtrade there is added behind the command's own. A command with {overlay} in it is
+    run as it is, with the path of that configuration.
     """
     from liqsignals.replay import offline
 
@@ -236,7 +240,8 @@ def release(
         console.print(f"{strategy} was not stopped; its drawdown is counted from now on: {path}", markup=False)
     else:
         console.print(
-            f"{strategy}, stopped at {before.stopped_at} with a drawdown of {before.drawdown:.2%}, may enter again: {path}",
+            f"{strategy}, stopped at {before.stopped_at} with a drawdown of {before.drawdown:.2%}, may enter again:"
+            f" {path}",
             markup=False,
         )
 
@@ -354,7 +359,9 @@ def parity_command(
     userdir: UserDir = Path("user_data"),
     keep: Keep = None,
 ) -> None:
-    """Backtest a strategy and run it dry (or --live) over the same span; exit code 0 only where both agree, with trades."""
+    """Backtest a strategy and run it dry (or --live) over the same span; exit code 0 only where both agree, with
+    trades.
+    """
     from liqsignals.replay import parity
 
     start, stop = parse_timerange(timerange)

@@ -190,8 +190,8 @@ class Fetcher:
         max_bytes: int | None = None,
         json: bool = True,
     ) -> Reply:
-        """Body of `base_url + path`. Raises Missing on 404, Offline at once where the name cannot be resolved, FetchError for
-        other failures.
+        """Body of `base_url + path`. Raises Missing on 404, Offline at once where the name cannot be resolved,
+        FetchError for other failures.
 
         `json` rejects an HTML page. `max_bytes` bounds the body; default is the provider's limit.
         """

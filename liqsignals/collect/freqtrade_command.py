@@ -56,7 +56,8 @@ def backtesting(
 ) -> list[str]:
     """The command line of a backtest that reads nothing from freqtrade's cache.
 
-    Without a timeframe it is the strategy's own, and only one strategy may be named: freqtrade's list needs one for all.
+    Without a timeframe it is the strategy's own, and only one strategy may be named: freqtrade's list needs one for
+    all.
     """
     if timeframe is None:
         (one,) = strategies

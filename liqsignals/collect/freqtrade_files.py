@@ -76,7 +76,8 @@ def download_data(
         for name in [name for name, at in before.items() if at is None]:
             problems.append(
                 InputError(
-                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It was not changed",
+                    f"{datadir / 'futures' / name} is damaged; freqtrade would overwrite it with less. It was not"
+                    " changed",
                     "delete it, and run the same command again",
                 )
             )

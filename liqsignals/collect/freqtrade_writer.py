@@ -1,6 +1,7 @@
 """Write one frame through freqtrade's data handler: `python freqtrade_writer.py DATADIR PAIR TIMEFRAME FRAME FORMAT`.
 
-A script, run by its path, in a process of its own: so it imports freqtrade and not liqsignals, and neither pays for the other.
+A script, run by its path, in a process of its own: so it imports freqtrade and not liqsignals, and neither pays for the
+other.
 """
 
 import sys

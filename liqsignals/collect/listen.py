@@ -130,8 +130,8 @@ class Listener:
         names = ", ".join(f"{name} ({stream.pairs[name]})" for name in sorted(asked))
         self.capture.notices.limited(
             f"refused {stream.provider} {names}",
-            f"{stream.provider} {stream.channel}: it refuses {names}: {refusal.reason}. Not recorded there; the other pairs "
-            f"are. Way out: if it is listed under another name, freqtrade's pair of that name",
+            f"{stream.provider} {stream.channel}: it refuses {names}: {refusal.reason}. Not recorded there; the other"
+            " pairs are. Way out: if it is listed under another name, freqtrade's pair of that name",
             every=3600.0,
         )
 

@@ -6,8 +6,8 @@ data/store.py). A row's `known_at` there is an instant at which it could be read
 could not be parsed stays in the raw file.
 
 No print is not no liquidation: a stream is *covered* only while it is demonstrably alive (it answers pings, or
-sends). Signs of life go to the raw channel `alive`; `coverage` reads them back as intervals. Symbols that a venue refuses
-are logged, and listed there as `refused`: the stream's coverage is not theirs.
+sends). Signs of life go to the raw channel `alive`; `coverage` reads them back as intervals. Symbols that a venue
+refuses are logged, and listed there as `refused`: the stream's coverage is not theirs.
 
 Killed at any byte, it loses what was not yet flushed; the next run publishes what was flushed and not yet published.
 """

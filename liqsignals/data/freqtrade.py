@@ -144,7 +144,9 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 def sorted_rows(
     frame: pd.DataFrame, columns: tuple[str, ...], what: str, *, twins: bool = False
 ) -> tuple[pd.DataFrame, Int64Array]:
-    """Rows in time order, each once, and their dates (ns). Contradicting rows of one date raise unless `twins` allows them."""
+    """Rows in time order, each once, and their dates (ns). Contradicting rows of one date raise unless `twins` allows
+    them.
+    """
     ns = dates_ns(frame["date"], what)
     steps = np.diff(ns)
     if (steps > 0).all():
@@ -288,8 +290,8 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     if 2 * large.sum() > len(rate):
         row = int(np.flatnonzero(large)[0])
         raise InputError(
-            f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}, and most rows are like it; rates "
-            "are fractions per interval",
+            f"{what}: row {row} ({iso(event[row])}) has a funding rate of {rate[row]:g}, and most rows are like it;"
+            " rates are fractions per interval",
             "delete the file and download it again",
         )
     infinite = np.isinf(rate)
@@ -465,7 +467,7 @@ def absent(what: str, datadir: Path, pair: str, exchange: str | None, timeframe:
     """The error that names what a data directory has not of a pair, what it has, and the command that fetches it."""
     kind = "open_interest" if what == "open interest" else "futures"
     return InputError(
-        f"no {what} of {pair} in {datadir / 'futures'} (of this pair there: {timeframes_there(datadir, pair, kind)}; pairs "
-        f"there: {', '.join(pairs_in(datadir)) or 'none'})",
+        f"no {what} of {pair} in {datadir / 'futures'} (of this pair there: {timeframes_there(datadir, pair, kind)};"
+        f" pairs there: {', '.join(pairs_in(datadir)) or 'none'})",
         download_command(exchange or venues.exchange_of(datadir), pair, timeframe),
     )

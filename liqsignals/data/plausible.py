@@ -174,7 +174,9 @@ HIGH, SETTLED = 0.004, 20 * DAY
 
 
 def turnover(bar_rows: Records, interest_rows: Records) -> float:
-    """Of BAR and OPEN_INTEREST rows: the day's volume / mean open interest, the median of days that have both; 0 without."""
+    """Of BAR and OPEN_INTEREST rows: the day's volume / mean open interest, the median of days that have both; 0
+    without.
+    """
     volume, base = (
         pd.Series(rows[name]).groupby(rows["event_time"] // DAY)
         for rows, name in ((bar_rows, "volume"), (interest_rows, "base"))
@@ -191,8 +193,8 @@ def in_percent(rates: Records) -> str | None:
     if usual <= HIGH:
         return None
     return (
-        f"half of the funding rates are above {usual:.2%} per 8 h, which is {usual * 3 * 365:.0%} a year. Rates are fractions "
-        "per interval; if the file has them in percent, download it again"
+        f"half of the funding rates are above {usual:.2%} per 8 h, which is {usual * 3 * 365:.0%} a year. Rates are"
+        " fractions per interval; if the file has them in percent, download it again"
     )
 
 

@@ -37,7 +37,8 @@ VOLUME = 4.0
 IMPACT = 40.0
 #: Volumes and rates are compared once there is so much history.
 HISTORY = DAY
-#: No rate of a settlement is beyond this, whatever its interval: the widest cap of a venue is 0.04 (Hyperliquid, an hour).
+#: No rate of a settlement is beyond this, whatever its interval: the widest cap of a venue is 0.04 (Hyperliquid, an
+#: hour).
 CAP = 0.05
 #: Nor is it this many times the largest rate per 8 h of the 30 days before, or REST where that is larger. Measured: 44.
 RATE = 100.0
@@ -59,9 +60,9 @@ class Memory(NamedTuple):
     """What a fold remembers of the rows before.
 
     `at` (5,): times of the last row taken, of the two newest candidates for a step, of the first row and of the last
-    one seen; `value` (4,): what belongs to the first three of them, of bars the largest volume and ln(high / low) of the
-    candidates in the last two; `waiting` (1,): number of candidates; `day`, `peak`, `reach` (_SLOTS,): largest value of
-    each of the last days, and of bars the largest ln(high / low).
+    one seen; `value` (4,): what belongs to the first three of them, of bars the largest volume and ln(high / low) of
+    the candidates in the last two; `waiting` (1,): number of candidates; `day`, `peak`, `reach` (_SLOTS,): largest
+    value of each of the last days, and of bars the largest ln(high / low).
     """
 
     at: Int64Array
@@ -104,7 +105,9 @@ class Around(NamedTuple):
 
 @_kernel
 def _largest(memory, at):
-    """Largest value and ln(high / low) of the 30 days before `at` (ns) and of its own day so far; 0 where there is none."""
+    """Largest value and ln(high / low) of the 30 days before `at` (ns) and of its own day so far; 0 where there is
+    none.
+    """
     day = at // 86_400_000_000_000
     peak, reach = 0.0, 0.0
     for slot in range(len(memory.day)):

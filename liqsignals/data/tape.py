@@ -50,7 +50,8 @@ class Tape:
     #: Settled funding by venue; the venue traded on comes first.
     funding: dict[str, Records] = field(default_factory=dict)
     flow: Records | None = None
-    #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing decides it.
+    #: Label convention that the open-interest file ends with (venues.LABEL_END or LABEL_START), None where nothing
+    #: decides it.
     labels: int | None = None
     #: Instant (ns) before which bars and open interest are left out; 0: none are. A liqmap.FoldState stands for them.
     since: int = 0
@@ -202,10 +203,10 @@ def read_tape(
 
     `extras` is `<datadir>/liqsignals` unless given; `finest` is the finest candle that the map may fold ("5m", or
     "1m" where configured); `dataformat` is freqtrade's `dataformat_ohlcv`, where configured (data/choice.py). Raises
-    InputError for a folder, exchange or file that cannot be read. Missing files are no error: their kinds are None. Rows
-    that are what no market does are left out and listed in `refused`; open interest whose worth is never a price of the
-    market raises InputError. Kinds that only the extras hold are read when they are asked for (`Tape.kind`); `on_error`
-    as in Extras.
+    InputError for a folder, exchange or file that cannot be read. Missing files are no error: their kinds are None.
+    Rows that are what no market does are left out and listed in `refused`; open interest whose worth is never a price
+    of the market raises InputError. Kinds that only the extras hold are read when they are asked for (`Tape.kind`);
+    `on_error` as in Extras.
     """
     freqtrade.check_datadir(datadir)
     exchange = exchange or venues.exchange_of(datadir)
@@ -249,9 +250,9 @@ def read_tape(
             other = verdict.other_market(interest)
             if other:
                 raise InputError(
-                    f"{' and '.join(str(x.path) for x in sources) or f'{pair} recorded open interest'}: "
-                    f"open_interest_value / open_interest_amount is {other[0]:g} where {pair} traded at {other[1]:g}, and "
-                    "wrong in every row; this is another market's open interest, or another unit",
+                    f"{' and '.join(str(x.path) for x in sources) or f'{pair} recorded open interest'}:"
+                    f" open_interest_value / open_interest_amount is {other[0]:g} where {pair} traded at {other[1]:g},"
+                    " and wrong in every row; this is another market's open interest, or another unit",
                     "compare it with the exchange's page; move the file away and download it again",
                 )
             files = [(x.path, (0, duration_ns(x.stored))) for x in sources]
@@ -262,8 +263,9 @@ def read_tape(
         if times > plausible.TURNOVER:
             held = freqtrade.candle_file(datadir, pair, finest, dataformat)
             raise InputError(
-                f"{held[1] if held else f'{pair} recorded candles'}: {pair} trades {times:,.0f} times its open interest a day, "
-                "which no market does; the candles' volume is in another unit (quote currency?), or open interest is",
+                f"{held[1] if held else f'{pair} recorded candles'}: {pair} trades {times:,.0f} times its open interest"
+                " a day, which no market does; the candles' volume is in another unit (quote currency?), or open"
+                " interest is",
                 "compare a day with the exchange's page; move the file away and download it again",
             )
     funding = {}

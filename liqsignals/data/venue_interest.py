@@ -1,8 +1,8 @@
 """Reads the user's table of open interest by venue: `<extras>/venue_interest/*.csv` (or .parquet), one column a venue.
 
-Column `date` is the instant of the snapshot (ISO 8601 with a zone), every other column but `price` and `coin` a venue in
-lower case: USD of all its contracts in the coin, empty where it is not known. A file counts for the coins that stand as
-separate words in its name (`open-interest-btc-eth-4h.csv`); with a column `coin` only their rows do.
+Column `date` is the instant of the snapshot (ISO 8601 with a zone), every other column but `price` and `coin` a venue
+in lower case: USD of all its contracts in the coin, empty where it is not known. A file counts for the coins that stand
+as separate words in its name (`open-interest-btc-eth-4h.csv`); with a column `coin` only their rows do.
 """
 
 import re
@@ -83,9 +83,11 @@ def _dates(frame: pd.DataFrame, path: Path) -> Int64Array:
             ) from error
     if not isinstance(dates.dtype, pd.DatetimeTZDtype):
         raise InputError(
-            f"{path}: column 'date' has no time zone (row {frame.index[0]}: {frame['date'].iloc[0]})"
-            if len(frame)
-            else f"{path}: holds no rows of this coin",
+            (
+                f"{path}: column 'date' has no time zone (row {frame.index[0]}: {frame['date'].iloc[0]})"
+                if len(frame)
+                else f"{path}: holds no rows of this coin"
+            ),
             "write every date as 2026-01-31T12:00:00Z",
         )
     return dates_ns(dates, str(path))
@@ -107,8 +109,8 @@ def _usd(column: pd.Series, at: Int64Array, order: Int64Array, path: Path) -> re
     if bad.size:
         row = int(order[bad[0]])
         raise InputError(
-            f"{path}: row {column.index[row]} ({iso(int(at[bad[0]]))}), column {column.name}: {column.iloc[row]} is no open "
-            "interest in USD",
+            f"{path}: row {column.index[row]} ({iso(int(at[bad[0]]))}), column {column.name}: {column.iloc[row]} is no"
+            " open interest in USD",
             "a number above 0, or an empty cell where it is not known",
         )
     return np.where(given, numbers, np.nan)

@@ -1,9 +1,9 @@
 """`liqsignals doctor --report FILE.zip`: what a maintainer needs to see of an installation, without its secrets.
 
-A zip of text files: versions, the configuration with secrets hidden, the doctor's findings, the data's files with sizes and
-times, and the end of each log. A secret is every value of the configuration or the environment under a name such as `key`,
-`token` or `password`; it is hidden wherever it stands, in the logs and findings, too, and in the spellings of addresses,
-JSON and basic authentication.
+A zip of text files: versions, the configuration with secrets hidden, the doctor's findings, the data's files with sizes
+and times, and the end of each log. A secret is every value of the configuration or the environment under a name such as
+`key`, `token` or `password`; it is hidden wherever it stands, in the logs and findings, too, and in the spellings of
+addresses, JSON and basic authentication.
 """
 
 import json
@@ -53,7 +53,8 @@ _SHORT = 5
 TAIL = 200_000
 #: Files that are listed at most.
 _MOST = 20_000
-#: What is a secret wherever it stands: Telegram's tokens, JSON web tokens, signatures and keys of requests, credentials.
+#: What is a secret wherever it stands: Telegram's tokens, JSON web tokens, signatures and keys of requests,
+#: credentials.
 _FORMS = re.compile(
     r"(?<!\d)\d{6,12}:[A-Za-z0-9_-]{30,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
@@ -73,9 +74,9 @@ def write(
 ) -> list[str]:
     """Write the bundle to `out` (.zip) in one step; the names of its files.
 
-    `report` is the answer of `examine`; `merged` what freqtrade makes of the configuration and those that it names, empty
-    where it was not asked; `logs` are text files; `environment` has variables that may hold secrets. Raises InputError where
-    a log cannot be read or `out` not be written.
+    `report` is the answer of `examine`; `merged` what freqtrade makes of the configuration and those that it names,
+    empty where it was not asked; `logs` are text files; `environment` has variables that may hold secrets. Raises
+    InputError where a log cannot be read or `out` not be written.
     """
     own = {} if config is None else _object(config.read_text(errors="replace"))
     secrets = {*_secrets(merged), *_of_environment(environment)}
@@ -119,7 +120,8 @@ def shown(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without its secrets: each is replaced, so that one sees that it was set.
 
     >>> shown({"exchange": {"name": "binance", "key": "abc", "secret": ""}, "telegram": {"enabled": True, "chat_id": 5}})
-    {'exchange': {'name': 'binance', 'key': '[hidden]', 'secret': ''}, 'telegram': {'enabled': True, 'chat_id': '[hidden]'}}
+    {'exchange': {'name': 'binance', 'key': '[hidden]', 'secret': ''}, 'telegram': {'enabled': True, 'chat_id':
+    '[hidden]'}}
     """
     return {key: _shown(value, _hides(key)) for key, value in config.items()}
 

@@ -203,13 +203,13 @@ def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
         assert series.max_age is not None
         bridged = "" if age > LIVE_ROWS * np.max(series.step) else "; a bot that starts now fetches what is missing"
         report["problems"].append(
-            f"{series.name}: the newest row is {age / HOUR:.1f} h old, {series.max_age / HOUR:.1f} h are allowed{bridged}. "
-            "Way out: download, or leave `liqsignals record` running"
+            f"{series.name}: the newest row is {age / HOUR:.1f} h old, {series.max_age / HOUR:.1f} h are"
+            f" allowed{bridged}. Way out: download, or leave `liqsignals record` running"
         )
     if last > now + MINUTE:
         report["problems"].append(
-            f"{series.name}: the newest row is of {iso(last)}, which is after now ({iso(now)}). Way out: set this machine's "
-            "clock (timedatectl), then download again"
+            f"{series.name}: the newest row is of {iso(last)}, which is after now ({iso(now)}). Way out: set this"
+            " machine's clock (timedatectl), then download again"
         )
 
 
@@ -234,7 +234,8 @@ def _file_series(path: Path, file: DataFile, datadir: Path, dataformat: str | No
     if len(times) == 0:
         raise InputError(
             f"{path} holds no rows",
-            "delete it, then download it again; an exchange that answers with no rows makes freqtrade store such a file",
+            "delete it, then download it again; an exchange that answers with no rows makes freqtrade store such a"
+            " file",
         )
     used = freqtrade.data_file(datadir, file.pair, timeframe, kind, dataformat)
     replaced = used is not None and used != path
@@ -315,13 +316,14 @@ def _refused(
     for what, rows in itertools.groupby((r for r in tape.refused if r.at >= since), key=lambda r: r.what):
         recent = list(rows)
         report["problems"] += [
-            f"{row}. It is read as a hole. Way out: compare with the exchange's page; remove the row, or download it again"
+            f"{row}. It is read as a hole. Way out: compare with the exchange's page; remove the row, or download it"
+            " again"
             for row in recent[:REFUSED_NAMED]
         ]
         if len(recent) > REFUSED_NAMED:
             report["problems"].append(
-                f"{what}: {len(recent) - REFUSED_NAMED} more rows are read as holes, the last one at {iso(recent[-1].at)}; "
-                'all are listed as "refused" in --json'
+                f"{what}: {len(recent) - REFUSED_NAMED} more rows are read as holes, the last one at"
+                f' {iso(recent[-1].at)}; all are listed as "refused" in --json'
             )
     if text := plausible.in_percent(next(iter(tape.funding.values()), np.empty(0, records.FUNDING))):
         report["problems"].append(f"{pair}: {text}")
@@ -330,9 +332,9 @@ def _refused(
         at, base = int(interest["event_time"][row]), interest["base"]
         if at >= since:
             report["problems"].append(
-                f"{pair}: open interest stays at x{base[row] / base[row - 1]:.3g} from {iso(at)} on, more than was traded; it "
-                "is taken for real and the map starts anew there. Way out: compare with the exchange's page before you "
-                "trade on it"
+                f"{pair}: open interest stays at x{base[row] / base[row - 1]:.3g} from {iso(at)} on, more than was"
+                " traded; it is taken for real and the map starts anew there. Way out: compare with the exchange's"
+                " page before you trade on it"
             )
 
 
@@ -351,8 +353,8 @@ def _pair_checks(
     folded = freqtrade.folded_candles(datadir, pair, "5m", dataformat)
     if folded is None:
         report["problems"].append(
-            f"{pair}: no candles of 1h or finer (there: {freqtrade.timeframes_there(datadir, pair, 'futures')}); its liq_* "
-            f"columns are NaN. Way out: {freqtrade.download_command(exchange, pair)}"
+            f"{pair}: no candles of 1h or finer (there: {freqtrade.timeframes_there(datadir, pair, 'futures')}); its"
+            f" liq_* columns are NaN. Way out: {freqtrade.download_command(exchange, pair)}"
         )
     timeframe, bars = folded or ("5m", np.empty(0, records.BAR))
     bar_ns = duration_ns(timeframe)
@@ -373,9 +375,9 @@ def _pair_checks(
             at = int(read["event_time"][row])
             ratio = read["base"][row] / read["base"][row - 1]
             message = (
-                f"{path.stem}: open interest goes by x{ratio:.2f} from one snapshot to the next at {iso(at)}; one side may "
-                "have become both, or coins contracts. Way out: compare with the exchange's page before you trade on it; "
-                "with --days, what is older is listed and no problem"
+                f"{path.stem}: open interest goes by x{ratio:.2f} from one snapshot to the next at {iso(at)}; one side"
+                " may have become both, or coins contracts. Way out: compare with the exchange's page before you trade"
+                " on it; with --days, what is older is listed and no problem"
             )
             unit = {"series": path.stem, "at": iso(at), "ratio": round(float(ratio), 4)}
             report["units"].append({**unit, "problem" if at >= since else "found": message})
@@ -410,9 +412,9 @@ def _labels(
             "from": iso(days[a])[:10],
             "to": iso(days[b] - 1 if b < len(days) else last)[:10],
             "convention": "start of period" if kinds[a] == venues.LABEL_START else "end of period",
-            "evidence": "open interest moves with the volume of the bars"
-            if measured is not None
-            else "vendor's documentation",
+            "evidence": (
+                "open interest moves with the volume of the bars" if measured is not None else "vendor's documentation"
+            ),
         }
         for a, b in itertools.pairwise(edges)
         if a < b
@@ -490,12 +492,13 @@ def _streams(report: dict[str, Any], extras: Path, now: int, since: int) -> None
         if long:
             total = sum(b - a for a, b in long) / HOUR
             report["problems"].append(
-                f"{name}: unknown for {total:.2f} h in {len(long)} holes, the first {iso(long[0][0])}; nobody keeps what was "
-                "liquidated then. Way out: count these hours as missing, not as quiet"
+                f"{name}: unknown for {total:.2f} h in {len(long)} holes, the first {iso(long[0][0])}; nobody keeps"
+                " what was liquidated then. Way out: count these hours as missing, not as quiet"
             )
         if age > RECORDER_AGE:
             report["problems"].append(
-                f"{name}: the recorder gave its last sign of life {age / HOUR:.1f} h ago. Way out: start `liqsignals record`"
+                f"{name}: the recorder gave its last sign of life {age / HOUR:.1f} h ago. Way out: start `liqsignals"
+                " record`"
             )
 
 
@@ -512,7 +515,8 @@ def _disk(datadir: Path, problems: list[str]) -> dict[str, Any]:
     usage = shutil.disk_usage(datadir)
     if usage.free < DISK_FREE:
         problems.append(
-            f"{datadir}: {usage.free / 2**20:.0f} MiB free on the disk; {DISK_FREE / 2**20:.0f} are wanted. Way out: make room"
+            f"{datadir}: {usage.free / 2**20:.0f} MiB free on the disk; {DISK_FREE / 2**20:.0f} are wanted. Way out:"
+            " make room"
         )
     return {"free_gib": round(usage.free / 2**30, 1), "total_gib": round(usage.total / 2**30, 1)}
 
@@ -557,8 +561,8 @@ def _secrets(config: dict[str, Any]) -> Iterator[str]:
     for block, name in SECRETS:
         if isinstance(inner := config.get(block), dict) and inner.get(name):
             yield (
-                f"{block}.{name} is in the file, where backups and bug reports carry it away. Way out: take it out and set "
-                f"FREQTRADE__{block.upper()}__{name.upper()} in the environment"
+                f"{block}.{name} is in the file, where backups and bug reports carry it away. Way out: take it out and"
+                f" set FREQTRADE__{block.upper()}__{name.upper()} in the environment"
             )
 
 
@@ -572,7 +576,9 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             f"age {s['age_h']:g} h{allowed}{', STALE' if s['stale'] else ''}"
         )
     for s in report["streams"]:
-        yield f"  {s['series']}: {s['from']} .. {s['to']}, alive {s['coverage']:.3%}, {s['interruptions']} interruptions"
+        yield (
+            f"  {s['series']}: {s['from']} .. {s['to']}, alive {s['coverage']:.3%}, {s['interruptions']} interruptions"
+        )
     for h in report["holes"]:
         rows = "" if h["missing"] is None else f" ({h['missing']} rows)"
         yield f"  hole {h['series']}: {h['from']} .. {h['to']}{rows}"

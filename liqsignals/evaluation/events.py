@@ -1,9 +1,9 @@
 """Event study: returns after price meets a liquidation cluster, against matched candles without one.
 
-Side up looks at short clusters above the price, side down at long clusters below; a return counts in the direction of the
-event: s x ln(close later / close), s = 1 or -1. sigma_h is the map's volatility forecast (features/squeeze.py), sigma_1h =
-sigma_4h / 2, m = s x return of the last hour / sigma_1h. Of each kind, pair and side the first event of 12 hours counts,
-where the map is warm and fresh.
+Side up looks at short clusters above the price, side down at long clusters below; a return counts in the direction of
+the event: s x ln(close later / close), s = 1 or -1. sigma_h is the map's volatility forecast (features/squeeze.py),
+sigma_1h = sigma_4h / 2, m = s x return of the last hour / sigma_1h. Of each kind, pair and side the first event of 12
+hours counts, where the map is warm and fresh.
 
 =====================  =================================================================================================
 approach               a cluster within sigma_4h, and m >= 1
@@ -218,8 +218,9 @@ def _within(at: Int64Array, rows: Int64Array) -> Mask:
 
 
 def table(markets: Sequence[Candles], seed: int = 0) -> pd.DataFrame:
-    """One row an event: pair, kind, side, date, week, `size` of SPLITS, and for each hour h of HORIZONS and PATH its return
-    `event_h` and the mean of its placebos' `placebo_h` (bp; NaN without one)."""
+    """One row an event: pair, kind, side, date, week, `size` of SPLITS, and for each hour h of HORIZONS and PATH its
+    return `event_h` and the mean of its placebos' `placebo_h` (bp; NaN without one).
+    """
     hours = sorted({*HORIZONS, *PATH})
     rows: list[dict[str, Any]] = []
     for c in markets:
@@ -280,9 +281,9 @@ def _tested(value: float, drawn: Float64Array) -> dict[str, Any]:
 def study(markets: Sequence[Candles], seed: int = 0, since: int | None = None) -> dict[str, Any]:
     """The study of several pairs as plain data (bp): cells, splits, paths, and the number of tests.
 
-    Each cell (kind, side, hours) has the mean return of its events, that minus their placebos' with a 95 % interval and p
-    of the difference from draws of whole weeks, and `p_family`: the share of draws in which the largest |t| of all tests
-    is as large. Events before `since` (ns) are left out. Raises InputError without any event.
+    Each cell (kind, side, hours) has the mean return of its events, that minus their placebos' with a 95 % interval and
+    p of the difference from draws of whole weeks, and `p_family`: the share of draws in which the largest |t| of all
+    tests is as large. Events before `since` (ns) are left out. Raises InputError without any event.
     """
     events = table(markets, seed)
     if len(events) and since is not None:

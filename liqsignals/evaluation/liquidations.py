@@ -341,8 +341,8 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
     """Hourly sums of recorded prints. The partial first and last hour are left out, and so are hours without a print,
     which may be recorder downtime.
 
-    Equal prints count once, as they do in the recorder's files (docs/decisions/030): no feed numbers its prints, and some
-    archives have every row twice (binance-public-data issue 259).
+    Equal prints count once, as they do in the recorder's files (docs/decisions/030): no feed numbers its prints, and
+    some archives have every row twice (binance-public-data issue 259).
     """
     if "event_time" not in frame.columns:
         raise InputError(f"{path}: prints need the column event_time (epoch ns, when it happened)")

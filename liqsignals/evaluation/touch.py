@@ -1,12 +1,14 @@
 """The probability of touch: fitted on candles, and scored on the clusters that a map had.
 
 **Fit.** Of one or several markets' candles until an instant: the season of the hour of the week, the forecast of
-variance (least squares in logarithms) and the scale of the excursions' distribution (log loss of the share of excursions
-beyond fixed multiples of the forecast). No map and no cluster enters, so that every score on clusters is out of sample.
+variance (least squares in logarithms) and the scale of the excursions' distribution (log loss of the share of
+excursions beyond fixed multiples of the forecast). No map and no cluster enters, so that every score on clusters is out
+of sample.
 
-**Scores.** A case is a full hour, a side, a fresh and warm map with a major cluster; touched iff a later candle within the
-horizon reaches the cluster's price. Hours overlap and coins move together: intervals resample whole weeks, all pairs
-together, and the effective number of cases is that of independent ones with the same variance of the mean residual.
+**Scores.** A case is a full hour, a side, a fresh and warm map with a major cluster; touched iff a later candle within
+the horizon reaches the cluster's price. Hours overlap and coins move together: intervals resample whole weeks, all
+pairs together, and the effective number of cases is that of independent ones with the same variance of the mean
+residual.
 
 Half-lives, season, distribution and pooled sides were chosen on data before 2025-07 (docs/squeeze.md).
 """
@@ -118,8 +120,8 @@ def sigma_of(means: Float64Array, at: Int64Array, s: Squeeze) -> Float64Array:
 def fit_touch(markets: Sequence[Candles], until: int | None = None) -> Squeeze:
     """Parameters fitted on candles that closed by `until` (ns), all of them unless given.
 
-    `known_at` is `until`: no case ends later. The constants of the cascade are not fitted. Raises InputError for too few
-    candles.
+    `known_at` is `until`: no case ends later. The constants of the cascade are not fitted. Raises InputError for too
+    few candles.
     """
     last = until if until is not None else max(int(m.bars["event_time"][-1]) for m in markets if len(m.bars))
     kept = [Candles(m.pair, m.bars[m.bars["event_time"] <= last], m.bar_ns) for m in markets]

@@ -1,13 +1,14 @@
 """Does anything beside volatility predict whether a cluster is touched: gates, and levels without a cluster.
 
-**Gates.** For each group (momentum, map, funding, flows, macro, all of them): a logistic regression on the stated log-odds
-with free intercept and slope and on the group's values, standardised, with a ridge; refitted each month on all cases
-before it that had ended (purged by the horizon), scored on the month. A group's gate opens where it beats the best simpler
-model (volatility as stated, volatility recalibrated) by LEAST of log loss on the earlier folds; the later ones score it.
+**Gates.** For each group (momentum, map, funding, flows, macro, all of them): a logistic regression on the stated
+log-odds with free intercept and slope and on the group's values, standardised, with a ridge; refitted each month on all
+cases before it that had ended (purged by the horizon), scored on the month. A group's gate opens where it beats the
+best simpler model (volatility as stated, volatility recalibrated) by LEAST of log loss on the earlier folds; the later
+ones score it.
 
-**Levels without a cluster.** At the same instant, a level on the same side at .7 and 1.4 times the distance, or at the same
-distance on the other side, with less than half of the cluster's USD around it: was it touched as often, at the same
-distance in volatilities?
+**Levels without a cluster.** At the same instant, a level on the same side at .7 and 1.4 times the distance, or at the
+same distance on the other side, with less than half of the cluster's USD around it: was it touched as often, at the
+same distance in volatilities?
 """
 
 from collections.abc import Mapping, Sequence
@@ -144,8 +145,9 @@ def logistic(x: Float64Array, y: Float64Array, stated: Float64Array, ridge: floa
 def predictions(
     c: Cases, values: tuple[Table, dict[str, Table]], horizon: str, months: Sequence[int], pairs: Sequence[str]
 ) -> dict[str, Float64Array]:
-    """Probabilities of each of MODELS for the cases in [months[0], months[-1]), refitted at each of `months` (ns) on the
-    cases of `pairs` that had ended by then; NaN elsewhere."""
+    """Probabilities of each of MODELS for the cases in [months[0], months[-1]), refitted at each of `months` (ns) on
+    the cases of `pairs` that had ended by then; NaN elsewhere.
+    """
     y, stated = c.touched[horizon], odds(c.stated[horizon])
     known = np.isfinite(y)
     fitted_on, end = known & np.isin(c.pair, pairs), c.at + HORIZONS[horizon] * HOUR

@@ -170,7 +170,8 @@ class LoopbackExchange:
     def candles(
         self, symbol: str, kind: str, minutes: int, start: int | None, end: int | None, limit: int
     ) -> list[list[Any]]:
-        """Candles that open from `start` to `end` (ms, both included), the forming one among them, as Binance sends them.
+        """Candles that open from `start` to `end` (ms, both included), the forming one among them, as Binance sends
+        them.
 
         The first `limit` of them where there is a start, else the last.
         """

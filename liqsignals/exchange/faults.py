@@ -194,8 +194,8 @@ def _value(kind: str, key: str, value: Any, where: str) -> Any:
 def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now: int, other: Any = None) -> Any:
     """The payload (parsed JSON) of an answer with the fault applied; `payload` itself is not modified.
 
-    `now` (ms) is the time for which the answer was computed, `other` the same answer for the fault's other pair. Faults that do not change rows or times, and requests that
-    do not match, return the payload unchanged.
+    `now` (ms) is the time for which the answer was computed, `other` the same answer for the fault's other pair. Faults
+    that do not change rows or times, and requests that do not match, return the payload unchanged.
     """
     if not fault.matches(path, query):
         return payload
@@ -212,9 +212,11 @@ def answer(fault: Fault, path: str, query: Mapping[str, str], payload: Any, now:
         return [row for row in payload if row["timestamp"] + fault.seconds * _SECOND <= now]
     if fault.kind == "revise_open_interest":
         return [
-            _scaled(row, fault.factor)
-            if fault.start <= row["timestamp"] < fault.until and now < row["timestamp"] + fault.after * _SECOND
-            else row
+            (
+                _scaled(row, fault.factor)
+                if fault.start <= row["timestamp"] < fault.until and now < row["timestamp"] + fault.after * _SECOND
+                else row
+            )
             for row in payload
         ]
     if fault.kind == "wrong_open_interest":
@@ -404,8 +406,8 @@ def random_faults(
     """Faults for a soak test, `per_day` of them a day between `start` and `end` (ms): every kind in turn, at random
     times.
 
-    With `pairs`, each data fault affects one random pair; another coin's candle needs two. `candle` (ms) is the length of
-    the candles that are skipped or wrong.
+    With `pairs`, each data fault affects one random pair; another coin's candle needs two. `candle` (ms) is the length
+    of the candles that are skipped or wrong.
     """
     rng = random.Random(seed)
     usable = [kind for kind in KINDS if kind != "other_candle" or len(pairs) > 1]

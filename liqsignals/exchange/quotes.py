@@ -149,9 +149,9 @@ def book(market: Market, spec: Spec, stats: Quote, spread: int | None = None) ->
     """Spread and depth from the market's volatility (decision 040).
 
     Spread: 1 % of the mean relative range of the last twelve closed bars, in whole ticks, at least one, centred on the
-    price; or `spread` ticks. Levels are half a spread apart, so that twenty reach ten spreads from the price. Each holds
-    five seconds of the day's mean volume, times the day's mean range over the mean range of those bars (limited to
-    1/4 .. 4).
+    price; or `spread` ticks. Levels are half a spread apart, so that twenty reach ten spreads from the price. Each
+    holds five seconds of the day's mean volume, times the day's mean range over the mean range of those bars (limited
+    to 1/4 .. 4).
     """
     bars = len(market.closed.date)
     recent, usual = _mean_range(market.closed.slice(max(0, bars - _RECENT), bars)), _mean_range(market.day())

@@ -1,9 +1,9 @@
 """The loopback exchange: the part of an exchange's public REST API that freqtrade needs, served from files.
 
-A freqtrade data directory is served in the words of the exchange that it is named after: Binance USD-M (endpoints.py) or
-Bybit (bybit.py); one with another name as Binance. Freqtrade is not modified: it reads one more configuration file, the
-overlay, which points all addresses here, those for orders and balances included, so that a bot started with it cannot
-reach a real account by mistake.
+A freqtrade data directory is served in the words of the exchange that it is named after: Binance USD-M (endpoints.py)
+or Bybit (bybit.py); one with another name as Binance. Freqtrade is not modified: it reads one more configuration file,
+the overlay, which points all addresses here, those for orders and balances included, so that a bot started with it
+cannot reach a real account by mistake.
 
     python -m liqsignals.exchange.server --datadir user_data/data/binance -- \\
         freqtrade backtesting --config config.json --config {overlay} --strategy MyStrategy
@@ -167,9 +167,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m liqsignals.exchange.server",
         usage="%(prog)s [-h] --datadir DIR [-- CMD ARG ...]",
         description="Serve a freqtrade data directory as the exchange it is named after, on 127.0.0.1 and offline.",
-        epilog="With CMD: run it with {overlay} in its arguments replaced by the path of the configuration to"
-        " add with a second --config, and end with it. Without: print the port and that path, and serve until"
-        " interrupted or left by the parent process.",
+        epilog=(
+            "With CMD: run it with {overlay} in its arguments replaced by the path of the configuration to"
+            " add with a second --config, and end with it. Without: print the port and that path, and serve until"
+            " interrupted or left by the parent process."
+        ),
     )
     parser.add_argument("--datadir", type=Path, required=True, metavar="DIR", help="as freqtrade's --datadir")
     options = parser.parse_args(own)

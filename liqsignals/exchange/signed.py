@@ -17,8 +17,8 @@ from aiohttp import web
 from liqsignals.exchange.account import CONDITIONAL, Account, Fill, Order, Stop
 from liqsignals.exchange.endpoints import ApiError, Clock
 
-#: ccxt knows the codes of futures by Binance's host name only (ccxt/binance.py:12577), and this is another. Codes that it
-#: would not know here: what is sent instead, of the class that it raises for the original, which the message names.
+#: ccxt knows the codes of futures by Binance's host name only (ccxt/binance.py:12577), and this is another. Codes that
+#: it would not know here: what is sent instead, of the class that it raises for the original, which the message names.
 SENT = {
     -2019: -4050,  # InsufficientFunds
     -2021: -4142,  # OrderImmediatelyFillable

@@ -47,8 +47,8 @@ def run(
 ) -> int:
     """Run a command and return its exit code. Signals are forwarded to it.
 
-    It is terminated when `parent` (None: any) is no longer this process's parent, and after `seconds`; and killed `grace`
-    seconds after it should have ended.
+    It is terminated when `parent` (None: any) is no longer this process's parent, and after `seconds`; and killed
+    `grace` seconds after it should have ended.
     """
     try:
         child = subprocess.Popen(command, env={**os.environ, **(environment or {})})

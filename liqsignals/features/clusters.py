@@ -20,7 +20,8 @@ COLUMNS = tuple(
             "share",
             "0 .. 1",
             f"{NO_CLUSTER}; fewer than 24 full hours with one since the map started",
-            "its rank among the side's nearest clusters at the full hours before, since the map started (by classes of 2 %)",
+            "its rank among the side's nearest clusters at the full hours before, since the map started (by classes of"
+            " 2 %)",
         ),
     )
 )

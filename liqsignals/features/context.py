@@ -27,8 +27,8 @@ class Markets:
 
     #: Other exchanges that have data.
     venues: tuple[str, ...] = ()
-    #: The last maps of pairs that families read for every pair, by pair, venue and timeframe (ns): where calls share them,
-    #: each is folded once (docs/decisions/141). None: nothing is kept.
+    #: The last maps of pairs that families read for every pair, by pair, venue and timeframe (ns): where calls share
+    #: them, each is folded once (docs/decisions/141). None: nothing is kept.
     maps: "dict[tuple[str, str, int], Map] | None" = None
 
     def tape(self, pair: str, venue: str | None) -> Tape:

@@ -1,7 +1,7 @@
 """The macro calendar: time to the next scheduled event, from the table shipped with liqsignals (sources/macro.py).
 
-An event counts from the instant on at which its date was announced; where the table has no such date, from 30 days before
-it. One that was rescheduled counts at its old time, too: the announcement does not say which one it replaces.
+An event counts from the instant on at which its date was announced; where the table has no such date, from 30 days
+before it. One that was rescheduled counts at its old time, too: the announcement does not say which one it replaces.
 """
 
 import numpy as np

@@ -1,14 +1,14 @@
 """Will price touch the nearest major cluster, and how far do its liquidations carry it: touch and cascade.
 
-**Touch.** With v_j the mean of realised variance of half-life j (Parkinson, over the season of its hour of the week) and
-A_h the season of the h hours ahead, sigma_h = sqrt(exp(b_0 + sum b_j ln v_j) x A_h). The probability that price trades at
-distance d (log price) within h is 2 (1 - F(d / (s_h sigma_h))), F Student's t with 4 degrees of freedom. Nothing but the
-cluster's place comes from the map: on data nobody fitted, neither its mass nor momentum, funding, flows or events made
-the probability better (docs/squeeze.md).
+**Touch.** With v_j the mean of realised variance of half-life j (Parkinson, over the season of its hour of the week)
+and A_h the season of the h hours ahead, sigma_h = sqrt(exp(b_0 + sum b_j ln v_j) x A_h). The probability that price
+trades at distance d (log price) within h is 2 (1 - F(d / (s_h sigma_h))), F Student's t with 4 degrees of freedom.
+Nothing but the cluster's place comes from the map: on data nobody fitted, neither its mass nor momentum, funding, flows
+or events made the probability better (docs/squeeze.md).
 
 **Cascade.** The least fixed point of r = push + impact(position USD from the cluster's near edge to r beyond it), with
-push = .8 sigma_1h and impact(q) = sigma_1d sqrt(q / V), V the USD traded a day (kernels/cascade.py). It says what the map
-and the law of impact imply, once the cluster is touched, and is the peak, not where price stays.
+push = .8 sigma_1h and impact(q) = sigma_1d sqrt(q / V), V the USD traded a day (kernels/cascade.py). It says what the
+map and the law of impact imply, once the cluster is touched, and is the peak, not where price stays.
 """
 
 import numpy as np

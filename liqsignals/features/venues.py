@@ -1,7 +1,7 @@
 """The market beyond the venue traded on: its open interest by venue, and other venues' maps.
 
-Open interest by venue comes from a table that the user brings (data/venue_interest.py), and for venues that it lacks from
-what was recorded or downloaded of them. A venue without either is not in the market: all of it is a lower bound.
+Open interest by venue comes from a table that the user brings (data/venue_interest.py), and for venues that it lacks
+from what was recorded or downloaded of them. A venue without either is not in the market: all of it is a lower bound.
 """
 
 from dataclasses import dataclass

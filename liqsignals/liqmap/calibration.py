@@ -1,13 +1,13 @@
 """Fit the map's mix of leverage to real liquidations, and keep what was fitted with what it was fitted on.
 
-Model, per hour h and side s: feed USD = report_factor x sum_k standing_k / standing0_k x M[h, s, k], where M is the USD that
-the map with mix standing0 swept of class k. Fitted are the logs of `standing`, by least squares on
-ln(USD + scores.FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (what is swept is opened anew),
-so the map is folded again with the new mix, ROUNDS times. Both sides share one mix.
+Model, per hour h and side s: feed USD = report_factor x sum_k standing_k / standing0_k x M[h, s, k], where M is the USD
+that the map with mix standing0 swept of class k. Fitted are the logs of `standing`, by least squares on ln(USD +
+scores.FLOOR), pulled toward the prior with weight PULL; the sweep depends on the mix (what is swept is opened anew), so
+the map is folded again with the new mix, ROUNDS times. Both sides share one mix.
 
 Liquidations identify the mix's shape and its product with the report factor, not both. The level comes from the
-literature: FORCED of open interest is liquidated a day (BitMEX: 3.51 % of longs, 1.89 % of shorts; arXiv 2102.04591), of
-which the feed shows what it shows; the remainder takes the rest. A class with less than EVIDENCE of all that was
+literature: FORCED of open interest is liquidated a day (BitMEX: 3.51 % of longs, 1.89 % of shorts; arXiv 2102.04591),
+of which the feed shows what it shows; the remainder takes the rest. A class with less than EVIDENCE of all that was
 swept keeps its prior.
 """
 

@@ -11,8 +11,8 @@ SPAN = 0.15
 
 BANDS = np.array([0.01, 0.02, 0.05, 0.10])
 
-#: Major cluster (docs/decisions/006): a local maximum whose mass within +- 0.25 % is at least 0.2 % of open interest and
-#: 1.5 x the side's median, taken hourly over the whole side, from the close to the map's farthest level.
+#: Major cluster (docs/decisions/006): a local maximum whose mass within +- 0.25 % is at least 0.2 % of open interest
+#: and 1.5 x the side's median, taken hourly over the whole side, from the close to the map's farthest level.
 CLUSTER_FLOOR = 0.002
 
 CLUSTER_TIMES = 1.5

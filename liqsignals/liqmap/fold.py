@@ -2,13 +2,16 @@
 
 For each closed bar, with the open interest known by then, per side s (docs/laws.md 6 and 7):
 
-1. walk the bar's path, open - low - high - close where it rose and open - high - low - close where it fell, each leg with
-   one step back, in pieces shorter than the nearest level of a new entry. Each piece sweeps (long levels at or above it,
-   short levels at or below it, are liquidated) and then enters its share of turnover x volume, so that what a bar opens
-   it may liquidate;
-2. opened_s = max(dOI + swept_s, 0) + turnover x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands on
+1. walk the bar's path, open - low - high - close where it rose and open - high - low - close where it fell, each leg
+with
+   one step back, in pieces shorter than the nearest level of a new entry. Each piece sweeps (long levels at or above
+   it, short levels at or below it, are liquidated) and then enters its share of turnover x volume, so that what a bar
+   opens it may liquidate;
+2. opened_s = max(dOI + swept_s, 0) + turnover x volume, closed_s = opened_s - dOI - swept_s, taken from all that stands
+on
    the side, each class by its hazard;
-3. insert what open interest grew by: entries are spread over the range of the bars in which they happened; class k stands
+3. insert what open interest grew by: entries are spread over the range of the bars in which they happened; class k
+stands
    at the liquidation prices of its band of leverages.
 
 New levels that the price has already passed when they become known were opened and liquidated unseen: the
@@ -138,7 +141,8 @@ class Reading:
     #: 24 h); NaN without parameters of the squeeze, and before the first bar that moved.
     sigma: Float64Array
     volume: Float64Array
-    #: (n,) Kyle's lambda, log price per USD (liqmap/impact.py): NaN but where the squeeze's law asks for it and it is known.
+    #: (n,) Kyle's lambda, log price per USD (liqmap/impact.py): NaN but where the squeeze's law asks for it and it is
+    #: known.
     kyle: Float64Array
 
 
@@ -146,8 +150,8 @@ class Reading:
 class FoldState:
     """A checkpoint of the fold and the records that it was made of: state between calls, never outputs.
 
-    Of the past, going on from a checkpoint needs the book and the few rows from `needs` on: the bars over which the next
-    change of open interest is spread, and an hour of open interest.
+    Of the past, going on from a checkpoint needs the book and the few rows from `needs` on: the bars over which the
+    next change of open interest is spread, and an hour of open interest.
     """
 
     book: Book | None = None
@@ -167,8 +171,8 @@ class FoldState:
     def resume(self, tape: MapTape, first: int, parameters: Parameters) -> Book | None:
         """The book at the checkpoint, where it serves, is of these parameters and the tape has the same past.
 
-        A tape that begins later (`Tape.since`) is compared from there on; that what it leaves out was the same, the caller
-        guarantees.
+        A tape that begins later (`Tape.since`) is compared from there on; that what it leaves out was the same, the
+        caller guarantees.
         """
         if self.book is None or parameters != self.parameters or not self.serves(first, tape.since):
             return None
@@ -358,10 +362,10 @@ def read(
 ) -> tuple[Reading, Fold]:
     """Map of a (cut) tape at ascending instants `at` (decision times) with the closes known then.
 
-    Returns the reading and the fold, whose `flows` cover every bar that closed after `at[0] - length` (ns) up to the last instant,
-    and whose `book` is the map at it. `state` saves lining up and folding what was folded before; it changes no bit.
-    `lambdas` (n,) are those of the tape before it was shortened to what the state needs (impact.of), where it was.
-    Raises RuntimeError for a tape that leaves out what the state does not stand for.
+    Returns the reading and the fold, whose `flows` cover every bar that closed after `at[0] - length` (ns) up to the
+    last instant, and whose `book` is the map at it. `state` saves lining up and folding what was folded before; it
+    changes no bit. `lambdas` (n,) are those of the tape before it was shortened to what the state needs (impact.of),
+    where it was. Raises RuntimeError for a tape that leaves out what the state does not stand for.
     """
     n = len(at)
     first = int(at[0]) - length if n else 0

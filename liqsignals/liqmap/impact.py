@@ -1,8 +1,8 @@
 """Kyle's lambda: what a USD of taker buying moved price, for the cascade of a squeeze whose law asks for it.
 
-Over the bars of the last WINDOW whose taker volume is known, the regression through the origin of the bar's log return r on
-its signed flow x = (2 x share of takers' buying - 1) x USD traded: lambda = sum(r x) / sum(x^2), log price per USD. Of taker
-records only the share is used, so that their units do not matter. Kyle, Econometrica 53 (1985) 1315.
+Over the bars of the last WINDOW whose taker volume is known, the regression through the origin of the bar's log return
+r on its signed flow x = (2 x share of takers' buying - 1) x USD traded: lambda = sum(r x) / sum(x^2), log price per
+USD. Of taker records only the share is used, so that their units do not matter. Kyle, Econometrica 53 (1985) 1315.
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ LEAST = 0.7
 def of(tape: MapTape, squeeze: Squeeze | None, at: Int64Array) -> Float64Array:
     """Lambda (n,) at the ascending instants `at` of a (cut) tape, for a squeeze with the law TAKER; else NaN.
 
-    NaN, too, where less than LEAST of the bars of the last WINDOW have taker volume that was known by then, and where it is
-    not above 0. The tape's bars must reach WINDOW back.
+    NaN, too, where less than LEAST of the bars of the last WINDOW have taker volume that was known by then, and where
+    it is not above 0. The tape's bars must reach WINDOW back.
     """
     out = np.full(len(at), np.nan)
     taker = tape.kind("taker") if squeeze is not None and squeeze.law == TAKER else None

@@ -1,6 +1,7 @@
 """Parameters of the squeeze: the volatility forecast, the probability of touch, and the impact of forced orders.
 
-They are fitted on candles alone (evaluation/touch.py) and kept in a file with what they were fitted on and their scores.
+They are fitted on candles alone (evaluation/touch.py) and kept in a file with what they were fitted on and their
+scores.
 """
 
 import json
@@ -59,8 +60,8 @@ class Squeeze:
     impact: float = 1.0
     impact_low: float = 0.5
     impact_high: float = 1.5
-    #: Displacement beyond a touched cluster without forced orders, in hourly volatilities: the mean maximum of an hour's
-    #: path without drift, sqrt(2 / pi).
+    #: Displacement beyond a touched cluster without forced orders, in hourly volatilities: the mean maximum of an
+    #: hour's path without drift, sqrt(2 / pi).
     push: float = 0.8
     #: Log price before a cluster's at which its levels begin.
     edge: float = 0.0025
@@ -85,7 +86,8 @@ def _forecast(s: Squeeze) -> Forecast:
 
 
 def touch_probability(distance: Float64Array, sigma: Float64Array, horizon: Horizon) -> Float64Array:
-    """Probability that price trades `distance` (log price, >= 0) away within a horizon of volatility `sigma`, (n,) each.
+    """Probability that price trades `distance` (log price, >= 0) away within a horizon of volatility `sigma`, (n,)
+    each.
 
     2 (1 - F(distance / (scale x sigma))), F Student's t with 4 degrees of freedom in closed form: the reflection
     principle with fat tails.

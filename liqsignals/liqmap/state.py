@@ -1,10 +1,10 @@
 """A fold's state on disk: what a restart, a second `map` or another process need not fold again.
 
 A file holds the book at one instant. Its name has that instant and a hash of all that the book depends on besides its
-records (parameters, distances, the code that folds, numba, the processor's mathematics); inside is a hash of the records
-known by then. A file is used where it is older than the view and both hashes fit, so that it stands for exactly what
-folding from the first record gives; else it is as if it were not there. Files are replaced in one step, never edited, and
-never needed: whatever cannot be read or written costs time, not numbers.
+records (parameters, distances, the code that folds, numba, the processor's mathematics); inside is a hash of the
+records known by then. A file is used where it is older than the view and both hashes fit, so that it stands for exactly
+what folding from the first record gives; else it is as if it were not there. Files are replaced in one step, never
+edited, and never needed: whatever cannot be read or written costs time, not numbers.
 """
 
 import hashlib

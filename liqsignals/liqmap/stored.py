@@ -1,4 +1,6 @@
-"""Files of fitted parameters (calibration.py, squeeze.py): JSON with a `format`, refused with what is wrong and the way out."""
+"""Files of fitted parameters (calibration.py, squeeze.py): JSON with a `format`, refused with what is wrong and the way
+out.
+"""
 
 import json
 from collections.abc import Callable

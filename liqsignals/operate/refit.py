@@ -1,7 +1,7 @@
 """A weekly refit of the calibration from the user's own recorded prints: dollars drift within weeks.
 
-Fitted on all but the newest week; that week scores the new file and the one in use, on the same hours. The new one is kept
-where neither rank nor dollars are worse, exactly as it was scored; the one before stays beside it. A bot reads its
+Fitted on all but the newest week; that week scores the new file and the one in use, on the same hours. The new one is
+kept where neither rank nor dollars are worse, exactly as it was scored; the one before stays beside it. A bot reads its
 calibration when it starts.
 """
 
@@ -35,7 +35,9 @@ ENOUGH = 28 * DAY
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over pairs and sides: rank correlation with the real liquidations of the hour, and |ln(real / predicted USD)|."""
+    """Means over pairs and sides: rank correlation with the real liquidations of the hour, and |ln(real / predicted
+    USD)|.
+    """
 
     rank: float
     off: float
@@ -84,7 +86,8 @@ def steps(
 ) -> Generator[list[str], tuple[int, str], str]:
     """Words of `liqsignals` to run one after the other, each answered by (exit code, standard output); what came of it.
 
-    `tables`: liquidations by pair. `current`: the calibration in use, as the configuration names it (None: the shipped).
+    `tables`: liquidations by pair. `current`: the calibration in use, as the configuration names it (None: the
+    shipped).
     """
     cut = (now - SCORED) // HOUR * HOUR
     candidate, kept = userdir / CANDIDATE, userdir / CALIBRATION
@@ -115,7 +118,10 @@ def steps(
     if kept.exists():
         os.replace(kept, userdir / PREVIOUS)
     os.replace(candidate, kept)
-    return f'{summary}; {kept} is new (before: {PREVIOUS.name}). A bot whose config names it ("calibration": "{kept}") reads it at its next start'
+    return (
+        f'{summary}; {kept} is new (before: {PREVIOUS.name}). A bot whose config names it ("calibration": "{kept}")'
+        " reads it at its next start"
+    )
 
 
 @dataclass

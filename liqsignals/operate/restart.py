@@ -2,8 +2,8 @@
 human's word.
 
 freqtrade stops its trader where an OperationalException reaches its loop (freqtrade/worker.py: the log has
-"OperationalException. Stopping trader ...", then "Changing state from RUNNING to: STOPPED"). Exits stand still then, and
-only the stops at the exchange are left. A /stop changes the state without that error.
+"OperationalException. Stopping trader ...", then "Changing state from RUNNING to: STOPPED"). Exits stand still then,
+and only the stops at the exchange are left. A /stop changes the state without that error.
 """
 
 import re
@@ -24,8 +24,8 @@ def wanted(logs: Iterable[Sequence[Any]]) -> tuple[Literal["start", "pause"], in
     """The command that puts a stopped bot back where it was, and when it stopped (ns); None where it must not be sent.
 
     `logs`: rows of freqtrade's `GET /api/v1/logs`, oldest first: text of the time, ms, logger, level, message. Sent is
-    nothing unless the newest change of state is one to STOPPED whose stretch ended with the exception; a bot that had been
-    paused is paused again.
+    nothing unless the newest change of state is one to STOPPED whose stretch ended with the exception; a bot that had
+    been paused is paused again.
     """
     failed, found = False, None
     for _, at, logger, _, message in logs:

@@ -1,8 +1,8 @@
 """How long a recorder's raw messages stay on the disk.
 
-What is parsed stays for good; raw files are for parsing again. Days older than `days` go; where the disk runs short, the
-oldest go first, down to WEEK days. What the recorder has not published yet (`raw/published`), and the signs of life, from
-which later readers know when a stream was silent, stay.
+What is parsed stays for good; raw files are for parsing again. Days older than `days` go; where the disk runs short,
+the oldest go first, down to WEEK days. What the recorder has not published yet (`raw/published`), and the signs of
+life, from which later readers know when a stream was silent, stay.
 """
 
 import re

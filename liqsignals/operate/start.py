@@ -1,7 +1,7 @@
 """`liqsignals start`: the history first, then the bot; the bot first where trades are open.
 
-A bot that starts on old files blocks entries until they are filled, and its map is cold. A bot with open trades must not
-wait for a download: its exits are due.
+A bot that starts on old files blocks entries until they are filled, and its map is cold. A bot with open trades must
+not wait for a download: its exits are due.
 """
 
 import sqlite3
@@ -86,8 +86,8 @@ def open_trades(database: Path | None) -> int:
 def run(start: Start, log: Callable[[str], None]) -> int:
     """Download and run the bot until it ends; its exit code.
 
-    Signals are passed on to the bot. What goes wrong with the download is logged and stops nothing. Raises InputError for
-    a configuration that freqtrade refuses.
+    Signals are passed on to the bot. What goes wrong with the download is logged and stops nothing. Raises InputError
+    for a configuration that freqtrade refuses.
     """
     config, problems = freqtrade_command.configuration(start.configs)
     if problems:
@@ -165,8 +165,10 @@ def _judge(code: int, log: Callable[[str], None]) -> None:
     log(
         "the download is complete"
         if code == 0
-        else f"warning: the download failed or took too long (exit code {code}, its lines are above); where inputs are stale, entries are "
-        "blocked. Way out: run it again beside the bot, which sees new files by itself"
+        else (
+            f"warning: the download failed or took too long (exit code {code}, its lines are above); where inputs are"
+            " stale, entries are blocked. Way out: run it again beside the bot, which sees new files by itself"
+        )
     )
 
 

@@ -1,9 +1,9 @@
 """`liqsignals watch`: a process beside the bot that sees what the bot cannot see of itself.
 
-Every few seconds it compares this machine's clock with the exchange's, and with real money the exchange's positions, orders
-and worth with the bot's database (strategy/watch.py). What it finds is a status file that `confirm_trade_entry` reads
-(strategy/livecheck.py). A bot that stopped by an error is started again (restart.py), the recorder's raw files are aged
-out (retention.py). It holds no state that a restart loses: the attempts and the day's worth are files.
+Every few seconds it compares this machine's clock with the exchange's, and with real money the exchange's positions,
+orders and worth with the bot's database (strategy/watch.py). What it finds is a status file that `confirm_trade_entry`
+reads (strategy/livecheck.py). A bot that stopped by an error is started again (restart.py), the recorder's raw files
+are aged out (retention.py). It holds no state that a restart loses: the attempts and the day's worth are files.
 """
 
 import json
@@ -157,7 +157,8 @@ class Watcher:
             return [str(error)]
         except Exception as error:  # ccxt's; its texts may have the signed address
             return [
-                f"the exchange's account cannot be asked ({type(error).__name__}). Way out: see that key and network work"
+                f"the exchange's account cannot be asked ({type(error).__name__}). Way out: see that key and network"
+                " work"
             ]
         different = watch.differences(there, books)
         lasting = self.lasting.of(now, different)
@@ -198,23 +199,23 @@ class Watcher:
                 self._bot.get("/api/v1/logs", params={"limit": 1000}).raise_for_status().json()["logs"]
             )
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-            yield (f"the bot's REST API does not answer ({type(error).__name__})")
+            yield f"the bot's REST API does not answer ({type(error).__name__})"
             return
         now, sent = self.clock(), self._sent()
         if command is None:
-            yield ("the bot is stopped, by a human's word: it is left alone")
+            yield "the bot is stopped, by a human's word: it is left alone"
         elif killed(self.userdir) or self._drawdown():
-            yield ("the bot stopped by an exception; it is not started, for the kill switch or the drawdown stop is on")
+            yield "the bot stopped by an exception; it is not started, for the kill switch or the drawdown stop is on"
         elif not restart.due(command[1], sent, now):
-            yield (f"the bot stopped by an exception; {len(sent)} attempts within the hour, the next one waits")
+            yield f"the bot stopped by an exception; {len(sent)} attempts within the hour, the next one waits"
         else:
             # Counted before it is sent: an answer that is lost must not make a fourth.
             self._store([*sent, now])
             try:
                 self._bot.post(f"/api/v1/{command[0]}").raise_for_status()
-                yield (f"the bot stopped by an exception: /{command[0]} sent, attempt {len(sent) + 1} within the hour")
+                yield f"the bot stopped by an exception: /{command[0]} sent, attempt {len(sent) + 1} within the hour"
             except httpx.HTTPError as error:
-                yield (f"/{command[0]} could not be sent ({type(error).__name__})")
+                yield f"/{command[0]} could not be sent ({type(error).__name__})"
 
     def _drawdown(self) -> bool:
         """Whether a drawdown stop is on; one that cannot be read is."""
@@ -246,12 +247,12 @@ class Watcher:
         try:
             removed = retention.prune(self.extras, self.clock(), self.raw_days)
             if removed:
-                yield (f"{len(removed)} raw files older than {self.raw_days} days, or for want of room, removed")
+                yield f"{len(removed)} raw files older than {self.raw_days} days, or for want of room, removed"
             free = shutil.disk_usage(self.userdir).free
             if free < DISK_FREE:
-                yield (f"{free / 2**20:.0f} MiB are free on the disk. Way out: make room")
+                yield f"{free / 2**20:.0f} MiB are free on the disk. Way out: make room"
         except OSError as error:
-            yield (f"{self.extras}: cannot be cleaned ({error.strerror})")
+            yield f"{self.extras}: cannot be cleaned ({error.strerror})"
 
     def _refit(self, datadir: Path) -> None:
         """Begin a refit once a week where there are prints enough, and take up what came of it."""

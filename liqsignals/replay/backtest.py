@@ -1,4 +1,6 @@
-"""`freqtrade backtesting` on a data directory: its results, the span that the data cover, the map's headline at the end."""
+"""`freqtrade backtesting` on a data directory: its results, the span that the data cover, the map's headline at the
+end.
+"""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -45,8 +47,9 @@ class Run:
         return self.userdir / "logs" / "liqsignals-backtest.log"
 
     def check(self) -> None:
-        """Raise InputError where a folder or the configuration does not exist, a name cannot be right, or a pair's file may
-        not be read."""
+        """Raise InputError where a folder or the configuration does not exist, a name cannot be right, or a pair's file
+        may not be read.
+        """
         freqtrade.check_datadir(self.datadir)
         for pair in self.pairs:
             freqtrade.check_pair(self.datadir, pair)
@@ -96,8 +99,8 @@ class Covered:
 def covered(
     settings: Settings, pair: str, timeframe: str, span: tuple[int | None, int | None]
 ) -> tuple[Covered, dict[str, Any] | None]:
-    """How much of a span (ns; None: the data's own) a pair's data cover, and the map's headline (report/headline.py) at the
-    span's last candle, None where no candle or no map lies in it.
+    """How much of a span (ns; None: the data's own) a pair's data cover, and the map's headline (report/headline.py) at
+    the span's last candle, None where no candle or no map lies in it.
 
     Raises InputError for a pair without candles of the timeframe or without open interest.
     """
@@ -182,8 +185,8 @@ def _one(run: Run, configs: Sequence[Path], strategies: Sequence[str]) -> tuple[
         remedy = "without internet, OFFLINE=1 (--offline)" if done.no_markets else ""
         if "No data" in done.failure:
             remedy = (
-                f"see what is there: freqtrade list-data --trading-mode futures --show-timerange --datadir {run.datadir}; "
-                "candles of another timeframe: liqsignals download, or --timeframe"
+                "see what is there: freqtrade list-data --trading-mode futures --show-timerange --datadir"
+                f" {run.datadir}; candles of another timeframe: liqsignals download, or --timeframe"
             )
         raise InputError(f"freqtrade backtesting failed: {done.failure}. Its log: {run.log}", remedy)
     return made[-1], done

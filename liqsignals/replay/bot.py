@@ -1,9 +1,9 @@
 """A real dry-run bot on the loopback exchange: unmodified `freqtrade trade`, driven candle by candle.
 
 The market clock stands while the bot works (clock.py): at each candle's close the driver waits until the bot has
-analysed it and has finished that loop, then shows it the prices at which the next candle dwells, each for a whole loop, and steps on.
-So a bot on a busy machine misses nothing, and two runs are the same run. What it costs: a bot here is never late. For
-one that may be, run it beside `liqsignals replay --speed`.
+analysed it and has finished that loop, then shows it the prices at which the next candle dwells, each for a whole loop,
+and steps on. So a bot on a busy machine misses nothing, and two runs are the same run. What it costs: a bot here is
+never late. For one that may be, run it beside `liqsignals replay --speed`.
 """
 
 import base64
@@ -37,11 +37,11 @@ from liqsignals.sources import binance
 #: A loop that takes so much of the bot's own CPU time, or so many pauses, never ends.
 _HANGS = 200.0
 _HANGS_PAUSES = 2000
-#: CPU seconds without a step of the clock after which it goes on by a millisecond. asyncio spins at the very instant of a
-#: timer while a clock of this size stands: its resolution of 1 ns vanishes in a float of 1.7e9 s.
+#: CPU seconds without a step of the clock after which it goes on by a millisecond. asyncio spins at the very instant of
+#: a timer while a clock of this size stands: its resolution of 1 ns vanishes in a float of 1.7e9 s.
 _SPIN = 0.5
-#: A bot that waits for so long (seconds of this machine's) waits for its own clock, as freqtrade does after a 429: a market
-#: second passes. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
+#: A bot that waits for so long (seconds of this machine's) waits for its own clock, as freqtrade does after a 429: a
+#: market second passes. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.25
 #: The same where an answer of the exchange waits for the clock.
 _ANSWERS = 0.05
@@ -55,8 +55,9 @@ _LOOPS = 2
 
 
 class BotDied(InputError):
-    """The bot's process ended by itself, or hangs: a strategy or configuration that freqtrade refuses, most often. The message has
-    the end of its log."""
+    """The bot's process ended by itself, or hangs: a strategy or configuration that freqtrade refuses, most often. The
+    message has the end of its log.
+    """
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Settings:
 class Bot:
     """One `freqtrade trade` process, watched through its REST API (loopback only, random password).
 
-    Whatever the user's configuration and environment say, it runs dry (unless `Settings.live`), sends nothing (no Telegram,
-    no webhooks) and keeps its own database.
+    Whatever the user's configuration and environment say, it runs dry (unless `Settings.live`), sends nothing (no
+    Telegram, no webhooks) and keeps its own database.
     """
 
     def __init__(self, settings: Settings, overlay: Path, clock: MarketClock, traffic: Traffic) -> None:
@@ -194,8 +195,8 @@ class Bot:
     def loop(self) -> None:
         """Step the clock on by a second and wait until a loop that ends later is over.
 
-        The clock goes on by itself while the bot waits for it (idle.py): to the instant until which an answer of the exchange
-        is delayed, or by a second.
+        The clock goes on by itself while the bot waits for it (idle.py): to the instant until which an answer of the
+        exchange is delayed, or by a second.
         """
         assert self.process is not None
         self.clock.set(self.clock.now_ms() + 1000)
@@ -270,9 +271,9 @@ def drive(
 ) -> Session:
     """Lead a started bot through every candle that closes after now, up to `until_ms`.
 
-    `dwells` gives the instants between two (ms) at which the price of markets, by symbol, stands somewhere worth showing
-    (Replay.dwells). Inside a candle only the prices of open trades are shown, unless `careful`: an entry is decided at the close.
-    `each` is called at each close before the bot sees it (the soak kills and mends there).
+    `dwells` gives the instants between two (ms) at which the price of markets, by symbol, stands somewhere worth
+    showing (Replay.dwells). Inside a candle only the prices of open trades are shown, unless `careful`: an entry is
+    decided at the close. `each` is called at each close before the bot sees it (the soak kills and mends there).
     """
     session = session or Session()
     step = duration_ns(bot.settings.timeframe) // 1_000_000

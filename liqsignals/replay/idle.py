@@ -94,7 +94,9 @@ class Idle:
         return True
 
     def _look(self) -> tuple[int, bool]:
-        """Time (ns) in which the threads ran or waited for a core, and whether one of them does now, or waits for a disk."""
+        """Time (ns) in which the threads ran or waited for a core, and whether one of them does now, or waits for a
+        disk.
+        """
         ran, wanted, working = 0, 0, False
         for task in _threads(self._pid):
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended

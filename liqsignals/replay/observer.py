@@ -1,4 +1,5 @@
-"""A strategy that records what a backtest does with it: the user's own class, changed in nothing, that leaves files behind.
+"""A strategy that records what a backtest does with it: the user's own class, changed in nothing, that leaves files
+behind.
 
 It runs inside freqtrade's process, in the backtest only (parity.py).
 """
@@ -27,8 +28,8 @@ def observed(strategy: Any, folder: Path) -> Any:
 
     `traits.json`: settings as freqtrade has resolved them, callbacks that it defines and the arguments that they read.
     `<pair>.pkl`: the frame with its signals.
-    `exits.jsonl`: one line an exit that was looked at: pair, candle open (ms), whether the stop was raised in this very candle, the
-    stop then, and how far from the price it was last set, as a fraction of the price.
+    `exits.jsonl`: one line an exit that was looked at: pair, candle open (ms), whether the stop was raised in this very
+    candle, the stop then, and how far from the price it was last set, as a fraction of the price.
     """
 
     class Observed(strategy):  # type: ignore[misc]

@@ -27,9 +27,9 @@ def run(words: Sequence[str], datadir: Path | None) -> int:
 def prepared(words: Sequence[str], datadir: Path, overlay: Path) -> list[str]:
     """The command line to run. With `{overlay}` in it, only that is replaced.
 
-    Else it is a freqtrade command, with or without the word: the freqtrade beside this Python, with the configurations that
-    it names, or those that freqtrade takes unasked, then the overlay, and with the data directory. Raises InputError
-    without a command, and for `trade`: its candles end in the past.
+    Else it is a freqtrade command, with or without the word: the freqtrade beside this Python, with the configurations
+    that it names, or those that freqtrade takes unasked, then the overlay, and with the data directory. Raises
+    InputError without a command, and for `trade`: its candles end in the past.
     """
     if any(_OVERLAY in word for word in words):
         return [word.replace(_OVERLAY, str(overlay)) for word in words]

@@ -1,12 +1,12 @@
 """Is the backtest's bot the bot? One strategy, backtested and run dry over the same span, compared candle by candle.
 
-The backtest reads the whole data directory. The bot starts with the directory as it stood at the span's start and gets the
-rest from the loopback exchange, as it would from Binance. Both are unmodified freqtrade.
+The backtest reads the whole data directory. The bot starts with the directory as it stood at the span's start and gets
+the rest from the loopback exchange, as it would from Binance. Both are unmodified freqtrade.
 
-Features must be the same bits at every candle, signals the same at every candle, and trades the same in pair, side, tag,
-candle of entry, candle of exit and reason; entry, exit and stop prices within the exchange's spread, which is one tick, and a
-tick. What is not the same is named: a class that explains it (`CLASSES`), or a difference. What cannot be compared is named
-before the bot starts (`limits`).
+Features must be the same bits at every candle, signals the same at every candle, and trades the same in pair, side,
+tag, candle of entry, candle of exit and reason; entry, exit and stop prices within the exchange's spread, which is one
+tick, and a tick. What is not the same is named: a class that explains it (`CLASSES`), or a difference. What cannot be
+compared is named before the bot starts (`limits`).
 """
 
 import json
@@ -50,11 +50,18 @@ CLASSES = {
     "start": "it begins before the bot's first whole candle",
     "refused": "the bot's guard refused the entry (spread, drift or stale input), as its log says",
     "open": "the span ends with the trade open, which a backtest closes by force",
-    "turned": "the backtest turns round at the open of a bar in which it sells the trade before only later, which no bot can",
+    "turned": (
+        "the backtest turns round at the open of a bar in which it sells the trade before only later, which no bot can"
+    ),
     "occupied": "the pair or the last free slot was taken in one of them by a trade explained above",
-    "edge": "the price of the exit lies within the spread of the candle's extreme: one of them is touched, the other is not",
+    "edge": (
+        "the price of the exit lies within the spread of the candle's extreme: one of them is touched, the other is not"
+    ),
     "gap": "the bar opens beyond the stop: the backtest sells at the stop all the same, the bot at what it sees",
-    "worst": "a stop that moved in the bar of entry: the backtest fills it at a worst case of its own, which a bot need not meet",
+    "worst": (
+        "a stop that moved in the bar of entry: the backtest fills it at a worst case of its own, which a bot need not"
+        " meet"
+    ),
 }
 
 #: Runs beside the user's strategy in the backtest only: it is the same class, and leaves files behind (observer.py).
@@ -73,11 +80,13 @@ class {name}(observed(_module.{name}, Path({folder!r}))):
     pass
 """
 
-#: Ticks of the spread that the bot meets. Binance's own is nearly always one, and a wider one would only blur the comparison.
+#: Ticks of the spread that the bot meets. Binance's own is nearly always one, and a wider one would only blur the
+#: comparison.
 _SPREAD = 1
 
-#: With --timeframe-detail, a backtest whose trade opens and closes inside one bar enters again in the next one of the same candle; a
-#: bot's pair is locked until the next candle. So neither enters later (seconds) than this after a candle's close.
+#: With --timeframe-detail, a backtest whose trade opens and closes inside one bar enters again in the next one of the
+#: same candle; a bot's pair is locked until the next candle. So neither enters later (seconds) than this after a
+#: candle's close.
 _PROMPT = {"ignore_buying_expired_candle_after": 30}
 
 
@@ -209,7 +218,8 @@ def backtest(span: Span, folder: Path, overlay: Path, detail: str | None = None)
 
 
 def limits(traits: Mapping[str, Any], span: Span, columns: Collection[str]) -> list[str]:
-    """What of a strategy a backtest and a bot do differently by their nature, or parity does not compare; one sentence each.
+    """What of a strategy a backtest and a bot do differently by their nature, or parity does not compare; one sentence
+    each.
 
     `traits` as observer.py writes them, `columns` of the strategy's frames.
     """
@@ -224,48 +234,51 @@ def limits(traits: Mapping[str, Any], span: Span, columns: Collection[str]) -> l
     odd = sorted(int(after) for after in traits["minimal_roi"] if int(after) % minutes)
     if odd:
         found.append(
-            f"minimal_roi begins anew after {', '.join(map(str, odd))} minutes, inside a candle of {span.timeframe}: the backtest sells at "
-            "the best or the worst price of a bar then, the bot at the price of the minute"
+            f"minimal_roi begins anew after {', '.join(map(str, odd))} minutes, inside a candle of {span.timeframe}:"
+            " the backtest sells at the best or the worst price of a bar then, the bot at the price of the minute"
         )
     if traits["use_custom_stoploss"]:
         found.append(
-            "custom_stoploss is asked once a bar, at its best price, by the backtest, and in every loop by the bot: a stop that goes by "
-            "the minute, or is tighter at a worse price, differs"
+            "custom_stoploss is asked once a bar, at its best price, by the backtest, and in every loop by the bot: a"
+            " stop that goes by the minute, or is tighter at a worse price, differs"
         )
     if traits["use_custom_stoploss"] or traits["trailing_only_offset_is_reached"] or traits["trailing_stop_positive"]:
         found.append(
-            "a stop that moves in the bar of entry: the backtest fills it at a worst case of its own, without fees; where a bot is not "
-            "sold there, the trade is counted as 'worst' and not compared"
+            "a stop that moves in the bar of entry: the backtest fills it at a worst case of its own, without fees;"
+            " where a bot is not sold there, the trade is counted as 'worst' and not compared"
         )
     if read := sorted({"current_rate", "current_profit"} & set(callbacks.get("custom_exit", ()))):
         found.append(
-            f"custom_exit reads {' and '.join(read)}: the backtest asks it once a bar, at its open, the bot in every loop, and what the price "
-            "does inside the bar may make it exit earlier"
+            f"custom_exit reads {' and '.join(read)}: the backtest asks it once a bar, at its open, the bot in every"
+            " loop, and what the price does inside the bar may make it exit earlier"
         )
     if traits["exit_profit_only"]:
         found.append("exit_profit_only: the backtest looks at the profit at a bar's open only, the bot in every loop")
     if traits["use_custom_roi"]:
         found.append(
-            "custom_roi is asked once a bar by the backtest, and in every loop by the bot: one that goes by the minute differs"
+            "custom_roi is asked once a bar by the backtest, and in every loop by the bot: one that goes by the minute"
+            " differs"
         )
     if traits["position_adjustment_enable"]:
         found.append(
-            "adjust_trade_position: the backtest asks it once a bar, the bot in every loop; of a trade's orders only their mean price is compared"
+            "adjust_trade_position: the backtest asks it once a bar, the bot in every loop; of a trade's orders only"
+            " their mean price is compared"
         )
     if traits["can_short"]:
         found.append(
-            "a signal for the other side in the candle in which a stop or target ends a trade: the backtest turns round at the candle's open, "
-            "before that exit; counted as 'turned' and not compared"
+            "a signal for the other side in the candle in which a stop or target ends a trade: the backtest turns round"
+            " at the candle's open, before that exit; counted as 'turned' and not compared"
         )
     for name in callbacks:
         if name.endswith("_price"):
             found.append(
-                f"{name}: the backtest fills an order at a price of its own wherever the bar has it, the bot when the price comes by"
+                f"{name}: the backtest fills an order at a price of its own wherever the bar has it, the bot when the"
+                " price comes by"
             )
     if 0 < traits["max_open_trades"] < len(span.pairs):
         found.append(
-            f"max_open_trades is {traits['max_open_trades']:g} for {len(span.pairs)} pairs: a slot that a trade leaves inside a candle is taken at once by "
-            "the bot, and at a candle's open by the backtest"
+            f"max_open_trades is {traits['max_open_trades']:g} for {len(span.pairs)} pairs: a slot that a trade leaves"
+            " inside a candle is taken at once by the bot, and at a candle's open by the backtest"
         )
     return found
 
@@ -287,7 +300,9 @@ def finest(archive: Archive, pairs: Sequence[str]) -> str:
 
 
 def comparable(tested: Backtest) -> list[Trade]:
-    """Its trades; the stop is NaN where a bot cannot have it: the best price of the exit's bar raised it, and the exit came before."""
+    """Its trades; the stop is NaN where a bot cannot have it: the best price of the exit's bar raised it, and the exit
+    came before.
+    """
     found = []
     for trade in tested.trades:
         at = _ms(trade.closed) if trade.closed is not None else 0
@@ -298,7 +313,9 @@ def comparable(tested: Backtest) -> list[Trade]:
 
 
 def exits_inside(tested: Backtest) -> dict[tuple[str, int], Exit]:
-    """Exits of a backtest at a price inside a bar, by pair and open of the bar (ms): at its stop, ROI or liquidation price."""
+    """Exits of a backtest at a price inside a bar, by pair and open of the bar (ms): at its stop, ROI or liquidation
+    price.
+    """
     found = {}
     for trade in tested.trades:
         if trade.closed is not None and trade.close_rate and _INSIDE.search(trade.reason):
@@ -343,7 +360,9 @@ def _ms(at: pd.Timestamp) -> int:
 
 
 def alike(one: Sequence[Trade], other: Sequence[Trade], step: int) -> int:
-    """How many trades of two backtests are the same in pair, side, open, candle of exit (of `step` ms), reason and prices."""
+    """How many trades of two backtests are the same in pair, side, open, candle of exit (of `step` ms), reason and
+    prices.
+    """
 
     def key(trade: Trade) -> tuple[Any, ...]:
         closed = None if trade.closed is None else _ms(trade.closed) // step
@@ -357,7 +376,8 @@ def run(span: Span, folder: Path, log: Callable[[str], None] = logger.info, wall
 
     With a `wallet` (quote units) the bot is live on the exchange's account (rehearsal.py) instead of running dry.
 
-    Where the disk has finer candles than the strategy's, the backtest goes by them (--timeframe-detail): the bot meets their prices.
+    Where the disk has finer candles than the strategy's, the backtest goes by them (--timeframe-detail): the bot meets
+    their prices.
     """
     freqtrade.check_readable(span.datadir, span.pairs)
     faketime_library()  # its absence is an error before the backtest, not after it
@@ -374,8 +394,10 @@ def run(span: Span, folder: Path, log: Callable[[str], None] = logger.info, wall
         if bar != span.timeframe:
             coarse = backtest(span, folder / "coarse", market.overlay).trades
             log(
-                f"{span.strategy}: candles of {bar} give the path of price inside those of {span.timeframe}: compared is the backtest with "
-                f"--timeframe-detail {bar}. Without it there are {len(coarse)} trades, {alike(coarse, tested.trades, span.step)} of them the same; neither backtest nor bot enters later than 30 s after a close"
+                f"{span.strategy}: candles of {bar} give the path of price inside those of {span.timeframe}: compared"
+                f" is the backtest with --timeframe-detail {bar}. Without it there are {len(coarse)} trades,"
+                f" {alike(coarse, tested.trades, span.step)} of them the same; neither backtest nor bot enters later"
+                " than 30 s after a close"
             )
     frames, traded = tested.frames, comparable(tested)
     for limit in limits(tested.traits, span, {str(name) for frame in frames.values() for name in frame}):
@@ -459,9 +481,9 @@ def compare(
 ) -> Report:
     """Report of a backtest (`frames`, `traded`) against a bot (`session`, `mine`).
 
-    `refused`: (pair, candle open in ms) of entries that the bot's guard refused. `slack(pair, ms)`: what a price may differ
-    by, spread and a tick, in quote currency. `unlike(theirs, ours)`: the class, if any, that explains an exit of the backtest
-    which no bot can have.
+    `refused`: (pair, candle open in ms) of entries that the bot's guard refused. `slack(pair, ms)`: what a price may
+    differ by, spread and a tick, in quote currency. `unlike(theirs, ours)`: the class, if any, that explains an exit of
+    the backtest which no bot can have.
     """
     report = Report()
     first = span.start // 10**6 + 2 * span.step
@@ -645,10 +667,14 @@ def lines(report: Report, most: int = 20) -> list[str]:
     """What a report says, but for its last line."""
     late = sorted(report.lag_s) or [float("nan")]
     text = [
-        f"{report.candles} candles compared (pair by pair); the row was there {late[len(late) // 2]:.0f} s after the close "
-        f"(median), {late[-1]:.0f} s (latest), in market time",
-        f"trades: backtest {report.backtest}, bot {report.bot}; {report.agree} agree in pair, side, tag, entry and exit candle, "
-        "reason and prices",
+        (
+            f"{report.candles} candles compared (pair by pair); the row was there {late[len(late) // 2]:.0f} s after"
+            f" the close (median), {late[-1]:.0f} s (latest), in market time"
+        ),
+        (
+            f"trades: backtest {report.backtest}, bot {report.bot}; {report.agree} agree in pair, side, tag, entry and"
+            " exit candle, reason and prices"
+        ),
     ]
     text += [
         f"explained, not counted: {count} {name}: {CLASSES[name]}" for name, count in sorted(report.classes.items())

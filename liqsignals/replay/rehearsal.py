@@ -60,9 +60,9 @@ def run(
 ) -> Rehearsal:
     """Run a live bot from `start` (ns) for `hours`, on an account of `wallet` quote units.
 
-    `down`: spans (ms) in which the bot is dead: killed at its begin (a loop under way is finished), started at its end. The
-    exchange serves the data directory of `settings`; the bot's own copy ends at `start`. `log` gets each line. Raises
-    InputError as paper.run does, and for a configuration with an address that is not loopback.
+    `down`: spans (ms) in which the bot is dead: killed at its begin (a loop under way is finished), started at its end.
+    The exchange serves the data directory of `settings`; the bot's own copy ends at `start`. `log` gets each line.
+    Raises InputError as paper.run does, and for a configuration with an address that is not loopback.
     """
     stop = start + round(hours * HOUR)
     check_span(settings, start, stop)

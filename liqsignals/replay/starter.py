@@ -36,7 +36,8 @@ STRATEGIES = ("SqueezeMomentum", "RejectionFade")
 
 
 def init(userdir: Path) -> tuple[list[Path], list[Path]]:
-    """Put `config.json` and `strategies/` into a user_data folder: files written, and files that stood there and are kept.
+    """Put `config.json` and `strategies/` into a user_data folder: files written, and files that stood there and are
+    kept.
 
     Raises InputError where the folder cannot be written.
     """

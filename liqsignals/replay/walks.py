@@ -1,8 +1,8 @@
 """The way of the price inside the bar of an exit that a backtest supposes: a pure function of the bar and the exit.
 
-A candle does not say which of its extremes came first. freqtrade's backtest supposes an order for each exit: a stop that stood
-before the candle is hit before its favourable extreme, a target before its adverse one, and a stop that the favourable extreme
-has raised after it (docs/decisions/062). A bot can only do the same on a market that walks that way.
+A candle does not say which of its extremes came first. freqtrade's backtest supposes an order for each exit: a stop
+that stood before the candle is hit before its favourable extreme, a target before its adverse one, and a stop that the
+favourable extreme has raised after it (docs/decisions/062). A bot can only do the same on a market that walks that way.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ _BEYOND = 2
 class Exit:
     """An exit inside a bar: its price, and what it was: a target (`roi`), else a stop or the liquidation price.
 
-    `raised`: in this very bar, to `stop`, which is `distance` away from the price, as a fraction of that. `entered`: the trade was
-    opened in it, too.
+    `raised`: in this very bar, to `stop`, which is `distance` away from the price, as a fraction of that. `entered`:
+    the trade was opened in it, too.
     """
 
     price: float
@@ -50,8 +50,8 @@ def walk(bar: Bar, exit_: Exit, decimals: int) -> list[float]:
     elif not exit_.raised:
         prices = [*around(exit_.price, -side), worst, best]
     elif exit_.entered:
-        # The backtest supposes the worst: the price moves just far enough to raise the stop to where it is then hit. Where a bot's
-        # stop is not raised by that, it is sold at what the bar's best price makes of it.
+        # The backtest supposes the worst: the price moves just far enough to raise the stop to where it is then hit.
+        # Where a bot's stop is not raised by that, it is sold at what the bar's best price makes of it.
         armed = max(side * exit_.price / (1 - side * exit_.distance), side * bar.open) * side + side * _BEYOND * tick
         prices = [clipped(armed), *around(exit_.price, -side), best, *around(exit_.stop, -side), worst]
     else:

@@ -143,8 +143,8 @@ def timeframe_warning(account: Account) -> str:
         return ""
     ratio = duration_ns(account.timeframe) / duration_ns(str(account.written_for))
     return (
-        f"{account.strategy} is written for {account.written_for} and ran at {account.timeframe}: all that it counts in "
-        f"candles (averages, windows) is {ratio:.3g} times as long as it was meant to be"
+        f"{account.strategy} is written for {account.written_for} and ran at {account.timeframe}: all that it counts in"
+        f" candles (averages, windows) is {ratio:.3g} times as long as it was meant to be"
     )
 
 

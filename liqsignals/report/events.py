@@ -36,7 +36,10 @@ def tables(found: Mapping[str, Any]) -> list[Rows]:
         for s in found["splits"]
         if "p" in s
     ]  # fmt: skip
-    title = f"Event minus placebo after {SPLIT_HORIZON} h, bp, of the half above and the half below the median of its events"
+    title = (
+        f"Event minus placebo after {SPLIT_HORIZON} h, bp, of the half above and the half below the median of its"
+        " events"
+    )
     header = [
         "event",
         "side",
@@ -62,10 +65,14 @@ def facts(found: Mapping[str, Any]) -> list[str]:
     """What was studied, and how the p-values must be read."""
     tested = [c for c in (*found["cells"], *found["splits"]) if "p" in c]
     out = [
-        f"{', '.join(found['pairs'])}: {found['from']} to {found['to']}, {found['weeks']} weeks. Returns count in the "
-        "direction of the event (up: price rises toward shorts), gross of fees and funding.",
-        f"{found['tests']} tests; {found['small_p']} have p < 0.05, {0.05 * found['tests']:.1f} would by chance. The "
-        f"second p counts all tests ({DRAWS:,} draws of whole weeks, all pairs together: they move together).",
+        (
+            f"{', '.join(found['pairs'])}: {found['from']} to {found['to']}, {found['weeks']} weeks. Returns count in"
+            " the direction of the event (up: price rises toward shorts), gross of fees and funding."
+        ),
+        (
+            f"{found['tests']} tests; {found['small_p']} have p < 0.05, {0.05 * found['tests']:.1f} would by chance."
+            f" The second p counts all tests ({DRAWS:,} draws of whole weeks, all pairs together: they move together)."
+        ),
     ]
     if tested:
         best = min(tested, key=lambda c: c["p_family"])

@@ -19,7 +19,8 @@ def age_line(chosen: Calibration, pair: str, at: int, extras: Path, exchange: st
     when = f"{days:.0f} days before this" if days >= 0 else f"{-days:.0f} days after this: hindsight"
     prints = store.series_dir(extras, "liquidation", exchange, pair, "events")
     return (
-        f"calibration {chosen.origin}: fitted on liquidations up to {iso(known_at)[:10]}, {when}; its dollars drift (real over "
-        f"predicted went from 1.0 to 2.2 within three months). Refit it from your own prints, of weeks of liqsignals record: "
-        f"liqsignals calibrate -d {extras.parent if extras.name == 'liqsignals' else 'DATADIR'} -p {pair} -l {prints} -o mine.json"
+        f"calibration {chosen.origin}: fitted on liquidations up to {iso(known_at)[:10]}, {when}; its dollars drift"
+        " (real over predicted went from 1.0 to 2.2 within three months). Refit it from your own prints, of weeks of"
+        f" liqsignals record: liqsignals calibrate -d {extras.parent if extras.name == 'liqsignals' else 'DATADIR'} -p"
+        f" {pair} -l {prints} -o mine.json"
     )

@@ -63,9 +63,9 @@ def headline(
     """The headline at one instant as plain data. Unknown values are None; `unknown` says why by key.
 
     Every column by its name, and `short`, `long` (the nearest major cluster of each side, its touch and its cascade),
-    `cumulative` (what is liquidated on the way to `to_price`), `clusters`, `funding`, `flow`, `model`, and the market around
-    it (report/market.py); other venues' maps are those of `markets`. With `extras` the
-    fold resumes from a state saved there, and saves its own. Raises InputError for a `to_price` that is none.
+    `cumulative` (what is liquidated on the way to `to_price`), `clusters`, `funding`, `flow`, `model`, and the market
+    around it (report/market.py); other venues' maps are those of `markets`. With `extras` the fold resumes from a state
+    saved there, and saves its own. Raises InputError for a `to_price` that is none.
     """
     if to_price is not None and not (to_price > 0.0 and math.isfinite(to_price) and to_price != close):
         raise InputError(f"--to-price {to_price:g}: must be a price above 0 other than the present one, {close:g}")
@@ -76,7 +76,7 @@ def headline(
     columns = features.compute(tape, instant, closes, tape.bar_ns, parameters, state, markets=markets)
     if kept is not None:
         saved.save(kept, tape, state, parameters, loaded)
-    row = {name: (None if not np.isfinite(v[0]) else float(v[0])) for name, v in columns.items()}
+    row = {name: None if not np.isfinite(v[0]) else float(v[0]) for name, v in columns.items()}
     found: dict[str, list[dict[str, float]]] = {"above": [], "below": []}
     reading, fold = liqmap.read(tape.cut(at), parameters, instant, closes, state)
     book, interest = fold.book, None

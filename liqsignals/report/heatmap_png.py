@@ -25,7 +25,8 @@ Note = tuple[int, float, str]
 def write_png(pic: Picture, out: Path, title: str = "", *, notes: Sequence[Note] = (), scale: float = 1.0) -> Path:
     """Write the picture to `out` (.png), 1600 x 1000 pixels times `scale`; returns `out`.
 
-    `title` is put before the pair: SIMULATED. `notes` are written beside their points, with arrows. Raises InputError where matplotlib is not installed.
+    `title` is put before the pair: SIMULATED. `notes` are written beside their points, with arrows. Raises InputError
+    where matplotlib is not installed.
     """
     try:
         from matplotlib import rc_context

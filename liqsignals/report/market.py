@@ -125,8 +125,8 @@ def lines(head: dict[str, Any], usd_text: Any, price_text: Any) -> Sequence[str]
         own = next(v for v in head["venues"] if v["name"] == head["venue"])
         largest = ", ".join(f"{v['name']} {v['share']:.0%}" for v in head["venues"][:3])
         out.append(
-            f"the whole market: {head['market_scale']:.1f} times as much, by open interest of {len(head['venues'])} venues "
-            f"({head['market_scale_age_h']:.0f} h old; {largest}; this one {own['share']:.0%})"
+            f"the whole market: {head['market_scale']:.1f} times as much, by open interest of {len(head['venues'])}"
+            f" venues ({head['market_scale_age_h']:.0f} h old; {largest}; this one {own['share']:.0%})"
         )
     else:
         out.append(f"USD are those of this exchange; the whole market: {head['unknown']['market_scale']}")

@@ -1,4 +1,6 @@
-"""Stored results of walk-forwards: the page docs/results.md, and the short table of the README and of `liqsignals demo`."""
+"""Stored results of walk-forwards: the page docs/results.md, and the short table of the README and of `liqsignals
+demo`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +16,8 @@ BY_HAND = "<!-- by hand -->"
 
 #: What a SIMULATED result means, in a sentence.
 SIMULATED = (
-    "The SIMULATED market's result above shows that the path from data to trades works; its forced orders follow the rule "
-    "that the map assumes, so its profit or loss says nothing about a real market."
+    "The SIMULATED market's result above shows that the path from data to trades works; its forced orders follow the"
+    " rule that the map assumes, so its profit or loss says nothing about a real market."
 )
 
 
@@ -77,12 +79,16 @@ def page(found: Sequence[Mapping[str, Any]], old: str = "") -> str:
         span = "-".join(day[:10].replace("-", "") for day in result["span"])
         costs = result["costs"]
         parts += [
-            f"## {', '.join(pair.split('/')[0] for pair in result['pairs'])}, {result['span'][0][:10]} to "
-            f"{result['span'][1][:10]}",
-            f"```sh\nliqsignals walkforward -d DATADIR --pairs '{pairs}' --timerange {span} \\\n"
-            f"    --strategy '{' '.join(result['strategies'])}' --fee {costs['fee']} --slippage {costs['slippage']} "
-            f"--draws {result['draws']} --shuffles {result['shuffles']} --seed {result['seed']}"
-            f"{''.join(f' --liquidations {pair}=FILE' for pair in result['liquidations'])}\n```",
+            (
+                f"## {', '.join(pair.split('/')[0] for pair in result['pairs'])}, {result['span'][0][:10]} to "
+                f"{result['span'][1][:10]}"
+            ),
+            (
+                f"```sh\nliqsignals walkforward -d DATADIR --pairs '{pairs}' --timerange {span} \\\n    --strategy"
+                f" '{' '.join(result['strategies'])}' --fee {costs['fee']} --slippage {costs['slippage']} --draws"
+                f" {result['draws']} --shuffles {result['shuffles']} --seed"
+                f" {result['seed']}{''.join(f' --liquidations {pair}=FILE' for pair in result['liquidations'])}\n```"
+            ),
         ]
         for name, judged in result["strategies"].items():
             again = judged["reproduced"]
@@ -94,9 +100,9 @@ def page(found: Sequence[Mapping[str, Any]], old: str = "") -> str:
                 f"{again['same']} of freqtrade's {again['trades']} trades; largest difference of profit "
                 f"{again['largest_difference']:.1e} of the margin."
                 + (
-                    f" A long forced at every candle from {forced['from']} to {forced['to']}: {forced['entered']} of "
-                    f"{forced['candles']} pairs and candles were entered; with stops at the extreme the worst account loss "
-                    f"is {percent(forced['worst_account'])}, the worst trade {number(forced['worst_r'])} R."
+                    f" A long forced at every candle from {forced['from']} to {forced['to']}: {forced['entered']} of"
+                    f" {forced['candles']} pairs and candles were entered; with stops at the extreme the worst account"
+                    f" loss is {percent(forced['worst_account'])}, the worst trade {number(forced['worst_r'])} R."
                     if forced and forced["entered"]
                     else ""
                 ),

@@ -61,14 +61,15 @@ def print_touch(scored: Mapping[str, Mapping[str, Any]], title: str) -> None:
         console.print(
             f"  {horizon}: {s['mean_stated']:.1%} stated, {s['base_rate']:.1%} touched, {s['cases']} cases"
             + (f" (as good as {independent} independent ones)" if independent else "")
-            + f"; log loss {s['log_loss']:.4f}, Brier skill over the base rate {'-' if skill is None else format(skill, '.3f')}\n"
-            f"    intercept {intercept}, slope {slope}; calibration error {s['ece']:.3f} (perfect: up to "
-            f"{s['ece_perfect_95']:.3f})",
+            + f"; log loss {s['log_loss']:.4f}, Brier skill over the base rate"
+            f" {'-' if skill is None else format(skill, '.3f')}\n    intercept {intercept}, slope {slope};"
+            f" calibration error {s['ece']:.3f} (perfect: up to {s['ece_perfect_95']:.3f})",
             markup=False,
         )
     console.print(
-        "  intercept 0 and slope 1 are perfect [95 %, whole weeks resampled]; calibration error: mean |stated - happened| "
-        "over tenths of the cases; 95 % of perfect forecasts of as many independent cases lie below the number given",
+        "  intercept 0 and slope 1 are perfect [95 %, whole weeks resampled]; calibration error: mean |stated -"
+        " happened| over tenths of the cases; 95 % of perfect forecasts of as many independent cases lie below the"
+        " number given",
         markup=False,
     )
 

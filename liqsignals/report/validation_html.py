@@ -82,7 +82,9 @@ def page(
     folded: Sequence[Rows],
     plotlyjs: str,
 ) -> str:
-    """A page that needs nothing beside itself: lines of text, sections (heading, note, figure of plotly), folded tables."""
+    """A page that needs nothing beside itself: lines of text, sections (heading, note, figure of plotly), folded
+    tables.
+    """
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -164,8 +166,10 @@ def _scores(v: Validation) -> tuple[str, str, Any]:
     rows = [(name, scored["intervals"]) for name, scored in found.items()]
     return (
         "How well each model ranks the hours",
-        "Rank correlation with the hour's real liquidations, and R2 of log USD; further right is better. Bars are 95 % "
-        "intervals over whole days.",
+        (
+            "Rank correlation with the hour's real liquidations, and R2 of log USD; further right is better. Bars are"
+            " 95 % intervals over whole days."
+        ),
         _forest(rows, colours(found), zero=False),
     )
 
@@ -299,8 +303,11 @@ def _misses(v: Validation, parameters: liqmap.Parameters) -> tuple[str, str, Any
     figure.update_layout(template="plotly_white", height=340 * -(-len(misses) // 2))
     return (
         "The hours that the map missed most",
-        "Within the framed hour: the levels that the map held when it began, blue longs and orange shorts, darker for "
-        "more USD. Real liquidations where the map had no level, or levels swept that the feed does not report.",
+        (
+            "Within the framed hour: the levels that the map held when it began, blue longs and orange shorts, darker"
+            " for more USD. Real liquidations where the map had no level, or levels swept that the feed does not"
+            " report."
+        ),
         figure,
     )
 

@@ -30,10 +30,11 @@ def headline(name: str, judged: Mapping[str, Any]) -> str:
     """One line on a strategy: trades, net, account and verdict."""
     account = judged["accounts"]["as judged"]
     return (
-        f"{name}: {judged['trades']} trades ({judged['entries_a_pair_a_week']:.1f} a pair and week), net "
-        f"{percent(judged['net'], 3)} and {number(judged['r'])} R a trade, account {percent(account['growth'])}, "
-        f"drawdown {100 * account['drawdown']:.1f} %, worst month {percent(account['worst_month'])}. Verdict: {judged['verdict']} (long: {judged['by_side']['long']['verdict']}, "
-        f"short: {judged['by_side']['short']['verdict']})"
+        f"{name}: {judged['trades']} trades ({judged['entries_a_pair_a_week']:.1f} a pair and week), net"
+        f" {percent(judged['net'], 3)} and {number(judged['r'])} R a trade, account {percent(account['growth'])},"
+        f" drawdown {100 * account['drawdown']:.1f} %, worst month {percent(account['worst_month'])}. Verdict:"
+        f" {judged['verdict']} (long: {judged['by_side']['long']['verdict']}, short:"
+        f" {judged['by_side']['short']['verdict']})"
     )
 
 

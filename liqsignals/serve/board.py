@@ -101,8 +101,9 @@ class Board:
         }
 
     async def shot(self, pair: str) -> Shot | None:
-        """The newest picture of a pair; made now where there is none, or it is of a time when nobody watched. None where it
-        cannot be made."""
+        """The newest picture of a pair; made now where there is none, or it is of a time when nobody watched. None
+        where it cannot be made.
+        """
         shot = self.watched[pair].shot
         if shot is None or self.now() - shot.at > 2 * duration_ns(self.finest):
             await self._renew(pair)

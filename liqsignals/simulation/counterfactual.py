@@ -1,7 +1,8 @@
 """What forced orders add to a move: the same market from one instant on, with and without their impact.
 
-A market is run again with the same seed up to the step that touches a level. From there it is run on for a while, several
-times with fresh noise, each time twice: as it is, and with liquidations that close their positions but move no price.
+A market is run again with the same seed up to the step that touches a level. From there it is run on for a while,
+several times with fresh noise, each time twice: as it is, and with liquidations that close their positions but move no
+price.
 """
 
 import math
@@ -61,8 +62,9 @@ def unmoved(m: Pair) -> Pair:
 
 
 def beyond(m: Pair, w: F8, t: int, touch: Touch, steps: int) -> tuple[float, float]:
-    """Run on from step `t` of a day, price at the level; changes `m`. Returns the excursion beyond the level (log price)
-    and the liquidated USD."""
+    """Run on from step `t` of a day, price at the level; changes `m`. Returns the excursion beyond the level (log
+    price) and the liquidated USD.
+    """
     f, n = m.f, m.n
     f[PERM] += math.log(touch.price / f[PRICE])
     f[[PRICE, HIGH, LOW]] = touch.price
@@ -93,8 +95,8 @@ def excursions(
     """Mean excursion beyond each touched level with and without the impact of liquidations, and liquidated USD with it:
     (n, 3), NaN where the hour goes beyond the day or the level is not reached.
 
-    `seed`, `days`, `start` and `parameters` are those of `simulate` for this pair alone. Both runs of a replica have the
-    same noise.
+    `seed`, `days`, `start` and `parameters` are those of `simulate` for this pair alone. Both runs of a replica have
+    the same noise.
     """
     p = parameters or Parameters()
     one = Run(pair, seed, days + BURN_IN_DAYS, p)

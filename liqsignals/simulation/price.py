@@ -80,8 +80,8 @@ def impact(f: F8, k: Any, lots: float, c: float, transient: float, liquidation: 
 def root_impact(f: F8, k: Any, lots: float) -> float:
     """Move the price by a liquidation of signed size under the square-root law; returns the move.
 
-    Forced orders in one direction count as one order: what they have moved is c x root of their sum, as far as it has not
-    reverted yet.
+    Forced orders in one direction count as one order: what they have moved is c x root of their sum, as far as it has
+    not reverted yet.
     """
     way = -1.0 if lots < 0 else 1.0
     moved = max(way * f[TL] / k.t_liq, 0.0)

@@ -154,8 +154,9 @@ def _hello(symbols: Sequence[str]) -> tuple[str, ...]:
 
 
 def refusal(raw: bytes) -> Refusal | None:
-    """What Bybit refuses: `success` false, topics in `failTopics`, or a `retCode`; the symbol stands in one of those, in
-    the text, or in `req_id`."""
+    """What Bybit refuses: `success` false, topics in `failTopics`, or a `retCode`; the symbol stands in one of those,
+    in the text, or in `req_id`.
+    """
     if not any(word in raw[:200] for word in (b'"success"', b'"retCode"')):
         return None
     try:

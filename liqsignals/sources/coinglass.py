@@ -1,5 +1,6 @@
-"""CoinGlass v4 (paid; docs.coinglass.com): hourly liquidations of a coin, summed over Binance, Bybit and OKX, and its open
-interest by exchange."""
+"""CoinGlass v4 (paid; docs.coinglass.com): hourly liquidations of a coin, summed over Binance, Bybit and OKX, and its
+open interest by exchange.
+"""
 
 import re
 
@@ -120,9 +121,11 @@ PROVIDER = Provider(
             path=BY_VENUE + "?symbol&range&unit",
             unit_in="USD of all futures of an exchange in the coin (unit=usd)",
             unit_stored="USD",
-            label="instant of the snapshot: a vendor's 4h table of this form, changes of its Binance column against Binance's "
-            "own, BTC / ETH 2025-07 to 2025-11: rank correlation .96 / .99 at the label, .94 / .97 five minutes earlier, "
-            ".11 / .02 a row later",
+            label=(
+                "instant of the snapshot: a vendor's 4h table of this form, changes of its Binance column against"
+                " Binance's own, BTC / ETH 2025-07 to 2025-11: rank correlation .96 / .99 at the label, .94 / .97 five"
+                " minutes earlier, .11 / .02 a row later"
+            ),
             lag_ns=records.venue_interest_lag(STEP),
             evidence='delay not documented ("update: 10 seconds"); two rows, as for any table by venue',
             depth="not documented; all plans",

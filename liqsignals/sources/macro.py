@@ -2,9 +2,9 @@
 
 Sources: federalreserve.gov/monetarypolicy/fomccalendars.htm (statement at 14:00 New York),
 bls.gov/schedule/news_release/cpi.htm (08:30 New York). `announced_at` is a day by which the date was certainly public,
-often later than the announcement; where it is empty, the date counts as known 30 days before. A rescheduled event has two rows; one that was not held (October 2025's CPI) has no
-`released_at`. No free provider gives the dates with their announcement times, so the table is finite and `ends_soon`
-warns before it ends. `[?]`: not checked against BLS.
+often later than the announcement; where it is empty, the date counts as known 30 days before. A rescheduled event has
+two rows; one that was not held (October 2025's CPI) has no `released_at`. No free provider gives the dates with their
+announcement times, so the table is finite and `ends_soon` warns before it ends. `[?]`: not checked against BLS.
 """
 
 from importlib.resources import files

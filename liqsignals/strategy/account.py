@@ -43,8 +43,9 @@ class Account:
     ) -> "Account":
         """The account of a freqtrade configuration (`"liqsignals"`: `risk`, `allow_unproven`; see Risk).
 
-        In dry-run and live each of the strategy's `sides` that no walk-forward has shown to add anything is named in the
-        log; live refuses its entries unless `allow_unproven` names it. Raises InputError for settings that cannot work.
+        In dry-run and live each of the strategy's `sides` that no walk-forward has shown to add anything is named in
+        the log; live refuses its entries unless `allow_unproven` names it. Raises InputError for settings that cannot
+        work.
         """
         risk = Risk.parse(config.get("liqsignals") or {})
         mode = str(config.get("runmode")).split(".")[-1].lower()
@@ -64,11 +65,15 @@ class Account:
                     strategy,
                     side,
                     verdicts.of(strategy, side),
-                    f"; live entries are refused. {_unproven(strategy, side)}"
-                    if refused
-                    else "; allowed by the config"
-                    if allowed
-                    else f"; live would refuse it. {_unproven(strategy, side)}",
+                    (
+                        f"; live entries are refused. {_unproven(strategy, side)}"
+                        if refused
+                        else (
+                            "; allowed by the config"
+                            if allowed
+                            else f"; live would refuse it. {_unproven(strategy, side)}"
+                        )
+                    ),
                 )
         return account
 
@@ -92,7 +97,8 @@ class Account:
         return sizing.size(equity, in_market, distance, allowed, largest, least, self.risk.limits)
 
     def allows(self, wallets: Any, trades: Any, pair: str, side: str, tag: str | None, now: datetime) -> bool:
-        """Whether an entry may be made, as far as livecheck.py, verdict and drawdown go; a refusal is logged with its reason.
+        """Whether an entry may be made, as far as livecheck.py, verdict and drawdown go; a refusal is logged with its
+        reason.
 
         An entry forced by hand (tag `force_entry`) may, unless the kill switch is on. Raises what freqtrade's database
         raises.
@@ -126,7 +132,8 @@ class Account:
         return self.stop_file is not None and bool(killed(self.check.userdir))
 
     def announce(self, dp: Any, pair: str, frame: Any, reach: float) -> None:
-        """Send a message (`dp.send_msg`: Telegram, API) when a major cluster has come within `reach` (fraction of price).
+        """Send a message (`dp.send_msg`: Telegram, API) when a major cluster has come within `reach` (fraction of
+        price).
 
         `frame`: the analysed candles. Once, until it has been out of reach; nothing in backtests.
         """

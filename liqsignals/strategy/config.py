@@ -86,7 +86,8 @@ class Settings:
         if unknown:
             near = [difflib.get_close_matches(name, KEYS, 1) for name in unknown]
             raise InputError(
-                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are: {", ".join(sorted(KEYS))}',
+                f'config: unknown key {", ".join(unknown)} in the block "liqsignals"; known are:'
+                f" {', '.join(sorted(KEYS))}",
                 ", ".join(f'write "{found[0]}"' for found in near if found),
             )
         if not isinstance(block.get("watcher", False), bool):
@@ -119,7 +120,8 @@ class Settings:
         dataformat = config.get("dataformat_ohlcv") or None
         if dataformat is not None and dataformat not in files.FORMATS:
             raise InputError(
-                f'config: "dataformat_ohlcv": "{dataformat}" is none of freqtrade\'s formats: {", ".join(files.FORMATS)}',
+                f'config: "dataformat_ohlcv": "{dataformat}" is none of freqtrade\'s formats:'
+                f" {', '.join(files.FORMATS)}",
                 "convert the data with freqtrade convert-data, and name the new format",
             )
         calibrated = calibration.choose(block.get("calibration")).with_squeeze(squeeze.choose(block.get("squeeze")))

@@ -28,7 +28,9 @@ class State:
 
     @classmethod
     def read(cls, path: Path) -> "State":
-        """The file's state; without a file nothing was stopped. Raises OSError, ValueError or TypeError for one that cannot be read."""
+        """The file's state; without a file nothing was stopped. Raises OSError, ValueError or TypeError for one that
+        cannot be read.
+        """
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -45,8 +47,8 @@ def path_of(userdir: Path, strategy: str) -> Path:
 
 
 def deepest(start: float, closed: Iterable[tuple[Any, float]]) -> float:
-    """Largest drawdown (fraction of the highest equity so far) of an account that starts with `start` and closes trades,
-    each (time, profit in the currency of the stake).
+    """Largest drawdown (fraction of the highest equity so far) of an account that starts with `start` and closes
+    trades, each (time, profit in the currency of the stake).
 
     >>> deepest(100.0, [(2, -30.0), (1, 20.0)])
     0.25
@@ -63,8 +65,8 @@ def deepest(start: float, closed: Iterable[tuple[Any, float]]) -> float:
 def stopped(start: float, trades: Iterable[Any], limit: float, now: Any, path: Path | None) -> str:
     """Why nothing may be entered, empty where it may.
 
-    `start` is the balance before all trades, `trades` freqtrade's closed ones. `path` is the file of a bot in dry-run or
-    live, written when the limit is passed; None in backtests. A file that cannot be read or written stops.
+    `start` is the balance before all trades, `trades` freqtrade's closed ones. `path` is the file of a bot in dry-run
+    or live, written when the limit is passed; None in backtests. A file that cannot be read or written stops.
     """
     state = State()
     if path is not None:
@@ -73,7 +75,10 @@ def stopped(start: float, trades: Iterable[Any], limit: float, now: Any, path: P
         except (OSError, ValueError, TypeError) as error:
             return f"{path} cannot be read ({error}); release it by: {_command(path)}"
         if state.stopped_at is not None:
-            return f"stopped since {state.stopped_at} at a drawdown of {state.drawdown:.2%}; release it by: {_command(path)}"
+            return (
+                f"stopped since {state.stopped_at} at a drawdown of {state.drawdown:.2%}; release it by:"
+                f" {_command(path)}"
+            )
     since = None if state.released_at is None else pd.Timestamp(state.released_at)
     closed = [(trade.close_date_utc, float(trade.close_profit_abs or 0.0)) for trade in trades]
     before = sum(profit for at, profit in closed if since is not None and at <= since)

@@ -39,13 +39,14 @@ def refusal(
     """Why an entry must not be made, as (word, explanation), or None where it may be.
 
     `stale`: the last row of `frame` (the analysed candles; `date` is the open, tz-aware UTC) closed LATE seconds or
-    longer before `now`, or its `liq_fresh` is not 1. `hole` (with a book, where the frame has the column): its `liq_warm`
-    is not 1, so candles are missing within the map's memory, or history is short. `clock`: `now` is behind the exchange's clock, for that row closes
-    more than BEHIND seconds after it, or the book's own time (where it has one) is LATE seconds after that close.
-    `drift`: `rate` is worse than that row's close by more than DRIFT of `distance`, the way to the stop as a fraction
-    of price. `stop`: `rate` is better by more than TOWARD of it, so that the stop is near or broken, or there is no way to
-    the stop. `spread`: the best bid and ask of `book()` (live and dry-run; as ccxt gives them) are more than SPREAD of
-    it apart, or there is no book. `error`: any of this failed. NaN refuses. Raises nothing: freqtrade would enter.
+    longer before `now`, or its `liq_fresh` is not 1. `hole` (with a book, where the frame has the column): its
+    `liq_warm` is not 1, so candles are missing within the map's memory, or history is short. `clock`: `now` is behind
+    the exchange's clock, for that row closes more than BEHIND seconds after it, or the book's own time (where it has
+    one) is LATE seconds after that close. `drift`: `rate` is worse than that row's close by more than DRIFT of
+    `distance`, the way to the stop as a fraction of price. `stop`: `rate` is better by more than TOWARD of it, so that
+    the stop is near or broken, or there is no way to the stop. `spread`: the best bid and ask of `book()` (live and
+    dry-run; as ccxt gives them) are more than SPREAD of it apart, or there is no book. `error`: any of this failed. NaN
+    refuses. Raises nothing: freqtrade would enter.
     """
     try:
         return _refusal(frame, timeframe, side, rate, now, distance, book)
@@ -72,14 +73,20 @@ def _refusal(
     if not age < LATE:
         return "stale", f"the newest candle closed {age:.0f} s ago; {_NEXT}"
     if last.get("liq_fresh") != 1:
-        return "stale", (
-            "its candles or open interest are not fresh (liq_fresh). Way out: liqsignals doctor names the file; leave "
-            "liqsignals record running, or run liqsignals download"
+        return (
+            "stale",
+            (
+                "its candles or open interest are not fresh (liq_fresh). Way out: liqsignals doctor names the file;"
+                " leave liqsignals record running, or run liqsignals download"
+            ),
         )
     if book is not None and "liq_warm" in last and last["liq_warm"] != 1:
-        return "hole", (
-            "candles are missing within the map's memory of 14 days (liq_warm). Way out: liqsignals doctor names the hole and "
-            "the command that fills it"
+        return (
+            "hole",
+            (
+                "candles are missing within the map's memory of 14 days (liq_warm). Way out: liqsignals doctor names"
+                " the hole and the command that fills it"
+            ),
         )
     if not 0 < distance < 1:
         return "stop", f"the way to the stop is {distance:.3%} of price; {_NEXT}"
@@ -109,9 +116,12 @@ def _refusal(
         # The book's time is the exchange's own (ms; not every venue sends it).
         there = answer.get("timestamp")
         if there is not None and not (past := (int(there) * 10**6 - closed) / SECOND) < LATE:
-            return "clock", (
-                f"by the exchange's clock the newest candle closed {past:.0f} s ago, by this machine's {age:.0f} s; "
-                f"{_SET_CLOCK}"
+            return (
+                "clock",
+                (
+                    f"by the exchange's clock the newest candle closed {past:.0f} s ago, by this machine's {age:.0f} s;"
+                    f" {_SET_CLOCK}"
+                ),
             )
     return None
 
@@ -151,9 +161,9 @@ def entry_confirmed(
     `dp` is the strategy's DataProvider; the other arguments are those of the callback and of `refusal`, and
     `distance(frame)` is the way from the last close to the stop (fraction of price; negative: broken), of analysed
     candles with at least one row. `trades` is freqtrade's class Trade, whose database must take a write in dry-run and
-    live, or the entry is refused (`database`): freqtrade would place the order and then lose it. The order book is asked
-    there, 5 levels. An entry forced by hand (tag `force_entry`) is made: its price was checked by hand. A refusal is
-    logged with its reason. Raises nothing: what fails refuses (freqtrade would enter).
+    live, or the entry is refused (`database`): freqtrade would place the order and then lose it. The order book is
+    asked there, 5 levels. An entry forced by hand (tag `force_entry`) is made: its price was checked by hand. A refusal
+    is logged with its reason. Raises nothing: what fails refuses (freqtrade would enter).
     """
     if tag == "force_entry":
         return True

@@ -100,12 +100,13 @@ class Market:
     place: Place
     notices: Notices
     disk: Tape
-    #: Event times by family: of the disk's first and last row (or of the last live one that was let go: live rows follow
-    #: it), and of the first row in the exchange's newest answer.
+    #: Event times by family: of the disk's first and last row (or of the last live one that was let go: live rows
+    #: follow it), and of the first row in the exchange's newest answer.
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
-    #: Live rows by family as the exchange sent them, interest as OI_VALUE; those that it revises before they may be used
-    #: are replaced. They are judged (data/plausible.py) at each call, from where the disk's rows left the judgement.
+    #: Live rows by family as the exchange sent them, interest as OI_VALUE; those that it revises before they may be
+    #: used are replaced. They are judged (data/plausible.py) at each call, from where the disk's rows left the
+    #: judgement.
     live: dict[str, Records] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
     #: Map state by the timeframe of the view.
@@ -226,11 +227,12 @@ class Market:
         return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
 
     def checked(self, frame: pd.DataFrame, at: Int64Array, length: int, tape: Tape) -> tuple[pd.DataFrame, int]:
-        """A bot's frame with the disk's candles where it has others, and the close (ns) of the first that stays other than
-        the tape's, 0 where none does.
+        """A bot's frame with the disk's candles where it has others, and the close (ns) of the first that stays other
+        than the tape's, 0 where none does.
 
         freqtrade keeps a candle as the exchange sent it first, and what a strategy computes from its frame rests on it.
-        The last one stays as it is, for freqtrade refuses another close there. `at`: closes of the candles, `length` ns long.
+        The last one stays as it is, for freqtrade refuses another close there. `at`: closes of the candles, `length` ns
+        long.
         """
         if length < self.disk.bar_ns:
             return frame, 0

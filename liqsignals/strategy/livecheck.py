@@ -1,5 +1,5 @@
-"""What must hold before a bot enters with real money, beside the signal itself: the kill switch, the watcher's word, and
-what the configuration says.
+"""What must hold before a bot enters with real money, beside the signal itself: the kill switch, the watcher's word,
+and what the configuration says.
 
 guard.py judges the candles and the price of an entry, this module everything around it. Two small files in user_data
 connect it with other processes: the kill switch (`liqsignals kill-switch`, or `touch`) and the status that a watcher
@@ -178,8 +178,11 @@ class LiveCheck:
                 "the exchange's clock could not be asked. Way out: see the watcher's log; the network, or the venue",
             )
         if not abs(status.clock) <= CLOCK:
-            return "clock", (
-                f"this machine's clock is {abs(status.clock):.1f} s {'ahead of' if status.clock > 0 else 'behind'} the "
-                "exchange's. Way out: set it by NTP (timedatectl set-ntp true)"
+            return (
+                "clock",
+                (
+                    f"this machine's clock is {abs(status.clock):.1f} s {'ahead of' if status.clock > 0 else 'behind'}"
+                    " the exchange's. Way out: set it by NTP (timedatectl set-ntp true)"
+                ),
             )
         return ("watcher", "; ".join(status.problems)) if status.problems else None

@@ -85,9 +85,9 @@ class Notices:
             self.once(
                 ("hindsight",),
                 logging.WARNING,
-                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of "
-                'earlier candles knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a file '
-                "of liqsignals calibrate --until the backtest's start",
+                "the calibration (%s) was fitted on liquidations up to %s; no bot had it before, and a backtest of"
+                ' earlier candles knows that much. Way out: "liqsignals": {"calibration": "none"} in the config, or a'
+                " file of liqsignals calibrate --until the backtest's start",
                 calibration.origin,
                 iso(known_at),
             )
@@ -115,16 +115,20 @@ class Notices:
                 found.append(
                     (
                         logging.WARNING,
-                        f"no {what} file in {datadir}/futures (of {TIMEFRAMES[-1]} or finer; there: {there}): liq_* columns "
-                        "are NaN, and what asks for the map does not enter",
+                        (
+                            f"no {what} file in {datadir}/futures (of {TIMEFRAMES[-1]} or finer; there: {there}): liq_*"
+                            " columns are NaN, and what asks for the map does not enter"
+                        ),
                     )
                 )
             elif len(kind) == 0:
                 found.append(
                     (
                         logging.WARNING,
-                        f"the {what} file in {datadir}/futures holds no rows: liq_* columns are NaN and liq_fresh is 0, "
-                        "which blocks entries",
+                        (
+                            f"the {what} file in {datadir}/futures holds no rows: liq_* columns are NaN and liq_fresh"
+                            " is 0, which blocks entries"
+                        ),
                     )
                 )
         if not tape.funding:
@@ -133,8 +137,10 @@ class Notices:
             found.append(
                 (
                     logging.WARNING,
-                    "the funding file holds fewer than two rows: fund_* columns are NaN and fund_fresh is 0, which blocks "
-                    "entries",
+                    (
+                        "the funding file holds fewer than two rows: fund_* columns are NaN and fund_fresh is 0, which"
+                        " blocks entries"
+                    ),
                 )
             )
         lacks = bool(found)
@@ -163,9 +169,9 @@ class Notices:
         self.once(
             ("informative_pairs",),
             logging.ERROR,
-            "strategy %s: its informative_pairs() names none of what liqsignals reads, so that open interest and funding "
-            "stand still; no entries (all flags 0). Way out: def informative_pairs(self): return "
-            "self.signals.informative_pairs(self.dp.current_whitelist())",
+            "strategy %s: its informative_pairs() names none of what liqsignals reads, so that open interest and"
+            " funding stand still; no entries (all flags 0). Way out: def informative_pairs(self): return"
+            " self.signals.informative_pairs(self.dp.current_whitelist())",
             strategy or "(name not known)",
         )
 
@@ -223,9 +229,9 @@ class Notices:
             self.once(
                 (tape.pair, "unsure", iso(tape.unsure)),
                 logging.WARNING,
-                "%s: the candle that closed at %s is missing or has no volume or a single price (the exchange left it out, "
-                "or did not trade). No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way out: liqsignals "
-                "download --datadir %s --pairs %s --days 2, or liqsignals record beside the bot",
+                "%s: the candle that closed at %s is missing or has no volume or a single price (the exchange left it"
+                " out, or did not trade). No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way"
+                " out: liqsignals download --datadir %s --pairs %s --days 2, or liqsignals record beside the bot",
                 tape.pair,
                 iso(tape.unsure),
                 datadir,
@@ -237,8 +243,8 @@ class Notices:
         self.once(
             (pair, "replaced", iso(int(closes[0]))),
             logging.WARNING,
-            "%s: the exchange sent the candle that closed at %s otherwise than the disk has it%s; the disk's is used, in the "
-            "strategy's frame as well",
+            "%s: the exchange sent the candle that closed at %s otherwise than the disk has it%s; the disk's is used,"
+            " in the strategy's frame as well",
             pair,
             iso(int(closes[0])),
             f" (and {len(closes) - 1} more)" if len(closes) > 1 else "",

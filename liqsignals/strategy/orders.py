@@ -21,7 +21,8 @@ REMEDY = (
 def stop_problems(config: Mapping[str, Any]) -> list[str]:
     """What in the `order_types` of a freqtrade configuration unsets the stop, in words; empty without `order_types`.
 
-    A bot that sends its orders does not start with one of these (Signals.from_config). In a running bot freqtrade has put the strategy's into the configuration where that had none.
+    A bot that sends its orders does not start with one of these (Signals.from_config). In a running bot freqtrade has
+    put the strategy's into the configuration where that had none.
     """
     types = config.get("order_types")
     if types is None:

@@ -71,7 +71,7 @@ class Placebo:
         span = ((frame["high"] - frame["low"]) / frame["close"]).to_numpy(np.float64)
         source = permutation(dates_ns(frame["date"], pair), span, [self.shuffle, *pair.encode()])
         return {
-            name: (values[source] * _scale(name, close, source) if _moves(name) else values)
+            name: values[source] * _scale(name, close, source) if _moves(name) else values
             for name, values in columns.items()
         }
 

@@ -106,12 +106,12 @@ class Signals:
     def from_config(cls, config: Mapping[str, Any]) -> "Signals":
         """Signals for a freqtrade configuration.
 
-        Reads `datadir`, `exchange.name`, `dataformat_ohlcv` and the block `"liqsignals"`: `extras` (folder of what freqtrade cannot hold,
-        default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles), `calibration` (a file of
-        `liqsignals calibrate`, or "none" for the prior) and `squeeze` (a file of `liqsignals touch`, or "none" for no
-        squeeze_* and flush_* columns); the shipped files unless given. Raises InputError for settings that cannot work,
-        spot mode among them. `order_types` that leave no stop at the
-        exchange are logged in dry-run, and refused by a bot that sends its orders.
+        Reads `datadir`, `exchange.name`, `dataformat_ohlcv` and the block `"liqsignals"`: `extras` (folder of what
+        freqtrade cannot hold, default `<datadir>/liqsignals`), `finest` ("5m", or "1m" to fold 1m candles),
+        `calibration` (a file of `liqsignals calibrate`, or "none" for the prior) and `squeeze` (a file of `liqsignals
+        touch`, or "none" for no squeeze_* and flush_* columns); the shipped files unless given. Raises InputError for
+        settings that cannot work, spot mode among them. `order_types` that leave no stop at the exchange are logged in
+        dry-run, and refused by a bot that sends its orders.
         """
         s = Settings.parse(config)
         signals = cls(
@@ -153,12 +153,12 @@ class Signals:
         """`dataframe` with COLUMNS attached by position; length, order and index stay as they are.
 
         `dataframe` holds freqtrade's candles (`date` = open, tz-aware UTC). `dp` is the strategy's DataProvider: in
-        dry-run and live it supplies what is newer than the disk, in backtests it is not used. There, candles but the last
-        that the disk has otherwise become the disk's: attach before indicators are computed. A pair without data gets
-        NaN columns and one warning. Raises InputError for a file that cannot be read. In dry-run and live the last good
-        reading serves instead, and goes stale by its own age; whatever else fails there gives flags of 0 and NaN in
-        all other columns, and is logged: such a row opens no trade, and exits have the candles. Threads may call it at
-        once: it does one at a time.
+        dry-run and live it supplies what is newer than the disk, in backtests it is not used. There, candles but the
+        last that the disk has otherwise become the disk's: attach before indicators are computed. A pair without data
+        gets NaN columns and one warning. Raises InputError for a file that cannot be read. In dry-run and live the last
+        good reading serves instead, and goes stale by its own age; whatever else fails there gives flags of 0 and NaN
+        in all other columns, and is logged: such a row opens no trade, and exits have the candles. Threads may call it
+        at once: it does one at a time.
         """
         with self._lock:
             if not is_live(dp):
@@ -220,11 +220,11 @@ class Signals:
     ) -> dict[str, tuple[str, ...]]:
         """Names of the columns that `attach` gives, by family (its file in features/), in the order of the columns.
 
-        `complete`: only those that are a number at every candle of `pairs` in the data on disk, at `timeframe`, from where
-        the map is warm (14 days) on. Candles at which `liq_fresh`, or the family's own `_fresh`, is 0 do not count: there
-        columns may be NaN, no strategy enters, and FreqAI drops the row. Which they are depends on the disk: train and
-        trade with one list. A family without a file has no complete column. Raises InputError for `complete` without
-        pairs, for a pair without candles or without a warm map, and for files that cannot be read.
+        `complete`: only those that are a number at every candle of `pairs` in the data on disk, at `timeframe`, from
+        where the map is warm (14 days) on. Candles at which `liq_fresh`, or the family's own `_fresh`, is 0 do not
+        count: there columns may be NaN, no strategy enters, and FreqAI drops the row. Which they are depends on the
+        disk: train and trade with one list. A family without a file has no complete column. Raises InputError for
+        `complete` without pairs, for a pair without candles or without a warm map, and for files that cannot be read.
         """
         names = {_name(family): tuple(column.name for column in family.COLUMNS) for family in self.families}
         if not complete:
@@ -335,8 +335,8 @@ def _name(family: features.Family) -> str:
 def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.DataFrame:
     """The frame with these columns after its own, by position."""
     names, values = list(columns), list(columns.values())
-    # Blocks of several columns, for pandas handles one a column slowly; of at most 2 MiB, for numpy asks for larger ones
-    # in huge pages, which a system under load takes longer to find than all columns take to copy.
+    # Blocks of several columns, for pandas handles one a column slowly; of at most 2 MiB, for numpy asks for larger
+    # ones in huge pages, which a system under load takes longer to find than all columns take to copy.
     each = max(1, _BLOCK // max(8 * len(dataframe), 1))
     new = [
         pd.DataFrame(np.stack(values[i : i + each]).T, dataframe.index, names[i : i + each], copy=False)

@@ -57,8 +57,8 @@ class Limits:
 
     #: Loss of one trade at its stop.
     per_trade: float = 0.005
-    #: The gap: a move of all pairs at once that no stop survives, and what it may cost. Together they bound what is in the
-    #: market: gap_budget / gap, a third of the account.
+    #: The gap: a move of all pairs at once that no stop survives, and what it may cost. Together they bound what is in
+    #: the market: gap_budget / gap, a third of the account.
     gap: float = 0.15
     gap_budget: float = 0.05
     leverage: float = 3.0
@@ -90,10 +90,10 @@ def size(
     """Size of a trade whose stop is `distance` (fraction of price) away.
 
     Its loss at the stop is at most `limits.per_trade` of `equity`, and with it the market holds at most
-    `limits.gap_budget / limits.gap` of it: `in_market` is the sum of |notional| of all open trades, of any pair and side,
-    for pairs fall together, and a short beside a long is no hedge when one of them is stopped. `allowed` is the venue's
-    largest leverage; `largest` and `least` bound the stake as freqtrade does. A stake below `least` is refused: freqtrade
-    would raise it. NaN and whatever is no number refuses. Costs come on top of the loss at the stop.
+    `limits.gap_budget / limits.gap` of it: `in_market` is the sum of |notional| of all open trades, of any pair and
+    side, for pairs fall together, and a short beside a long is no hedge when one of them is stopped. `allowed` is the
+    venue's largest leverage; `largest` and `least` bound the stake as freqtrade does. A stake below `least` is refused:
+    freqtrade would raise it. NaN and whatever is no number refuses. Costs come on top of the loss at the stop.
 
     >>> size(10_000.0, 0.0, 0.02, 125.0)
     Size(leverage=3.0, stake=833.3333333333334, refused='')

@@ -122,8 +122,8 @@ def in_database(database: Path) -> Books:
         connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
         try:
             rows = connection.execute(
-                "select order_id, ft_pair, o.side, coalesce(o.amount, ft_amount), filled, ft_is_open, ft_order_side, t.is_open "
-                "from orders o left join trades t on t.id = ft_trade_id"
+                "select order_id, ft_pair, o.side, coalesce(o.amount, ft_amount), filled, ft_is_open, ft_order_side,"
+                " t.is_open from orders o left join trades t on t.id = ft_trade_id"
             ).fetchall()
         finally:
             connection.close()
@@ -167,8 +167,8 @@ def unexplained(exchange: Exchange, books: Books) -> dict[str, float]:
 def differences(exchange: Exchange, books: Books) -> list[str]:
     """Why a bot must not enter now: the exchange's positions and orders are not those of its database."""
     positions = [
-        f"{pair}: the exchange holds {exchange.positions.get(pair, 0.0):g}, the database {books.positions.get(pair, 0.0):g}, "
-        f"and no open order explains {amount:g}"
+        f"{pair}: the exchange holds {exchange.positions.get(pair, 0.0):g}, the database"
+        f" {books.positions.get(pair, 0.0):g}, and no open order explains {amount:g}"
         for pair, amount in unexplained(exchange, books).items()
     ]
     return positions + [
@@ -181,9 +181,9 @@ def differences(exchange: Exchange, books: Books) -> list[str]:
 def remedies(exchange: Exchange, books: Books) -> list[Action]:
     """What brings the exchange back to the books; freqtrade finds none of it itself.
 
-    A position that is not in the books is closed, as far as it is not in them: freqtrade cannot adopt it. An order that is not
-    there is cancelled; a stop, once stored ones cover the position. A trade whose position is gone loses its stop, so
-    that freqtrade looks for the order that closed it (freqtradebot.py:1489: only without a stop).
+    A position that is not in the books is closed, as far as it is not in them: freqtrade cannot adopt it. An order that
+    is not there is cancelled; a stop, once stored ones cover the position. A trade whose position is gone loses its
+    stop, so that freqtrade looks for the order that closed it (freqtradebot.py:1489: only without a stop).
     """
     actions = []
     strange = unexplained(exchange, books)
@@ -261,7 +261,8 @@ def _gaps(exchange: Exchange) -> Iterator[tuple[str, float, float]]:
 
 @dataclass
 class DailyLoss:
-    """No entries any more once the account has lost `share` of its worth at the day's start (UTC), until released by hand.
+    """No entries any more once the account has lost `share` of its worth at the day's start (UTC), until released by
+    hand.
 
     The state is in a file, so that a restart forgets nothing: the day, its starting worth, and whether it is halted.
     """
@@ -287,7 +288,7 @@ class DailyLoss:
             return None
         return (
             f"daily loss: {equity / state['start'] - 1:+.2%} since the start of the day (limit {self.share:.2%}); "
-            f"no entries until released by hand"
+            "no entries until released by hand"
         )
 
     def release(self, now: int, equity: float) -> None:

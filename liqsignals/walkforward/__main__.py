@@ -1,7 +1,8 @@
 """`python -m liqsignals.walkforward DIR/result.json ...`: stored results from walk-forwards, in this checkout.
 
 Writes docs/results.md, the short table of the README and of `liqsignals demo` (liqsignals/report/results.json), and the
-verdicts that a live bot asks for (liqsignals/strategy/verdicts.json). A strategy's verdicts come from the first result that has it.
+verdicts that a live bot asks for (liqsignals/strategy/verdicts.json). A strategy's verdicts come from the first result
+that has it.
 """
 
 import json

@@ -56,8 +56,8 @@ def matches(
 ) -> list[Int64Array]:
     """For each entry the MATCHES candles whose move and volatility are nearest, in the hours around its own hour.
 
-    `frames`: opens (n,) ns and `covariates` (n, 2) of each pair in the span. Candles within 6 h of one of the strategy's
-    `own` signals are no control. The distance is Euclidean in standard deviations of the pair's candles.
+    `frames`: opens (n,) ns and `covariates` (n, 2) of each pair in the span. Candles within 6 h of one of the
+    strategy's `own` signals are no control. The distance is Euclidean in standard deviations of the pair's candles.
     """
     found = []
     for one in entries:

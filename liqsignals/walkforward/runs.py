@@ -1,4 +1,6 @@
-"""Single backtests of a walk-forward: freqtrade as a process, its trades, and what is kept so that a run can be resumed."""
+"""Single backtests of a walk-forward: freqtrade as a process, its trades, and what is kept so that a run can be
+resumed.
+"""
 
 import hashlib
 import json

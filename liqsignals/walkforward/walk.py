@@ -427,7 +427,8 @@ def _over_all(placebos: Mapping[str, Mapping[str, Any]]) -> str:
     return verdicts.ADDS
 
 
-#: Accounts: name, share of the way from stop to the candle's far extreme at which wide stops fill, multiple of the costs.
+#: Accounts: name, share of the way from stop to the candle's far extreme at which wide stops fill, multiple of the
+#: costs.
 CASES = (
     ("as judged", 0.0, 1),
     ("2x costs", 0.0, 2),

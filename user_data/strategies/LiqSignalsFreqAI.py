@@ -14,16 +14,18 @@ from liqsignals.strategy.callbacks import populated, safely
 
 
 class LiqSignalsFreqAI(IStrategy):
-    """An example: liqsignals' columns as features of FreqAI, beside a few of price. Not judged, and no profit is claimed.
+    """An example: liqsignals' columns as features of FreqAI, beside a few of price. Not judged, and no profit is
+    claimed.
 
     LightGBM predicts the return of the next two hours (`label_period_candles` of config.freqai.json); where it is above
     `enter_min`, and the map is fresh and warm, the strategy goes long until the prediction is negative.
 
         pip install 'liqsignals[freqai]'
-        liqsignals backtest -d DATADIR --strategy LiqSignalsFreqAI --config config.freqai.json --timerange 20251115-20251201
+        liqsignals backtest -d DATADIR --strategy LiqSignalsFreqAI --config config.freqai.json --timerange
+        20251115-20251201
 
-    A cluster that is not there is as far away as the map looks (15 %). Features are relative, so that one model serves a
-    pair through changes of its price.
+    A cluster that is not there is as far away as the map looks (15 %). Features are relative, so that one model serves
+    a pair through changes of its price.
     """
 
     INTERFACE_VERSION = 3

@@ -31,22 +31,25 @@ class RejectionFade(IStrategy):
 
     Entry, on the first closed candle on which all of this holds (long, after a flush; short is the mirror image):
       - the map is fresh and warm;
-      - the sweep was extreme: within the last hour 15 minutes swept more longs than any 15 minutes of the `record_h` hours
+      - the sweep was extreme: within the last hour 15 minutes swept more longs than any 15 minutes of the `record_h`
+      hours
         before (a rank, so that no coin needs a threshold of its own; by chance once in that time);
       - open interest was flushed: over the last hour it fell by `flush_min` or more;
       - it failed: price has regained `regained` of the hour's range;
       - the 4-hour EMA, the target, is at least `room_min` away;
-      - funding does not show that the side to fade is still crowded, coins do not flow to exchanges unusually (for a long),
+      - funding does not show that the side to fade is still crowded, coins do not flow to exchanges unusually (for a
+      long),
         no macro event is due.
     A family without a data file is left out; one whose data went stale blocks entries. Without a fresh map there is no
-    trade. Nor is there one on an old signal, far from its price, or into a wide book (liqsignals.guard). Open interest is
-    known some 10 minutes late with 5m files; hourly files are known two hours late and see the flush of another hour.
+    trade. Nor is there one on an old signal, far from its price, or into a wide book (liqsignals.guard). Open interest
+    is known some 10 minutes late with 5m files; hourly files are known two hours late and see the flush of another
+    hour.
 
     The tag says which side was swept, and what funding showed: fade_long_sweep_crowded (longs paid before it),
     fade_long_sweep_neutral, fade_long_sweep_unknown; fade_short_sweep_...
 
-    Size: docs/risk.md. The stop lies `stop_buffer` typical hourly ranges beyond the extreme of the hour, as a price at any
-    leverage; farther than `wick_max` there is no entry.
+    Size: docs/risk.md. The stop lies `stop_buffer` typical hourly ranges beyond the extreme of the hour, as a price at
+    any leverage; farther than `wick_max` there is no entry.
 
     Exits, decided on closed candles only:
       - mean_reached: the close is back at the EMA;
@@ -157,8 +160,8 @@ class RejectionFade(IStrategy):
         # First: in a bot it puts the disk's candles in place of wrong ones.
         dataframe = self.signals.attach(dataframe, pair, self.timeframe, dp=self.dp)
         dataframe["ema"] = ta.EMA(dataframe, timeperiod=48)
-        # The context of an hour: its range, and a day's typical one. Median and extremes give the same bits wherever the
-        # dataframe begins; running sums do not.
+        # The context of an hour: its range, and a day's typical one. Median and extremes give the same bits wherever
+        # the dataframe begins; running sums do not.
         dataframe["hour_high"] = dataframe["high"].rolling(12).max()
         dataframe["hour_low"] = dataframe["low"].rolling(12).min()
         dataframe["hour"] = (dataframe["hour_high"] / dataframe["hour_low"] - 1).rolling(288, min_periods=144).median()

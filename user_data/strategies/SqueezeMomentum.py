@@ -23,18 +23,21 @@ class SqueezeMomentum(IStrategy):
 
     Entry, on the first closed candle on which all of this holds:
       - the map is fresh and warm;
-      - a squeeze is under way: within the last `window` candles an hour's swept shorts were the most of `record_h` hours
+      - a squeeze is under way: within the last `window` candles an hour's swept shorts were the most of `record_h`
+      hours
         (a rank, so that no coin needs a threshold of its own; by chance once in that time);
-      - fuel: a major short cluster stands `fuel_min` .. `fuel_max` above the close; forced buying carries itself at least
+      - fuel: a major short cluster stands `fuel_min` .. `fuel_max` above the close; forced buying carries itself at
+      least
         `gain_min` times as far (squeeze_gain), where that is known;
-      - momentum is sustained: close above a rising 4-hour EMA and in the upper half of the hour's range, ADX strong with
+      - momentum is sustained: close above a rising 4-hour EMA and in the upper half of the hour's range, ADX strong
+      with
         +DI over -DI;
       - funding does not show crowded longs, coins do not flow to exchanges unusually, no macro event is due.
     A family without a data file is left out; one whose data went stale blocks entries. Without a fresh map there is no
     trade. Nor is there one on an old signal, far from its price, or into a wide book (liqsignals.guard).
 
-    The tag says why: squeeze_crowded_shorts, squeeze_neutral_funding or squeeze_unknown_funding, and how far the cluster
-    is: _near (within 3 %), _far.
+    The tag says why: squeeze_crowded_shorts, squeeze_neutral_funding or squeeze_unknown_funding, and how far the
+    cluster is: _near (within 3 %), _far.
 
     Size: docs/risk.md. The stop lies above the nearest long cluster below, for a fall into it would be carried on, at
     least `stop_min` and at most `stop_max` typical hourly ranges away, as a price at any leverage.
@@ -68,7 +71,8 @@ class SqueezeMomentum(IStrategy):
         "stoploss_on_exchange": True,
         "stoploss_on_exchange_interval": 60,
     }
-    # For the three days of hourly sweeps; liqsignals' columns do not depend on it. Two requests at the start on Binance.
+    # For the three days of hourly sweeps; liqsignals' columns do not depend on it. Two requests at the start on
+    # Binance.
     startup_candle_count = 900
 
     # Of freqtrade; `liqsignals backtest` enables them. The cooldown is a third of a week: three entries a week at most.
@@ -158,8 +162,8 @@ class SqueezeMomentum(IStrategy):
         dataframe["adx"] = ta.ADX(dataframe, timeperiod=14)
         dataframe["plus_di"] = ta.PLUS_DI(dataframe, timeperiod=14)
         dataframe["minus_di"] = ta.MINUS_DI(dataframe, timeperiod=14)
-        # The context of an hour: its range, and a day's typical one. Median and extremes give the same bits wherever the
-        # dataframe begins; running sums do not.
+        # The context of an hour: its range, and a day's typical one. Median and extremes give the same bits wherever
+        # the dataframe begins; running sums do not.
         dataframe["hour_high"] = dataframe["high"].rolling(12).max()
         dataframe["hour_low"] = dataframe["low"].rolling(12).min()
         dataframe["hour"] = (dataframe["hour_high"] / dataframe["hour_low"] - 1).rolling(288, min_periods=144).median()

@@ -1,7 +1,8 @@
 """The compiled loops of the position book: numpy arrays in NamedTuples in and out, no fastmath, no classes.
 
 `fold` moves a book through bars, `read` turns a book into columns, `cascade` follows its levels beyond a cluster,
-`kyle` measures what flow moved price, `volatility` forecasts from bars how far price moves, `shared` has the arrays' layout and what several use.
+`kyle` measures what flow moved price, `volatility` forecasts from bars how far price moves, `shared` has the arrays'
+layout and what several use.
 """
 
 from liqsignals.liqmap.kernels.cascade import BRANCHING, DISPLACED, FORCED, LINEAR, SQRT, Walk, solve

@@ -4,8 +4,8 @@ The displacement r beyond the cluster is the least solution of
 
     r = push + impact(USD of the levels from the cluster's near edge to r beyond it)
 
-with impact(q) = scale x sqrt(q / volume) (the square-root law) or scale x q / volume (Kyle's). Both sides of the equation
-grow with r, and the right one changes at levels only: walking the levels outwards and adding each one that the
+with impact(q) = scale x sqrt(q / volume) (the square-root law) or scale x q / volume (Kyle's). Both sides of the
+equation grow with r, and the right one changes at levels only: walking the levels outwards and adding each one that the
 displacement so far reaches ends at the least solution exactly, after as many steps as levels are reached.
 """
 
@@ -79,8 +79,8 @@ def finish(touch, push, far, scale, volume, law, out):
 def solve(distances, usd, touch, push, far, scale, volume, law, out):
     """The cascade over levels at ascending `distances` (log price) from the close, `usd` each, into `out` (3,).
 
-    `touch` is the distance of the cluster, `push` > 0 the displacement beyond it without forced orders. Only levels from
-    the cluster's near edge on may be given. Oracle: iterating the equation from r = push.
+    `touch` is the distance of the cluster, `push` > 0 the displacement beyond it without forced orders. Only levels
+    from the cluster's near edge on may be given. Oracle: iterating the equation from r = push.
     """
     begin(push, out)
     walk(distances, usd, len(distances), touch, push, scale, volume, law, out)

@@ -50,7 +50,9 @@ N_FLOWS = 7
 
 
 class Bars(NamedTuple):
-    """Bars (n,), the logarithms of their prices in buckets (`x_`), and what became known of open interest by their closes."""
+    """Bars (n,), the logarithms of their prices in buckets (`x_`), and what became known of open interest by their
+    closes.
+    """
 
     opening: Float64Array
     low: Float64Array
@@ -385,8 +387,8 @@ def add_evenly_between(x0, x1, first, factor, weights):
 
 @bare
 def path_weights(corners, begin, end, piece, most, first, n, factor, weights):
-    """Length of the path from corner `begin` to corner `end` in each of the `n` buckets from `first` on, times `factor`:
-    fills `weights`.
+    """Length of the path from corner `begin` to corner `end` in each of the `n` buckets from `first` on, times
+    `factor`: fills `weights`.
 
     Each leg is cut into equal pieces not longer than `piece`; one that touches at most `most` buckets counts as a whole
     for the bucket of its middle.
@@ -419,8 +421,8 @@ def walk(book, grid, bars, rates, distances, i, side, n, piece, by_class, scratc
 
     Made in three stretches: to the bar's extreme on this side, to the end of the step back after it, and to the close.
     All that a stretch enters stands before its end is swept, which comes to the same (docs/decisions/080). A fifth of a
-    fold's time. Positions are log prices in buckets; only the corners that are prices of the bar are compared as prices.
-    Oracle: tests/oracle.py, piece by piece.
+    fold's time. Positions are log prices in buckets; only the corners that are prices of the bar are compared as
+    prices. Oracle: tests/oracle.py, piece by piece.
     """
     mix = rates.mix
     weights, swept, corners = scratch.weights, scratch.swept, scratch.corners
@@ -623,7 +625,8 @@ def run_side(side, book, grid, bars, rates, distances, start, stop, flows, swept
 
     The sides never touch each other's arrays, so that two threads may run them at once; the bits are the same.
     `flows[i, side]` receives the bar's named flows, `swept_by_class[i - start, side]` its swept USD by class unless
-    that array is empty. Readings lie in bars start - 1 .. stop - 1; `rule` is that of clusters, `cascades` that of cascades.
+    that array is empty. Readings lie in bars start - 1 .. stop - 1; `rule` is that of clusters, `cascades` that of
+    cascades.
     """
     # Copies, for the sides' own state shares cache lines.
     own = BookArrays(

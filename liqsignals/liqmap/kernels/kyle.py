@@ -7,10 +7,11 @@ from liqsignals.liqmap.kernels.shared import kernel
 
 @kernel
 def lambdas(event_time, move, flow, first, stop, since, least, out):
-    """For each instant i: sum(move x flow) / sum(flow^2) over rows first[i] .. stop[i] - 1 of an event after since[i], in
-    their order, into out[i].
+    """For each instant i: sum(move x flow) / sum(flow^2) over rows first[i] .. stop[i] - 1 of an event after since[i],
+    in their order, into out[i].
 
-    Rows whose `move` is NaN are left out. out[i] is left alone where fewer than `least` rows are there, and where the result is not above 0. Oracle: numpy.
+    Rows whose `move` is NaN are left out. out[i] is left alone where fewer than `least` rows are there, and where the
+    result is not above 0. Oracle: numpy.
     """
     for i in range(len(out)):
         n = 0

@@ -32,8 +32,8 @@ _PAST_FIRST, _PAST_WIDTH = 1e-3, 0.02
 #: Full hours with a cluster before the first percentile.
 LEAST_PAST = 24
 
-#: A cluster's mass is that of the cells up to so many away from its maximum: +- 0.25 % (docs/decisions/006). A constant,
-#: so that the loops over a window are unrolled.
+#: A cluster's mass is that of the cells up to so many away from its maximum: +- 0.25 % (docs/decisions/006). A
+#: constant, so that the loops over a window are unrolled.
 HALF = 5
 
 # Windows from one candidate for their median to the next.
@@ -56,15 +56,16 @@ class Rule(NamedTuple):
     times: float
     #: (2, classes): low and high end of each class's mass, as factors.
     doubt: Float64Array
-    #: (4,): ascending moves, as fractions, whose cumulative USD is read; not above `span`. (2, 4): the same in buckets of
-    #: log price, down for longs and up for shorts.
+    #: (4,): ascending moves, as fractions, whose cumulative USD is read; not above `span`. (2, 4): the same in buckets
+    #: of log price, down for longs and up for shorts.
     bands: Float64Array
     steps: Float64Array
 
 
 class Cells(NamedTuple):
-    """The cells that a reading has made: the USD of bucket `lowest` + j is at place HALF + j of its first row of work, where
-    `first` <= `lowest` + j < `last`."""
+    """The cells that a reading has made: the USD of bucket `lowest` + j is at place HALF + j of its first row of work,
+    where `first` <= `lowest` + j < `last`.
+    """
 
     lowest: int
     first: int
@@ -73,8 +74,9 @@ class Cells(NamedTuple):
 
 @bare
 def next_standing(book, side, k, lo, hi):
-    """The first class from `k` on that has a bucket in lo .. hi - 1 on the hither side of its edge; the number of classes
-    where there is none."""
+    """The first class from `k` on that has a bucket in lo .. hi - 1 on the hither side of its edge; the number of
+    classes where there is none.
+    """
     classes = book.mass.shape[1]
     while k < classes and (book.edge[side, k] < lo if side == LONG else book.edge[side, k] >= hi):
         k += 1
@@ -150,8 +152,8 @@ def smooth(usd, side, first, last, out):
 
 @bare
 def windows_of(usd, side, first, last, least, out):
-    """The USD within +- HALF places of each of first .. last - 1, into the same places of `out`. Returns how many have at
-    least `least`.
+    """The USD within +- HALF places of each of first .. last - 1, into the same places of `out`. Returns how many have
+    at least `least`.
 
     Added from the close outwards.
     """
@@ -178,8 +180,8 @@ def windows_of(usd, side, first, last, least, out):
 def ranked(values, rank):
     """The element of `values` that has `rank` others before it when sorted. Oracle: `np.sort(values)[rank]`.
 
-    Each candidate is counted against all, without a branch, and narrows the interval in which it can lie. Candidates are
-    taken _APART places apart, because neighbours are alike: one after the other they would narrow it by one each.
+    Each candidate is counted against all, without a branch, and narrows the interval in which it can lie. Candidates
+    are taken _APART places apart, because neighbours are alike: one after the other they would narrow it by one each.
     """
     low, high = -np.inf, np.inf
     for start in range(_APART):
@@ -277,8 +279,8 @@ def side_usd(book, grid, side, lowest, n, begin, end, usd):
 
 @bare
 def next_cluster(usd, grid, side, lowest, n, begin, end, least, work, found):
-    """The nearest major cluster among the cells `begin` .. `end` - 1 of `n`: its (price, usd, low, high) in `found`, and
-    its cell, -1 where there is none.
+    """The nearest major cluster among the cells `begin` .. `end` - 1 of `n`: its (price, usd, low, high) in `found`,
+    and its cell, -1 where there is none.
 
     A cluster is a local maximum of the smoothed USD (of equal neighbours the one nearer to the close) whose mass within
     +- HALF cells is at least `least`; its price is the mass-weighted mean there. `usd` as in `side_usd`, empty HALF
@@ -408,8 +410,8 @@ def read_side(book, grid, side, close, x, interest, rule, work, out):
     interest x close. `work` has four rows of at least 2 HALF more places than `rule.span` covers. NaN where there is no
     cluster. Oracle: tests/oracle.py.
 
-    A third of the time of a fold that is read at each bar: a third of it in `levels`, most of the rest in the search. Cells beyond
-    the widest band are made only where no cluster was found before.
+    A third of the time of a fold that is read at each bar: a third of it in `levels`, most of the rest in the search.
+    Cells beyond the widest band are made only where no cluster was found before.
     """
     usd = work[0]
     found = work[3]
@@ -491,8 +493,9 @@ def add_past(past, below, share):
 
 @bare
 def past_rank(past, below, share):
-    """Percentile (0 .. 1) of a share against `past`, whose counts are `below` (`count_past`): those of lower classes and
-    half of its own. NaN for too few."""
+    """Percentile (0 .. 1) of a share against `past`, whose counts are `below` (`count_past`): those of lower classes
+    and half of its own. NaN for too few.
+    """
     at = past_bin(share)
     total = below[N_PAST]
     return (below[at] + 0.5 * past[at]) / total if total >= LEAST_PAST else np.nan

@@ -38,8 +38,8 @@ def season_ahead(at, hours, season, ahead):
 
 @kernel
 def run_volatility(low, high, close, volume, closes_at, bar_ns, half_lives, season, start, stop, pace, read_bar, means):
-    """Take bars `start` .. `stop - 1` into `pace` (k + 1, 2), a mean's value and weight for each half-life, the last row
-    that of USD traded an hour. At each reading, after its bar, `means` (n, k + 1) receives the means.
+    """Take bars `start` .. `stop - 1` into `pace` (k + 1, 2), a mean's value and weight for each half-life, the last
+    row that of USD traded an hour. At each reading, after its bar, `means` (n, k + 1) receives the means.
 
     A bar counts by Parkinson's estimate, ln(high / low)^2 / (4 ln 2), an hour's worth over the season. A hole decays by
     its length. Readings lie in bars start - 1 .. stop - 1; without any bar they stay as they are. Oracle:
