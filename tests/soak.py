@@ -4,14 +4,17 @@ Unmodified `freqtrade trade` and `liqsignals record` on a replay, by the market 
 fails or lies (exchange/faults.py), and bot or recorder are killed and started again, the bot on the same database after
 its disk was brought up to date, as `liqsignals download` does. Ends with a report and exit code 1 if a rule was broken.
 
-A row that the bot decides on has the columns of a backtest on the true data, or its flag is 0. An entry on a lie is one
-whose row has other columns, of liqsignals or of the strategy, while rows of a lying feed may be in what the bot knows.
+A row that the bot decides on has the columns of a backtest on the true data, or its flag is 0. Snapshots of open interest
+that law 10 refused are a hole for the bot: its columns may be those of a backtest on data without them instead. An entry
+on a lie is one whose row has other columns than these, of liqsignals or of the strategy, while rows of a lying feed may be
+in what the bot knows.
 """
 
 import argparse
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -236,6 +240,44 @@ def columns(datadir: Path, strategy: str, folder: Path, pair: str) -> pd.DataFra
     return made.populate_indicators(candles, {"pair": pair}).set_index("date")
 
 
+@dataclass
+class Holes:
+    """What the strategy has on data that lack snapshots of a pair's open interest: those that lied and were refused."""
+
+    datadir: Path
+    settings: Settings
+    pair: str
+    faults: list[Fault]
+    found: Soak
+    _made: dict[tuple[int, int], pd.DataFrame] = field(default_factory=dict)
+
+    def explain(self, close: int, names: list[str], row: dict[str, Any], equal: Callable[[Any, Any], bool]) -> bool:
+        """Whether the bot's row has the columns of data without the snapshots of a lie that the disk had not yet."""
+        since = last_mend(self.found, close)
+        for fault in self.faults:
+            if fault.start > close or mend_at(fault) + STEP <= since:
+                continue
+            # A disk that was brought up to date in between has the first of them.
+            for start in sorted({fault.start, *(max(fault.start, since + n * STEP) for n in (-1, 0, 1))}):
+                want = self._without(start, fault.until).loc[pd.Timestamp(close - STEP, unit="ms", tz="UTC")]
+                if all(equal(want[n], row[n]) for n in names):
+                    return True
+        return False
+
+    def _without(self, start: int, stop: int) -> pd.DataFrame:
+        """`columns` of data without the snapshots from `start` to before `stop` (ms)."""
+        if (start, stop) not in self._made:
+            copy = self.settings.folder / "holed"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(self.datadir, copy)
+            path = copy / "futures" / f"{files.stem(self.pair)}-5m-open_interest.feather"
+            frame = pd.read_feather(path)
+            at = frame["date"].astype("datetime64[ms, UTC]").astype("int64")
+            frame[(at < start) | (at >= stop)].reset_index(drop=True).to_feather(path)
+            self._made[start, stop] = columns(copy, self.settings.strategy, self.settings.strategy_path, self.pair)
+        return self._made[start, stop]
+
+
 def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, ...], begin: int, end: int) -> None:
     trades = driver.trades(settings.database)
     counted: Counter[str] = Counter()
@@ -244,6 +286,7 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
         frame = [name for name in full.select_dtypes("number").columns if name not in features.NAMES]
         ours = [f for f in faults if f.pair in (None, pair)]
         wrong: dict[int, list[str]] = {}
+        holes = Holes(datadir, settings, pair, [f for f in ours if f.kind == "wrong_open_interest"], found)
         for close in range(begin + 2 * STEP, end + 1, STEP):
             if (pair, close) not in found.session.rows:
                 counted["not analysed"] += 1
@@ -254,9 +297,9 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
             want = full.loc[pd.Timestamp(close - STEP, unit="ms", tz="UTC")]
             wrong[close] = []
             for family, names in (("liq", LIQ), ("fund", FUND), ("frame", frame)):
-                other = [n for n in names if not (same if family != "frame" else near)(want[n], row[n])]
+                equal = same if family != "frame" else near
+                other = [n for n in names if not equal(want[n], row[n])]
                 flag = f"{'fund' if family == 'fund' else 'liq'}_fresh"
-                wrong[close] += other
                 fresh = row[flag] == 1
                 # A map that has restarted is not used: the third of three lies is taken for a real step (law 10).
                 warm = family == "fund" or row["liq_warm"] == 1
@@ -268,10 +311,14 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
                     counted[f"{family} not warm, after a lie"] += 1
                 elif revised(ours, found, close):
                     counted[f"{family} revised after use"] += 1
+                elif holes.explain(close, names, row, equal):
+                    counted[f"{family} of data without the refused snapshots"] += 1
+                    continue
                 else:
                     found.violations.append(
                         f"{pair} {iso(close * 10**6)}: fresh, but not the backtest's {other[:3]}; at work: {at_work(ours, found, close)}"
                     )
+                wrong[close] += other
                 if calm(ours, found, close) and (other or fresh != (want[flag] == 1)):
                     found.violations.append(
                         f"{pair} {iso(close * 10**6)}: undisturbed, but {family} same {not other} fresh {fresh}"
@@ -284,7 +331,7 @@ def check(found: Soak, datadir: Path, settings: Settings, faults: tuple[Fault, .
             judge(found, trade)
             close = int(trade.opened.timestamp() * 1000) // STEP * STEP
             if lies(ours, found, close):
-                found.entries["on a lie" if wrong.get(close) else "beside a lie, on true columns"] += 1
+                found.entries["on a lie" if wrong.get(close) else "beside a lie, on columns of a backtest"] += 1
                 if wrong.get(close):
                     found.violations.append(f"entry on a lie: {pair} {trade.opened} {trade.tag} {wrong[close][:3]}")
     print("candles of both pairs:", dict(sorted(counted.items())))
