@@ -116,6 +116,17 @@ def test_a_candle_without_prices_is_flagged_until_the_disk_has_it(tmp_path: Path
     assert attach(signals, hole + 10, market=made)["liq_fresh"].iloc[-1] == 1
 
 
+def test_a_candle_that_came_before_its_end_is_flagged_until_it_has_come_whole(tmp_path: Path) -> None:
+    """Its first trade is one price and some volume; the whole candle replaces it."""
+    early, prices = 450, ["open", "high", "low", "close"]
+    candles = MADE.candles.copy()
+    candles.loc[early, prices] = candles["open"].iloc[early]
+    candles.loc[early, "volume"] *= 0.01
+    signals = Signals(write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[SPLIT])))
+    assert attach(signals, early, market=replace(MADE, candles=candles))["liq_fresh"].iloc[-1] == 0
+    assert attach(signals, early + 1)["liq_fresh"].iloc[-1] == 1
+
+
 def test_a_missing_candle_is_flagged_until_the_disk_has_it(tmp_path: Path) -> None:
     """In the frame, and between the disk's end and the frame's begin."""
     signals, _ = started(tmp_path)

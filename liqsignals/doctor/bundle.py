@@ -119,9 +119,8 @@ def versions() -> dict[str, Any]:
 def shown(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without its secrets: each is replaced, so that one sees that it was set.
 
-    >>> shown({"exchange": {"name": "binance", "key": "abc", "secret": ""}, "telegram": {"enabled": True, "chat_id": 5}})
-    {'exchange': {'name': 'binance', 'key': '[hidden]', 'secret': ''}, 'telegram': {'enabled': True, 'chat_id':
-    '[hidden]'}}
+    >>> shown({"exchange": {"name": "binance", "key": "abc", "secret": ""}})
+    {'exchange': {'name': 'binance', 'key': '[hidden]', 'secret': ''}}
     """
     return {key: _shown(value, _hides(key)) for key, value in config.items()}
 

@@ -171,6 +171,7 @@ class Market:
             # Freqtrade gives a candle without prices (NaN) those of the close before, and leaves its volume.
             made_up = (new["volume"] == 0) | (_flat(new) & (not self.flat))
             self.doubted |= set(new["event_time"][made_up].tolist())
+            self.doubted -= _grown(self.live.get(family, new[:0]), new)
         old = self.live.get(family, new[:0])
         before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
         used = max((state.upto for state in self.states.values()), default=0)
@@ -480,6 +481,13 @@ def _before(kind: Records, needs: int) -> Records:
 def _flat(bars: Records) -> NDArray[np.bool_]:
     """Whether BAR rows have volume and one price throughout."""
     return np.asarray((bars["volume"] > 0) & (bars["high"] == bars["low"]), np.bool_)
+
+
+def _grown(old: Records, new: Records) -> set[int]:
+    """Event times of BAR rows that were flat because they came before their end: they have more volume now."""
+    _, before, now = np.intersect1d(old["event_time"], new["event_time"], assume_unique=True, return_indices=True)
+    whole = _flat(old[before]) & ~_flat(new[now]) & (new["volume"][now] > old["volume"][before])
+    return set(new["event_time"][now[whole]].tolist())
 
 
 def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:
