@@ -1029,8 +1029,8 @@ def test_freqtrade_takes_no_row_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_killed_and_started_again(tmp_path: Path) -> None:
     """A small version of `make kill`."""
-    hit, _ = kill_download.run(3, 11, tmp_path, per_round=5)
-    assert hit >= 3
+    hit, _ = kill_download.run(2, 11, tmp_path, per_round=3)
+    assert hit >= 2
 
 
 class Stopped(BaseException):
