@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 from feed import PAIR, until
 
 from liqsignals import records
+from liqsignals.clock import HOUR, MINUTE, SECOND, parse_time
 from liqsignals.collect import feeds, fetch
 from liqsignals.collect.recorder import Recorder, Rhythm
 from liqsignals.data import rawlog, store
@@ -220,6 +221,18 @@ def test_a_long_ban_ends(monkeypatch: pytest.MonkeyPatch) -> None:
             assert asked == 2
 
     asyncio.run(main())
+
+
+def test_a_bar_is_closed_when_its_time_is_over_not_when_another_follows() -> None:
+    """A row of the future, as a venue may send one, is no sign that the open bar is whole."""
+    noon = parse_time("2026-01-05T12:00:00Z")
+    table = [[noon // 10**6 + n * FIVE, "2", "3", "1", "2", "10"] for n in range(3)]
+    raw = json.dumps(table).encode()
+    closed = [noon + 5 * MINUTE, noon + 10 * MINUTE]
+    for seconds, whole in ((299, 0), (300, 1), (599, 1), (600, 2)):
+        assert binance.parse_bars(raw, noon + seconds * SECOND)["event_time"].tolist() == closed[:whole]
+    # The newest is left out however late it is asked for.
+    assert len(binance.parse_bars(raw, noon + HOUR)) == 2
 
 
 def test_an_answer_counts_from_when_it_was_asked() -> None:

@@ -89,8 +89,8 @@ def predicted(at: int, received_at: int, rate: float, next_at: int, what: str) -
 def bars(table: list[Any], received_at: int, period: int, what: str) -> Records:
     """BAR (n,) of rows [open time, open, high, low, close, volume in coins, ...] in any order, known at their close.
 
-    The newest one is always left out: it is still open, and at a lagging exchange may be so after its close. Raises
-    ParseError for a bar without a number or off its grid.
+    The newest one is always left out: it is still open, and at a lagging exchange may be so after its close; so is what
+    closes after `received_at`, whatever follows it. Raises ParseError for a bar without a number or off its grid.
     """
     opened = decode.stamps(decode.column(table, 0, what), f"{what}, open time", received_at)
     values = {
@@ -105,7 +105,7 @@ def bars(table: list[Any], received_at: int, period: int, what: str) -> Records:
     if (opened % period != 0).any():
         raise ParseError(f"{what}: a bar that does not open on a multiple of {period // MINUTE} min")
     closed = opened + period
-    done = closed < closed.max(initial=0)
+    done = (closed < closed.max(initial=0)) & (closed <= received_at)
     rows = records.records(records.BAR, closed[done], closed[done], **{n: v[done] for n, v in values.items()})
     if (np.diff(rows["event_time"]) == 0).any():
         raise ParseError(f"{what}: two bars with the same time")
