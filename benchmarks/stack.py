@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,13 +18,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import Table, progress, show
 from liqsignals.clock import parse_time
 from liqsignals.exchange.archive import Archive
+from liqsignals.replay.bot import free_port
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.session import as_of, replayed
 from liqsignals.simulation.market import write_market
@@ -91,12 +91,6 @@ def market(folder: Path, count: int) -> Path:
         for path in (datadir / "futures").glob(f"{of}_USDT_USDT-*"):
             shutil.copy(path, path.with_name(path.name.replace(of, name, 1)))
     return datadir
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(address: str) -> bool:

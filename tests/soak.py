@@ -23,7 +23,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -84,17 +85,13 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
-class Recorder:
-    """`liqsignals record` beside the bot, in the market's time."""
+class Command:
+    """A `liqsignals` command that runs beside the bot."""
 
-    def __init__(self, datadir: Path, port: int, clock: MarketClock, folder: Path) -> None:
-        self._command = [
-            str(Path(sys.executable).with_name("liqsignals")), "record", "--pairs", " ".join(PAIRS), "--datadir", str(datadir),
-            "--exchanges", "binance", "--url", f"binance=http://127.0.0.1:{port}",
-            "--url", f"binance-stream=ws://127.0.0.1:{port}/market/ws", "--url", f"coinmetrics=http://127.0.0.1:{port}",
-        ]  # fmt: skip
-        self._environment = {**os.environ, **clock.environment()}
-        self._log = folder / "record.log"
+    def __init__(self, name: str, words: list[str], environment: Mapping[str, str], folder: Path) -> None:
+        self._command = [str(Path(sys.executable).with_name("liqsignals")), name, *words]
+        self._environment = {**os.environ, **environment}
+        self._log = folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -106,6 +103,18 @@ class Recorder:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+class Recorder(Command):
+    """`liqsignals record`, in the market's time."""
+
+    def __init__(self, datadir: Path, port: int, clock: MarketClock, folder: Path) -> None:
+        words = [
+            "--pairs", " ".join(PAIRS), "--datadir", str(datadir),
+            "--exchanges", "binance", "--url", f"binance=http://127.0.0.1:{port}",
+            "--url", f"binance-stream=ws://127.0.0.1:{port}/market/ws", "--url", f"coinmetrics=http://127.0.0.1:{port}",
+        ]  # fmt: skip
+        super().__init__("record", words, clock.environment(), folder)
 
 
 def kill_later(process: subprocess.Popen[bytes], seconds: float) -> None:
@@ -452,22 +461,35 @@ def report(
     print(f"violations: {len(found.violations)}")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(description: str | None) -> argparse.ArgumentParser:
+    """What a run over market days is asked for."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--days", type=float, default=7.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--strategy", default="SqueezeMomentum")
     parser.add_argument("--datadir", type=Path, help="real data; a SIMULATED market unless given")
     parser.add_argument("--from", dest="start", default="2025-01-21T00:00:00Z")
     parser.add_argument("--keep", type=Path)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="liqsignals-soak-") as made:
+    return parser
+
+
+@contextmanager
+def places(given: argparse.Namespace, name: str) -> Iterator[tuple[Path, Path]]:
+    """The data directory and the folder of a run with these `options`."""
+    with tempfile.TemporaryDirectory(prefix=f"liqsignals-{name}-") as made:
         folder = given.keep or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         datadir = given.datadir
         if datadir is None:
             print("SIMULATED market", flush=True)
             datadir = write_market(folder / "market", seed=given.seed, days=21 + int(given.days)) / "binance"
+        yield datadir, folder
+
+
+def main() -> int:
+    parser = options(__doc__)
+    parser.add_argument("--strategy", default="SqueezeMomentum")
+    given = parser.parse_args()
+    with places(given, "soak") as (datadir, folder):
         began = time.monotonic()
         found = soak(datadir, folder, given.strategy, parse_time(given.start), given.days, given.seed)
         print(f"in {time.monotonic() - began:.0f} s")

@@ -87,6 +87,16 @@ def test_the_live_example_lets_a_bot_enter() -> None:
     assert check.watched
 
 
+def bundled(datadir: Path, config: Path, log: Path, *more: str) -> dict[str, str]:
+    """The files of `liqsignals doctor --report` by name."""
+    out = config.with_name("report.zip")
+    words = ["doctor", "-d", str(datadir), "--config", str(config), "--report", str(out), "--log", str(log), *more]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1, done.output
+    with zipfile.ZipFile(out) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
 def test_a_report_holds_what_a_maintainer_needs_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted in the configuration, the environment, the logs and the names of files, in every spelling."""
     monkeypatch.setenv("FREQTRADE__EXCHANGE__SECRET", f"{PLANTED}/1+x=")
@@ -112,23 +122,7 @@ def test_a_report_holds_what_a_maintainer_needs_and_no_secret(tmp_path: Path, mo
         f"bot987654321:AA{other}{other}{other} eyJhbGciOiJIUzI1NiJ9.{other}.x\n"
         f"{PLANTED}6 https://example.org/api/webhooks/{PLANTED}9-0123456789\nthe last line\n"
     )
-    out = tmp_path / "report.zip"
-    words = [
-        "doctor",
-        "-d",
-        str(datadir),
-        "--config",
-        str(path),
-        "--no-schema",
-        "--report",
-        str(out),
-        "--log",
-        str(log),
-    ]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 1, done.output
-    with zipfile.ZipFile(out) as archive:
-        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    parts = bundled(datadir, path, log, "--no-schema")
     told = "\n".join([*parts, *parts.values()])
     assert PLANTED.lower() not in told.lower()
     assert other not in told
@@ -155,22 +149,8 @@ def test_a_report_of_a_configuration_that_is_no_plain_json(text: str, tmp_path: 
     config, log = tmp_path / "config.json", tmp_path / "bot.log"
     config.write_text(text % f"{PLANTED}1")
     log.write_text(f"{PLANTED}1")
-    datadir, out = write_datadir(tmp_path, make_market(1.0)), tmp_path / "report.zip"
-    words = [
-        "doctor",
-        "-d",
-        str(datadir),
-        "--config",
-        str(config),
-        "--no-schema",
-        "--report",
-        str(out),
-        "--log",
-        str(log),
-    ]
-    CliRunner().invoke(app, words)
-    with zipfile.ZipFile(out) as archive:
-        assert PLANTED not in "".join(archive.read(name).decode() for name in archive.namelist())
+    parts = bundled(write_datadir(tmp_path, make_market(1.0)), config, log, "--no-schema")
+    assert PLANTED not in "".join(parts.values())
 
 
 @pytest.mark.slow
@@ -178,21 +158,8 @@ def test_a_report_hides_the_secrets_of_configurations_that_are_named_in_one(tmp_
     config = json.loads((ROOT / "config.json").read_text())
     (tmp_path / "private.json").write_text(json.dumps({"exchange": {"key": f"{PLANTED}1"}}))
     (tmp_path / "config.json").write_text(json.dumps({**config, "add_config_files": ["private.json"]}))
-    log, out = tmp_path / "bot.log", tmp_path / "report.zip"
+    log = tmp_path / "bot.log"
     log.write_text(f"{PLANTED}1")
-    datadir = write_datadir(tmp_path, make_market(1.0))
-    words = [
-        "doctor",
-        "-d",
-        str(datadir),
-        "--config",
-        str(tmp_path / "config.json"),
-        "--report",
-        str(out),
-        "--log",
-        str(log),
-    ]
-    CliRunner().invoke(app, words)
-    with zipfile.ZipFile(out) as archive:
-        assert PLANTED not in "".join(archive.read(name).decode() for name in archive.namelist())
-        assert json.loads(archive.read("config.json"))["exchange"]["name"] == "binance"
+    parts = bundled(write_datadir(tmp_path, make_market(1.0)), tmp_path / "config.json", log)
+    assert PLANTED not in "".join(parts.values())
+    assert json.loads(parts["config.json"])["exchange"]["name"] == "binance"

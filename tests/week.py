@@ -11,20 +11,15 @@ The bot is the shipped SqueezeMomentum without its protections, with more entrie
 at. The watcher is `operate.watcher.Watcher` in this process: under a stopped clock a process's pauses end at once.
 """
 
-import argparse
 import os
 import random
 import re
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +27,23 @@ from typing import Any
 from conftest import ROOT
 from kill_orders import MODES, Chaos, standing
 from rehearsed import strategies
-from soak import MENDED, PAIRS, STEP, Recorder, Soak, check, kill_later, look, mend_at, recorded, report, resident_mib
+from soak import (
+    MENDED,
+    PAIRS,
+    STEP,
+    Command,
+    Recorder,
+    Soak,
+    check,
+    kill_later,
+    look,
+    mend_at,
+    options,
+    places,
+    recorded,
+    report,
+    resident_mib,
+)  # fmt: skip
 
 from liqsignals.clock import DAY, HOUR, iso, parse_time
 from liqsignals.collect import freqtrade_command
@@ -42,11 +53,10 @@ from liqsignals.operate.start import open_trades
 from liqsignals.operate.watcher import Watcher
 from liqsignals.replay import bot as driver
 from liqsignals.replay import session
-from liqsignals.replay.bot import Bot, BotDied, Settings
+from liqsignals.replay.bot import Bot, BotDied, Settings, free_port
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.rehearsal import check_loopback
 from liqsignals.replay.session import Replay
-from liqsignals.simulation.market import write_market
 from liqsignals.strategy import watch
 
 STRATEGY = "SqueezeMomentum"
@@ -104,31 +114,17 @@ class Week(Soak):
     looks: int = 0
 
 
-class Page:
+class Page(Command):
     """`liqsignals serve`, asked from time to time."""
 
-    def __init__(self, datadir: Path, bot: Bot, clock: MarketClock, folder: Path) -> None:
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._command = [
-            str(Path(sys.executable).with_name("liqsignals")), "serve", "--datadir", str(datadir), "--pairs", " ".join(PAIRS),
-            "--port", str(self.port), "--bot", f"http://127.0.0.1:{bot.port}",
+    def __init__(self, datadir: Path, bot: Bot, folder: Path) -> None:
+        self.port = free_port()
+        words = [
+            "--datadir", str(datadir), "--pairs", " ".join(PAIRS), "--port", str(self.port),
+            "--bot", f"http://127.0.0.1:{bot.port}",
         ]  # fmt: skip
         login = {"FREQTRADE__API_SERVER__USERNAME": "liqsignals", "FREQTRADE__API_SERVER__PASSWORD": bot.password}
-        self._environment = {**os.environ, **login}
-        self._log = folder / "page.log"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        super().__init__("serve", words, login, folder)
 
     def answers(self, seconds: float = 60.0) -> bool:
         """Whether it serves its page, within so many seconds of its start."""
@@ -204,7 +200,7 @@ class Trial:
             assert not problems, problems
             self.bot.watch = self._watch
             self.recorder = Recorder(self.own, market.port, clock, self.folder)
-            self.page = Page(self.own, self.bot, clock, self.folder)
+            self.page = Page(self.own, self.bot, self.folder)
             try:
                 self.recorder.start()
                 self.page.start()
@@ -400,22 +396,11 @@ def summary(found: Week, trial: Trial) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", type=float, default=7.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--datadir", type=Path, help="real data; a SIMULATED market unless given")
-    parser.add_argument("--from", dest="start", default="2025-01-21T00:00:00Z")
-    parser.add_argument("--keep", type=Path)
+    parser = options(__doc__)
     parser.add_argument("--alone", action="store_true", help="a watcher that only says what is to be done")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="liqsignals-week-") as made:
-        folder = given.keep or Path(made)
-        folder.mkdir(parents=True, exist_ok=True)
-        datadir = given.datadir
-        if datadir is None:
-            print("SIMULATED market", flush=True)
-            datadir = write_market(folder / "market", seed=given.seed, days=21 + int(given.days)) / "binance"
+    with places(given, "week") as (datadir, folder):
         begun = os.times()
         trial = Trial(datadir, folder, parse_time(given.start), given.days, given.seed, not given.quiet, given.alone)
         found = trial.run()

@@ -108,8 +108,8 @@ def hash_of(options: Mapping[str, Any], paths: Iterable[Path], named: Iterable[s
     """Hash of this version, options, files by size and time of change, and of the content of files that options name."""
     found = sorted((str(path), *signature(path)) for path in paths)
     contents = [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in named if p is not None and Path(p).is_file()]
-    told = {name: str(value) for name, value in options.items()}
-    return hashlib.sha256(json.dumps([__version__, told, contents, found], default=str).encode()).hexdigest()
+    values = {name: str(value) for name, value in options.items()}
+    return hashlib.sha256(json.dumps([__version__, values, contents, found], default=str).encode()).hexdigest()
 
 
 def files_of(datadir: Path, extras: Path | None, pairs: Iterable[str]) -> Iterator[Path]:

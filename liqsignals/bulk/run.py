@@ -116,7 +116,7 @@ def gathered(outcomes: Iterable[Done], of: int) -> tuple[list[Done], list[Done]]
     return good, bad
 
 
-def told(what: str, unit: str, good: Sequence[Done], bad: Sequence[Done], seconds: float) -> str:
+def summary(what: str, unit: str, good: Sequence[Done], bad: Sequence[Done], seconds: float) -> str:
     """One line of what came of it; `unit` is what `rows` are."""
     stood = sum(done.rows is None for done in good)
     already = f", {stood} file{'s'[: stood != 1]} stood already" if stood else ""

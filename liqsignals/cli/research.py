@@ -137,19 +137,19 @@ def validate(
     sizes = tuple(duration_ns(size.strip()) for size in candles.split(",")) if candles else ()
     request = Request(
         datadir,
-        since,
-        until,
-        fit,
-        baselines,
-        refit,
-        calibrated,
-        sizes,
-        hourly,
-        hyperliquid,
-        unit,
-        extras,
-        exchange,
-        finest,
+        since=since,
+        until=until,
+        fit_until=fit,
+        baselines=baselines,
+        refit=refit,
+        calibrated=calibrated,
+        candles=sizes,
+        hourly=hourly,
+        hyperliquid=hyperliquid,
+        unit=unit,
+        extras=extras,
+        exchange=exchange,
+        finest=finest,
     )
     if pair is None:
         if out is None or report is not None or as_json:
@@ -187,7 +187,7 @@ def _validate_all(request: "Request", folder: Path, out: Path, jobs: int) -> Non
     good, bad = bulk.gathered(bulk.run(write, list(found), jobs=jobs), len(found))
     for part in pages.rich([pages.overview(validation.answers(out, sorted(done.pair for done in good)))]):
         console.print(part)
-    print(bulk.told(str(out), "hours scored", good, bad, time.monotonic() - begun))
+    print(bulk.summary(str(out), "hours scored", good, bad, time.monotonic() - begun))
     bulk.check(good, bad)
 
 

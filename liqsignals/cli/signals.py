@@ -11,7 +11,7 @@ import typer
 
 from liqsignals import venues
 from liqsignals.bulk.columns import Job, table, writer
-from liqsignals.bulk.run import check, gathered, run, told
+from liqsignals.bulk.run import check, gathered, run, summary
 from liqsignals.cli.app import app
 from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, Finest, Pair, SqueezeFile, Timerange
 from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, iso, parse_time, parse_timerange
@@ -96,7 +96,7 @@ def _features_of_all(job: Job, out: Path, jobs: int, scheduler: str | None) -> N
         )
     begun = time.monotonic()
     good, bad = gathered(run(writer(job, out), pairs, jobs=jobs, scheduler=scheduler), len(pairs))
-    print(told(str(out), "rows written", good, bad, time.monotonic() - begun))
+    print(summary(str(out), "rows written", good, bad, time.monotonic() - begun))
     check(good, bad)
 
 

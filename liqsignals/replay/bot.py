@@ -99,7 +99,7 @@ class Bot:
         self.clock = clock
         self.traffic = traffic
         self.password = secrets.token_urlsafe(24)
-        self.port = _free_port()
+        self.port = free_port()
         # freqtrade's own environment variables would count more than every configuration.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FREQTRADE__")}
         self.environment = {**kept, **clock.environment()}
@@ -361,7 +361,8 @@ def from_backtest(row: Mapping[str, Any]) -> Trade:
     )  # fmt: skip
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

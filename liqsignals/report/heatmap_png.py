@@ -198,18 +198,16 @@ def _draw(figure: Any, pic: Picture, title: str) -> Any:
 
 def _key(beside: Any, pic: Picture) -> None:
     """The scale of the colours, under the profile."""
+    from matplotlib.colors import to_rgb
+
     key = beside.inset_axes((0.0, -0.2, 1.0, 0.045))
-    rows = [[_rgb(colour) for colour in colour_scale(side, True)] for side in (kernels.LONG, kernels.SHORT)]
+    rows = [[to_rgb(colour) for colour in colour_scale(side, True)] for side in (kernels.LONG, kernels.SHORT)]
     key.imshow(rows, aspect="auto", origin="lower", interpolation="nearest")
     key.set_yticks([])
     key.set_xticks([0, STEPS - 1], [usd_text(pic.faint_usd), usd_text(pic.strong_usd)])
     for label, align in zip(key.get_xticklabels(), ("left", "right"), strict=True):
         label.set_ha(align)
     key.set_title("colour: USD in 0.05 % of price", fontsize=9, color=_DIM, pad=3)
-
-
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
 def _few(n: int) -> Any:

@@ -170,10 +170,10 @@ def refusal(raw: bytes) -> Refusal | None:
     if message.get("success", True) is not False and not message.get("retCode") and not failed:
         return None
     reason = str(message.get("ret_msg") or message.get("retMsg") or "")
-    told = f"{failed or ''} {reason}"
-    named = re.findall(r"allLiquidation\.([A-Za-z0-9_-]+)", told) or [message.get("req_id") or message.get("reqId")]
+    text = f"{failed or ''} {reason}"
+    named = re.findall(r"allLiquidation\.([A-Za-z0-9_-]+)", text) or [message.get("req_id") or message.get("reqId")]
     if not named[0]:
-        named = re.findall(r"\b[A-Z0-9]+(?:USDT|USDC|PERP)\b", told)
+        named = re.findall(r"\b[A-Z0-9]+(?:USDT|USDC|PERP)\b", text)
     return Refusal(tuple(name for name in named if isinstance(name, str) and name), reason or str(failed))
 
 

@@ -167,12 +167,12 @@ class Market:
         new = later(new, self.ends[family][1] + 1)
         if len(new) == 0:
             return
+        old = self.live.get(family, new[:0])
         if family == "bars":
             # Freqtrade gives a candle without prices (NaN) those of the close before, and leaves its volume.
             made_up = (new["volume"] == 0) | (_flat(new) & (not self.flat))
             self.doubted |= set(new["event_time"][made_up].tolist())
-            self.doubted -= _grown(self.live.get(family, new[:0]), new)
-        old = self.live.get(family, new[:0])
+            self.doubted -= _grown(old, new)
         before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
         used = max((state.upto for state in self.states.values()), default=0)
         then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
