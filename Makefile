@@ -16,7 +16,7 @@ MARKET := build/market
 FROM ?= 2025-03-10T00:00:00Z
 HOURS ?= 24
 
-.PHONY: help setup demo quick test check backtest paper parity soak week bench viewers kill kill-orders fuzz pictures docs compat clean
+.PHONY: help setup demo quick test check backtest paper parity soak week bench viewers kill kill-orders fuzz properties pictures docs compat clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
 	@echo "make viewers    memory of the live page's server over 24 market hours with 20 viewers (five minutes)"
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
+	@echo "make properties every property of the tests with 300 draws of one seed (half an hour); [SEED=1]"
 	@echo "make kill-orders  kill -9 of a live bot at 200 random orders, and 200 faults of the signed endpoints (about an hour)"
 	@echo "make soak       a week of a real bot with random faults and kill -9 (about an hour)"
 	@echo "make week       a week of bot, recorder, page and watcher in live rehearsal, with faults and kills (more than an hour); [DAYS=2 SEED=1]"
@@ -113,6 +114,10 @@ week: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/fuzz_parsers.py $(or $(INPUTS),1000000) $(or $(SEED),1)
+
+# Every property with 300 draws of one seed instead of 15 that are always the same.
+properties: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m hypothesis --hypothesis-seed=$(or $(SEED),1)
 
 pictures: $(VENV)/.dev
 	$(BIN)/python docs/make_pictures.py

@@ -30,6 +30,8 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+# `make properties`: draws of a random seed, many times as many.
+settings.register_profile("many", settings.get_profile("ci"), derandomize=False, max_examples=300)
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=6)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -25,7 +25,7 @@ from conftest import (
     write,
     write_datadir,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liqsignals import records, venues
@@ -169,7 +169,7 @@ def test_candles_are_taken_as_the_law_says(seed: int, faults: list[tuple[int, in
         def fits(close: float, before: list[Any], bar: Any = bar, old: bool = old) -> bool:
             if max(bar["open"] / close, close / bar["open"]) > 1.25:
                 return False
-            if bar["high"] > 20 * close or bar["low"] < close / 20:
+            if bar["high"] > 9 * close or bar["low"] < close / 9:
                 return False
             busiest = max((b["volume"] for b in before), default=0.0)
             if not old or not busiest:
@@ -198,7 +198,7 @@ def test_candles_are_taken_as_the_law_says(seed: int, faults: list[tuple[int, in
     [
         # As in the crash of 2025-10-10 and on 2020-02-28 (docs/decisions/145), and where nothing was traded.
         (1 / 6.9, 3.0, True), (1 / 6.9, 0.1, False), (2.1, 0.26, True), (2.1, 0.05, False), (1.2, 0.01, True),
-        (25.0, 9.0, False),
+        (9.5, 9.0, False), (1 / 9.5, 9.0, False),
     ],
 )  # fmt: skip
 def test_a_wick_is_taken_where_enough_was_traded(wick: float, volume: float, taken: bool) -> None:
@@ -299,6 +299,8 @@ def test_a_wrong_snapshot_is_the_hole_in_its_place(row: int, factor: float) -> N
 @given(
     row=st.integers(20, ROWS - 20), what=st.sampled_from([*PRICES, "all"]), power=st.sampled_from([-3, -1, 1, 3, 290])
 )
+@example(row=20, what="high", power=1)  # the first day, in which volumes are not compared
+@example(row=299, what="low", power=-1)  # on a volume that could have moved price so far
 def test_a_wrong_candle_is_the_hole_in_its_place(row: int, what: str, power: int) -> None:
     made, factor = market(), 10.0**power
     columns = PRICES if what == "all" else [what]

@@ -24,7 +24,7 @@ PRICE = 0.1
 #: two candles more are no loss. What candles and rates are measured on: docs/decisions/145. Measured: 1.17.
 GAP = 1.25
 #: No price of a candle is this many times away from the close before it. Measured: 6.9.
-RANGE = 20.0
+RANGE = 9.0
 #: A price more than this factor outside the candle's open and close and the close before is not there without trades:
 WICK = 1.25
 #: the candle's volume is at least this times ln of the factor, in volumes of the busiest bar of the 30 days before.
