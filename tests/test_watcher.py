@@ -121,6 +121,8 @@ STOPS: dict[str, tuple[list[list[Any]], str]] = {
     "an exception of a paused bot": ([RAN, row("Changing state from RUNNING to: PAUSED"), FAILED, row("Changing state from PAUSED to: STOPPED")], "pause"),
     "/stop": ([RAN, STOPPED], ""),
     "/stop after an exception and a start": ([RAN, FAILED, STOPPED, row("Changing state from STOPPED to: RUNNING"), STOPPED], ""),
+    "an exception before the loop that logs the stop": ([RAN, FAILED], "start"),
+    "/start before that loop, then /stop": ([RAN, FAILED, row(STOPPED[4], START + 20 * SECOND)], ""),
     "another exception": ([RAN, STOPPED, row("Changing state from STOPPED to: RUNNING"), FAILED, STOPPED], "start"),
     "an exception of somebody else": ([RAN, row("OperationalException. Stopping trader ...", logger="mine"), STOPPED], ""),
     "the log begins later": ([row("something")], ""),
@@ -178,7 +180,7 @@ def test_at_most_three_starts_an_hour_with_growing_waits_across_restarts(
             made.logs = [
                 *made.logs,
                 row("Changing state from STOPPED to: RUNNING", made.now),
-                FAILED,
+                row(FAILED[4], made.now),
                 row(STOPPED[4], made.now),
             ]
     assert at == [1, 6, 21, 61, 76, 91, 121]

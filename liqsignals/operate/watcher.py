@@ -71,6 +71,8 @@ class Watcher:
         self.daily = watch.DailyLoss(self.userdir / "liqsignals" / "daily-loss.json")
         self._attempts = self.userdir / "liqsignals" / "starts.json"
         self._measured: tuple[int, float] | None = None
+        #: When the bot stopped (ns) that was last answered with a /start which arrived.
+        self._answered: int | None = None
         self._next: dict[str, int] = {}
         #: Notes of what is not looked at each time.
         self._found: dict[str, list[str]] = {}
@@ -195,14 +197,15 @@ class Watcher:
             state = self._bot.get("/api/v1/show_config").raise_for_status().json()["state"]
             if state != "stopped":
                 return
-            command = restart.wanted(
-                self._bot.get("/api/v1/logs", params={"limit": 1000}).raise_for_status().json()["logs"]
-            )
+            logs = self._bot.get("/api/v1/logs", params={"limit": 1000}).raise_for_status().json()["logs"]
+            throttle = (self.config.get("internals") or {}).get("process_throttle_secs", 5)
+            command = restart.wanted(logs, float(throttle))
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             yield f"the bot's REST API does not answer ({type(error).__name__})"
             return
         now, sent = self.clock(), self._sent()
-        if command is None:
+        # Stopped again without a newer stop in the log: a /stop before the loop that the /start was for.
+        if command is None or command[1] == self._answered:
             yield "the bot is stopped, by a human's word: it is left alone"
         elif killed(self.userdir) or self._drawdown():
             yield "the bot stopped by an exception; it is not started, for the kill switch or the drawdown stop is on"
@@ -213,6 +216,7 @@ class Watcher:
             self._store([*sent, now])
             try:
                 self._bot.post(f"/api/v1/{command[0]}").raise_for_status()
+                self._answered = command[1]
                 yield f"the bot stopped by an exception: /{command[0]} sent, attempt {len(sent) + 1} within the hour"
             except httpx.HTTPError as error:
                 yield f"/{command[0]} could not be sent ({type(error).__name__})"
