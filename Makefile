@@ -117,7 +117,7 @@ fuzz: $(VENV)/.dev
 
 # Every property with 300 draws of one seed instead of 15 that are always the same.
 properties: $(VENV)/.dev
-	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m hypothesis --hypothesis-seed=$(or $(SEED),1)
+	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m hypothesis -o faulthandler_timeout=0 --hypothesis-seed=$(or $(SEED),1)
 
 pictures: $(VENV)/.dev
 	$(BIN)/python docs/make_pictures.py
