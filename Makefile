@@ -87,8 +87,9 @@ quick: $(VENV)/.dev
 	$(BIN)/ruff check $(OURS)
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m "not slow"
 
+# Two processes, whole files each: the tests of bots wait for their bots half of the time.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

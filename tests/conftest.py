@@ -1,5 +1,6 @@
 """Made-up markets in freqtrade's format, as records and as a data directory, and the comparison of bits."""
 
+import fcntl
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -301,8 +302,20 @@ DAYS = 45
 
 @pytest.fixture(scope="session")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data directory of a SIMULATED market, with a second venue's rate at every candle in the extras."""
-    out = write_market(tmp_path_factory.mktemp("market") / "m", seed=3, days=DAYS, pairs=[ETH])
+    """Data directory of a SIMULATED market, with a second venue's rate at every candle in the extras.
+
+    The workers of pytest-xdist share it: the first one writes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "session-market"
+    with out.with_suffix(".lock").open("w") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        if not out.exists():
+            _with_second_venue(write_market(out.with_suffix(".part"), seed=3, days=DAYS, pairs=[ETH])).rename(out)
+    return out / "binance"
+
+
+def _with_second_venue(out: Path) -> Path:
     datadir = out / "binance"
     candles = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather").date
     # Two rows 8 h apart define the interval of all that follow.
@@ -310,7 +323,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rate = 1e-4 + 1e-4 * np.abs(np.random.default_rng(5).normal(size=len(dates)))
     folder = datadir / "liqsignals" / "venues" / "bybit" / "futures"
     pd.DataFrame({"date": dates, "funding_rate": rate}).to_feather(folder / "ETH_USDT_USDT-1h-funding_rate.feather")
-    return datadir
+    return out
 
 
 @pytest.fixture(autouse=True)
