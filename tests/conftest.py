@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,12 @@ from liqsignals.liqmap import book, clusters, fold, kernels
 from liqsignals.liqmap.parameters import LeverageClass, Parameters
 from liqsignals.replay.clock import faketime_library
 from liqsignals.simulation.market import write_market
+
+# Under nohup, or in the background of a script, these are ignored, and every command that a test starts and signals would
+# inherit that. A handler it does not inherit.
+for _number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 
 settings.register_profile(
     "ci",

@@ -569,12 +569,8 @@ def test_a_command_runs_with_the_overlay_and_the_server_ends_with_it(datadir: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_the_command(datadir: Path, number: signal.Signals) -> None:
-    def listen() -> None:
-        """A test run in the background of a script inherits an ignored SIGINT, and would pass it on."""
-        signal.signal(number, signal.SIG_DFL)
-
     command = ("--", sys.executable, "-c", ASK_AND_STAY, "{overlay}")
-    with start(datadir, *command, stdin=subprocess.DEVNULL, preexec_fn=listen) as process:
+    with start(datadir, *command, stdin=subprocess.DEVNULL) as process:
         assert process.stdout
         path, _, config = process.stdout.readline().split("|")
         process.send_signal(number)
