@@ -1,15 +1,19 @@
-"""`make pictures`: the pictures of README.md and docs/reading-the-map.md, from the embedded SIMULATED market only.
+"""`make pictures`: the pictures of README.md and docs/reading-the-map.md, from the embedded SIMULATED market only; that of
+docs/scale.md, from the figures of its tables.
 
 The moments are chosen by rule among the lives of major clusters of the market's whole span (strategy/annotations.py),
 so that the pictures follow the map when it changes: the largest wall that price ran into, the largest that it turned
 away from, and so on.
 """
 
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from liqsignals import liqmap
@@ -55,16 +59,52 @@ class Story:
         """Write the picture that ends at candle `hour`."""
         pic = picture(self.tape, int(self.at[hour]), self.parameters, days=days)
         write_png(pic, out, "SIMULATED ", notes=notes, scale=SCALE)
-        with Image.open(out) as image:
-            image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-                out, optimize=True
-            )
-        print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
+        shrink(out)
+
+
+def growth(page: Path, out: Path) -> None:
+    """How cost grows, as the tables of docs/scale.md have it: CPU seconds by pairs and years, cost of one pair by size."""
+    found = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line.startswith("| ")]
+    cells = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in found}
+    whole = [
+        (int(a) * int(b), float(cells[name][1])) for name in cells for a, b in re.findall(r"^(\d+) pairs x (\d+)", name)
+    ]
+    cost = {name: float(row[1]) for name, row in cells.items() if len(row) == 3 and re.match(r"[\d.]+$", row[1])}
+    (first, moved) = (next(name for name in cost if name.startswith(begin)) for begin in ("1 pair", "price moved"))
+    factor = float(re.findall(r"so ([\d.]+) times the levels", moved)[0])
+    lines: dict[str, list[tuple[float, float]]] = {
+        "candles": [(1, 1.0), (2, cost["twice the candles"]), (4, cost["four times"])],
+        "pairs (BTC is the first)": [(1, cost[first]), (2, cost["2 pairs"]), (4, cost["4 pairs"])],
+        "levels": [(1, 1.0), (factor, cost[moved])],
+    }
+    figure = Figure(figsize=(8, 3.2), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(*np.transpose(sorted(whole)), "o-", color="#3a86d6")
+    left.set(
+        xlabel="pairs x years", ylabel="CPU s, all cores", title="features --all-pairs", xlim=(0, None), ylim=(0, None)
+    )
+    right.plot((1, 6), (1, 6), ":", color="#888888", label="linear")
+    for (name, points), colour in zip(lines.items(), ("#3a86d6", "#e67e14", "#2a9d5c"), strict=True):
+        right.plot(*np.transpose(points), "o-", color=colour, label=name)
+    right.set(xlabel="times as many", ylabel="times the cost", title="one process", xlim=(0, None), ylim=(0, None))
+    right.legend(frameon=False, fontsize=8)
+    FigureCanvasAgg(figure)
+    figure.savefig(out, metadata={"Software": None})
+    shrink(out)
+
+
+def shrink(out: Path) -> None:
+    with Image.open(out) as image:
+        image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            out, optimize=True
+        )
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
 
 
 def main(folder: Path) -> None:
     """Write every picture into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    growth(Path(__file__).with_name("scale.md"), folder / "growth.png")
     with TemporaryDirectory(prefix="liqsignals-pictures-") as made:
         datadir = write_market(Path(made) / "market", seed=SEED, days=DAYS) / "binance"
         tape = map_tape(datadir, PAIR, None, None, "5m")
