@@ -143,8 +143,16 @@ def test_levels_over_time(liqsignals, datadir: Path, market: Market, tmp_path: P
         (["features", "-p", PAIR, "--out", "x.csv", "--timerange", "20200101-20200201"], "no candle of"),
         (["features", "-p", PAIR, "--out", "x.csv", "-t", "7x"], "is not a duration"),
         (["features", "-p", PAIR, "--out", "x.csv", "--exchange", "kraken"], "does not know the open-interest units"),
+        *(
+            ([*words, "--config", "no.json"], "there is no configuration no.json")
+            for words in (
+                ["download", "-p", PAIR, "--days", "1"], ["start", "--strategy", "S"], ["watch"],
+                ["backtest"], ["paper", "--from", "2026-01-07T00:00:00Z"], ["parity", "--timerange", "20260107-20260108"],
+                ["live-rehearsal", "--from", "2026-01-07T00:00:00Z"], ["walkforward", "--timerange", "20260107-20260108"],
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_bad_input_ends_with_2_and_one_line(
     liqsignals, datadir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from liqsignals import venues
 from liqsignals.cli.app import app
-from liqsignals.cli.options import DataDir, Exchange, Extras, Timerange
+from liqsignals.cli.options import DataDir, Exchange, Extras, Timerange, existing
 from liqsignals.clock import DAY, iso, parse_time, parse_timerange
 from liqsignals.data import freqtrade
 from liqsignals.errors import InputError
@@ -67,7 +67,7 @@ def download_command(
         tuple(map(venues.exchange_name, exchanges.replace(",", " ").split())),
         tuple(only.replace(",", " ").split()) or STEPS,
         dict(given.split("=", 1) for given in url or []),
-        tuple(config or ()),
+        tuple(map(existing, config or ())),
         at,
     )
     with steps() as (print_line, show):

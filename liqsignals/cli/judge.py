@@ -62,9 +62,10 @@ def walkforward_command(
     for pair, sign, path in named:
         if not sign or not Path(path).is_file():
             raise InputError(f"walkforward: --liquidations {pair}{sign}{path} is no PAIR=FILE of an existing file")
+    used = config_of(config, userdir)
     check_folder(out)
     plan = walk.Plan(
-        datadir, tuple(pairs.split()), tuple(strategy.split()), config_of(config, userdir), userdir, out,
+        datadir, tuple(pairs.split()), tuple(strategy.split()), used, userdir, out,
         (start, stop), fee, slippage, draws, shuffles, seed, jobs, True,
         None if forced is None else _span(forced),
         tuple((pair, Path(path)) for pair, _, path in named),

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import Extras, UserDir
+from liqsignals.cli.options import Extras, UserDir, existing
 from liqsignals.clock import iso
 from liqsignals.collect import freqtrade_command
 from liqsignals.errors import InputError
@@ -52,7 +52,14 @@ def start_command(
     The database is the configuration's db_url, else USERDIR/tradesv3.sqlite (dry-run: tradesv3.dryrun.sqlite).
     """
     wanted = starting.Start(
-        tuple(config), strategy, userdir, datadir, days, patience * 60.0, tuple(url or ()), tuple(context.args)
+        tuple(map(existing, config)),
+        strategy,
+        userdir,
+        datadir,
+        days,
+        patience * 60.0,
+        tuple(url or ()),
+        tuple(context.args),
     )
     raise typer.Exit(starting.run(wanted, _log))
 
@@ -124,7 +131,7 @@ def watch_command(
     """
     if check:
         raise typer.Exit(_check(userdir))
-    found, problems = freqtrade_command.configuration(config)
+    found, problems = freqtrade_command.configuration(list(map(existing, config)))
     if problems:
         raise InputError(f"freqtrade refuses the configuration: {'; '.join(problems)}")
     history = datadir or starting.datadir_of(found, userdir)

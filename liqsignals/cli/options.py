@@ -68,9 +68,19 @@ Keep = Annotated[
 
 
 def config_of(config: Path, userdir: Path) -> Path:
-    """The configuration to use: where none is named and the folder has none, that of user_data."""
+    """The configuration to use: where none is named and the folder has none, that of user_data. Raises as `existing`."""
     beside = userdir / "config.json"
-    return beside if config == Path("config.json") and not config.exists() and beside.exists() else config
+    return existing(beside if config == Path("config.json") and not config.exists() and beside.exists() else config)
+
+
+def existing(config: Path) -> Path:
+    """A configuration that is there; raises InputError where it is not, before anything runs."""
+    if not config.exists():
+        raise InputError(
+            f"there is no configuration {config}",
+            "name it with --config and --userdir, or make both: liqsignals init --userdir user_data",
+        )
+    return config
 
 
 @contextmanager
