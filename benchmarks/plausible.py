@@ -71,7 +71,7 @@ class Market:
 
     def tape(self) -> tuple[Tape, int]:
         """What a bot reads of it, and the number of rows that are read as holes."""
-        bars = plausible.bars(self.bars)
+        bars = plausible.bars(self.bars, self.bar_ns)
         interest = plausible.interest(self.interest, bars.taken, bars.busiest, self.bar_ns)
         funding = plausible.funding(self.funding)
         refused = sum(len(verdict.refused) for verdict in (bars, interest, funding))

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -136,7 +136,7 @@ def test_snapshots_are_taken_as_the_law_says(
         for name in ("base", "usd") if worth else ("base",):
             interest[name][row : row + length] *= factor
     bars = np.delete(bars, sorted(gone))
-    judged = plausible.bars(bars)
+    judged = plausible.bars(bars, FIVE)
     found = plausible.interest(interest, judged.taken, judged.busiest, FIVE)
     assert found.taken[["event_time", "start"]].tolist() == taken_plainly(interest, judged.taken)
     assert len(found.taken) + len(found.refused) == len(interest)
@@ -161,25 +161,30 @@ def test_candles_are_taken_as_the_law_says(seed: int, faults: list[tuple[int, in
     last: Any = None
     candidates: list[Any] = []
     month: list[Any] = []
+    seen = 0
     for bar in bars:
         at = int(bar["event_time"])
+        follows, seen = at - seen == FIVE, at
         before = [b for b in month if at // DAY - 30 <= b["event_time"] // DAY]
         old = at - int(bars[0]["event_time"]) >= DAY
 
-        def fits(close: float, before: list[Any], bar: Any = bar, old: bool = old) -> bool:
-            if max(bar["open"] / close, close / bar["open"]) > 1.25:
+        def fits(close: float, before: list[Any], bar: Any = bar, old: bool = old, follows: bool = follows) -> bool:
+            opens = max(bar["open"] / close, close / bar["open"])
+            if opens > 1.25:
+                return False
+            busiest = max((b["volume"] for b in before), default=0.0)
+            widest = max((np.log(b["high"] / b["low"]) for b in before), default=0.0)
+            if follows and old and busiest and opens > 1.02 and np.log(opens) > 0.5 * widest:
                 return False
             if bar["high"] > 9 * close or bar["low"] < close / 9:
                 return False
-            busiest = max((b["volume"] for b in before), default=0.0)
             if not old or not busiest:
                 return True
             share = bar["volume"] / busiest
             body = (bar["open"], bar["close"], close)
             wick = max(bar["high"] / max(body), min(body) / bar["low"])
-            if wick > 1.25 and share < 0.1 * np.log(wick):
+            if wick > 1.03 and share < 0.2 * np.log(wick):
                 return False
-            widest = max(np.log(b["high"] / b["low"]) for b in before)
             return bool(share <= 4 or np.log(bar["high"] / bar["low"]) >= widest * share / 40)
 
         if last is not None and not fits(last["close"], before):
@@ -190,14 +195,15 @@ def test_candles_are_taken_as_the_law_says(seed: int, faults: list[tuple[int, in
         taken.append(at)
         last, candidates = bar, []
         month.append(bar)
-    assert plausible.bars(bars).taken["event_time"].tolist() == taken
+    assert plausible.bars(bars, FIVE).taken["event_time"].tolist() == taken
 
 
 @pytest.mark.parametrize(
     ("wick", "volume", "taken"),
     [
         # As in the crash of 2025-10-10 and on 2020-02-28 (docs/decisions/145), and where nothing was traded.
-        (1 / 6.9, 3.0, True), (1 / 6.9, 0.1, False), (2.1, 0.26, True), (2.1, 0.05, False), (1.2, 0.01, True),
+        (1 / 6.9, 3.0, True), (1 / 6.9, 0.2, False), (2.1, 0.26, True), (2.1, 0.1, False), (1.2, 0.04, True),
+        (1.2, 0.03, False), (1.029, 0.001, True),
         (9.5, 9.0, False), (1 / 9.5, 9.0, False),
     ],
 )  # fmt: skip
@@ -206,8 +212,37 @@ def test_a_wick_is_taken_where_enough_was_traded(wick: float, volume: float, tak
     row = 400
     bars["high" if wick > 1 else "low"][row] = bars["open"][row] * wick
     bars["volume"][row] = volume * bars["volume"][:row].max()
-    found = plausible.bars(bars)
+    found = plausible.bars(bars, FIVE)
     assert found.refused["event_time"].tolist() == bars["event_time"][[] if taken else [row]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("gap", "missing", "taken"),
+    [(1.019, 0, True), (1.021, 0, False), (1 / 1.021, 0, False), (1.24, 1, True), (1.26, 1, False)],
+)
+def test_an_open_is_near_the_close_before_it_where_no_candle_is_missing(gap: float, missing: int, taken: bool) -> None:
+    """The widest candle of this market is far below 4 %: 2 % is the limit."""
+    bars = raw()[0].copy()
+    row = 400
+    for name in PRICES:
+        bars[name][row:] *= gap * bars["close"][row - 1 - missing] / bars["open"][row]
+    bars = np.delete(bars, np.arange(row - missing, row))
+    found = plausible.bars(bars[: row - missing + 1], FIVE)
+    assert (len(found.refused) == 0) is taken
+
+
+def test_a_market_that_moves_may_open_further_off() -> None:
+    """Half of the widest candle of its month."""
+    bars = raw()[0].copy()
+    row = 400
+    widest = 0.12
+    bars["high"][row - 9] = bars["low"][row - 9] * np.exp(widest)
+    bars["volume"][row - 9] *= 5
+    for share, taken in ((0.49, True), (0.51, False)):
+        moved = bars.copy()
+        for name in PRICES:
+            moved[name][row:] *= np.exp(share * widest) * bars["close"][row - 1] / bars["open"][row]
+        assert (len(plausible.bars(moved[: row + 1], FIVE).refused) == 0) is taken
 
 
 @pytest.mark.parametrize(
@@ -223,7 +258,7 @@ def test_a_busy_candle_is_taken_where_it_moved(volume: float, move: float, taken
     bars["close"][row] = bars["low"][row] = bars["open"][row]
     bars["high"][row] = bars["open"][row] * np.exp(move * widest)
     bars["volume"][row] = volume * bars["volume"][:row].max()
-    found = plausible.bars(bars[: row + 1])
+    found = plausible.bars(bars[: row + 1], FIVE)
     assert (len(found.refused) == 0) is taken
 
 
@@ -256,14 +291,15 @@ def test_a_verdict_does_not_depend_on_what_becomes_known_later(
         return kind[kind["known_at"] <= time]
 
     def judged(b: Records, i: Records, f: Records) -> tuple[Records, Records, Records]:
-        whole = plausible.bars(b)
+        whole = plausible.bars(b, FIVE)
         return whole.taken, plausible.interest(i, whole.taken, whole.busiest, FIVE).taken, plausible.funding(f).taken
 
     for one, two in zip(judged(bars, interest, funding), judged(*map(known, (bars, interest, funding))), strict=True):
         assert known(one).tolist() == two.tolist()
-    for judge, kind in ((plausible.bars, bars), (plausible.funding, funding)):
+    judge_bars: Any = partial(plausible.bars, bar_ns=FIVE)
+    for judge, kind in ((judge_bars, bars), (plausible.funding, funding)):
         first, whole = judge(known(kind)), judge(kind)
-        rest = judge(kind[len(known(kind)) :], first.memory)
+        rest = judge(kind[len(known(kind)) :], memory=first.memory)
         assert [*first.taken.tolist(), *rest.taken.tolist()] == whole.taken.tolist()
 
 

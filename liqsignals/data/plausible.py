@@ -98,12 +98,14 @@ class Verdict:
         return float(self.found[priced][0]), float(self.against[priced][0])
 
 
-def bars(rows: Records, memory: Memory | None = None) -> Verdict:
-    """Judge BAR rows (n,) in tape order: opens that do not follow the close before, prices and volumes of no market."""
+def bars(rows: Records, bar_ns: int, memory: Memory | None = None) -> Verdict:
+    """Judge BAR rows (n,) of `bar_ns` in tape order: opens that do not follow the close before, prices and volumes of
+    no market.
+    """
     memory = (memory or Memory.blank()).copy()
     why, found, against, busiest = _reasons(len(rows))
     values = (np.ascontiguousarray(rows[n]) for n in ("event_time", "open", "high", "low", "close", "volume"))
-    kernels.judge_bars(*values, memory, why, found, against, busiest)
+    kernels.judge_bars(*values, bar_ns, memory, why, found, against, busiest)
     return _verdict(rows, why, found, against, memory, busiest)
 
 

@@ -23,13 +23,17 @@ PRICE = 0.1
 #: A candle opens where the last one taken closed, within this factor, also after a hole: there the map starts anew, and
 #: two candles more are no loss. What candles and rates are measured on: docs/decisions/145. Measured: 1.17.
 GAP = 1.25
+#: One that follows the row before it, a day of history given, opens nearer: within this factor,
+NEAR = 1.02
+#: or within this share of the largest ln(high / low) of the 30 days before. Most measured: 0.32.
+OPENS = 0.5
 #: No price of a candle is this many times away from the close before it. Measured: 6.9.
 RANGE = 9.0
 #: A price more than this factor outside the candle's open and close and the close before is not there without trades:
-WICK = 1.25
+WICK = 1.03
 #: the candle's volume is at least this times ln of the factor, in volumes of the busiest bar of the 30 days before.
 #: Least measured: 0.36.
-PUSH = 0.1
+PUSH = 0.2
 #: A bar that trades more than this many times the busiest of the 30 days before it moves price:
 VOLUME = 4.0
 #: its ln(high / low) is at least the ratio of the two volumes / this, in the largest of the 30 days before.
@@ -135,12 +139,16 @@ def _is_number(value):
 
 
 @_kernel
-def _bar_reason(opening, high, low, close, volume, before, peak, reach):
+def _bar_reason(opening, high, low, close, volume, before, follows, peak, reach):
     """Why a bar does not follow one that closed at `before`: the reason, what was found, against what.
 
-    `peak`, `reach`: largest volume and ln(high / low) of the 30 days before, `peak` 0 where they are not compared.
+    `follows`: the row before it is the bar before it. `peak`, `reach`: largest volume and ln(high / low) of the 30 days
+    before, `peak` 0 where they are not compared.
     """
-    if not before / GAP <= opening <= before * GAP:
+    gap = GAP
+    if follows and peak > 0.0:
+        gap = min(GAP, max(NEAR, np.exp(OPENS * reach)))
+    if not before / gap <= opening <= before * gap:
         return GAPED, opening, before
     if high > before * RANGE:
         return RANGED, high, before
@@ -157,12 +165,13 @@ def _bar_reason(opening, high, low, close, volume, before, peak, reach):
 
 
 @_kernel
-def judge_bars(closes_at, opening, high, low, close, volume, memory, why, found, against, busiest):
+def judge_bars(closes_at, opening, high, low, close, volume, bar_ns, memory, why, found, against, busiest):
     at, value, waiting = memory.at, memory.value, memory.waiting
     for i in range(len(closes_at)):
         t = closes_at[i]
         if at[3] == 0:
             at[3] = t
+        follows = t - at[4] == bar_ns
         at[4] = t
         odd = 0.0
         for x in (opening[i], high[i], low[i], close[i]):
@@ -181,13 +190,13 @@ def judge_bars(closes_at, opening, high, low, close, volume, memory, why, found,
         compared = peak if t - at[3] >= HISTORY else 0.0
         if at[0] != 0:
             why[i], found[i], against[i] = _bar_reason(
-                opening[i], high[i], low[i], close[i], volume[i], value[0], compared, reach
+                opening[i], high[i], low[i], close[i], volume[i], value[0], follows, compared, reach
             )
         if why[i] != TAKEN:
             agrees = False
             if waiting[0] > 0:
                 reason, _, _ = _bar_reason(
-                    opening[i], high[i], low[i], close[i], volume[i], value[1],
+                    opening[i], high[i], low[i], close[i], volume[i], value[1], follows,
                     max(compared, value[2]) if compared > 0.0 else 0.0, max(reach, value[3]),
                 )  # fmt: skip
                 agrees = reason == TAKEN

@@ -233,7 +233,7 @@ def read_tape(
     since = _recorded_interest(extras, exchange, pair, period_ns)
     if since is not None and period_ns == duration_ns("5m"):
         interest = append(interest, since)
-    judged_bars = plausible.bars(bars if bars is not None else _empty(records.BAR))
+    judged_bars = plausible.bars(bars if bars is not None else _empty(records.BAR), bar_ns)
     if bars is not None:
         bars = judged_bars.taken
     if len(judged_bars.refused):

@@ -183,7 +183,7 @@ class Market:
     def judged(self) -> "Judged":
         """The live rows without those that are what no market does."""
         bar_ns, pair = self.disk.bar_ns, self.place.pair
-        bars = plausible.bars(_rows(self.live.get("bars"), records.BAR), self.past.bars)
+        bars = plausible.bars(_rows(self.live.get("bars"), records.BAR), bar_ns, self.past.bars)
         interest = self._judged_interest(self.live.get("interest"), bars)
         funding = plausible.funding(_rows(self.live.get("funding"), records.FUNDING), self.past.funding)
         refused = [
@@ -273,13 +273,13 @@ class Market:
         )
         gone = {"interest": _before(interest, needs)}
         if len(gone["interest"]):
-            bars = plausible.bars(live_bars, self.past.bars)
+            bars = plausible.bars(live_bars, self.disk.bar_ns, self.past.bars)
             memory = self._judged_interest(gone["interest"], bars).memory
             self.past = replace(self.past, interest=memory, late=self.past.late[:0])
         # What is left is judged by the bars around it, and since the last row that was taken.
         needs = min(needs, int(self.past.interest.at[0]) or needs) - 2 * self.disk.bar_ns
         gone["bars"] = _before(live_bars, needs)
-        self.past = replace(self.past, bars=plausible.bars(gone["bars"], self.past.bars).memory)
+        self.past = replace(self.past, bars=plausible.bars(gone["bars"], self.disk.bar_ns, self.past.bars).memory)
         for family, rows in gone.items():
             if len(rows):
                 # The exchange may send them again.
