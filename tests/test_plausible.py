@@ -146,7 +146,10 @@ def test_snapshots_are_taken_as_the_law_says(
     seed=st.integers(0, 2),
     faults=st.lists(
         st.tuples(
-            st.integers(1, 390), st.integers(1, 5), st.floats(-3, 3), st.sampled_from([*PRICES, "all", "volume"])
+            st.integers(1, 390),
+            st.integers(1, 5),
+            st.floats(-3, 3),
+            st.sampled_from([*PRICES, "all", "volume", "none"]),
         ),
         max_size=4,
     ),
@@ -155,16 +158,16 @@ def test_candles_are_taken_as_the_law_says(seed: int, faults: list[tuple[int, in
     bars = raw(seed)[0][:400].copy()
     for row, length, power, name in faults:
         part = bars[row : row + length]
-        for field in PRICES if name == "all" else [name]:
-            part[field] *= 10.0**power
+        for field in PRICES if name == "all" else ["volume" if name == "none" else name]:
+            part[field] *= 0.0 if name == "none" else 10.0**power
     taken: list[int] = []
     last: Any = None
     candidates: list[Any] = []
     month: list[Any] = []
-    seen = 0
+    seen, traded = 0, False
     for bar in bars:
         at = int(bar["event_time"])
-        follows, seen = at - seen == FIVE, at
+        follows, seen, traded = at - seen == FIVE and traded, at, bar["volume"] > 0
         before = [b for b in month if at // DAY - 30 <= b["event_time"] // DAY]
         old = at - int(bars[0]["event_time"]) >= DAY
 
@@ -226,9 +229,14 @@ def test_an_open_is_near_the_close_before_it_where_no_candle_is_missing(gap: flo
     row = 400
     for name in PRICES:
         bars[name][row:] *= gap * bars["close"][row - 1 - missing] / bars["open"][row]
+    flat = bars[: row + 1].copy()
     bars = np.delete(bars, np.arange(row - missing, row))
     found = plausible.bars(bars[: row - missing + 1], FIVE)
     assert (len(found.refused) == 0) is taken
+    for name in PRICES:  # a candle without trades, as some exchanges and freqtrade fill a hole
+        flat[name][row - missing : row] = bars["close"][row - missing - 1]
+    flat["volume"][row - missing : row] = 0.0
+    assert (len(plausible.bars(flat, FIVE).refused) == 0) is taken
 
 
 def test_a_market_that_moves_may_open_further_off() -> None:

@@ -23,7 +23,7 @@ PRICE = 0.1
 #: A candle opens where the last one taken closed, within this factor, also after a hole: there the map starts anew, and
 #: two candles more are no loss. What candles and rates are measured on: docs/decisions/145. Measured: 1.17.
 GAP = 1.25
-#: One that follows the row before it, a day of history given, opens nearer: within this factor,
+#: One that follows a traded row without a hole, a day of history given, opens nearer: within this factor,
 NEAR = 1.02
 #: or within this share of the largest ln(high / low) of the 30 days before. Most measured: 0.32.
 OPENS = 0.5
@@ -64,8 +64,8 @@ class Memory(NamedTuple):
     """What a fold remembers of the rows before.
 
     `at` (5,): times of the last row taken, of the two newest candidates for a step, of the first row and of the last
-    one seen; `value` (4,): what belongs to the first three of them, of bars the largest volume and ln(high / low) of
-    the candidates in the last two; `waiting` (1,): number of candidates; `day`, `peak`, `reach` (_SLOTS,): largest
+    one seen; `value` (5,): what belongs to the first three of them, of bars the largest volume and ln(high / low) of
+    the candidates in 2 and 3, and the volume of the last one seen; `waiting` (1,): number of candidates; `day`, `peak`, `reach` (_SLOTS,): largest
     value of each of the last days, and of bars the largest ln(high / low).
     """
 
@@ -79,7 +79,7 @@ class Memory(NamedTuple):
     @classmethod
     def blank(cls) -> "Memory":
         days = np.full(_SLOTS, -1, np.int64)
-        return cls(np.zeros(5, np.int64), np.zeros(4), np.zeros(1, np.int64), days, np.zeros(_SLOTS), np.zeros(_SLOTS))
+        return cls(np.zeros(5, np.int64), np.zeros(5), np.zeros(1, np.int64), days, np.zeros(_SLOTS), np.zeros(_SLOTS))
 
     @property
     def seen(self) -> int:
@@ -142,7 +142,7 @@ def _is_number(value):
 def _bar_reason(opening, high, low, close, volume, before, follows, peak, reach):
     """Why a bar does not follow one that closed at `before`: the reason, what was found, against what.
 
-    `follows`: the row before it is the bar before it. `peak`, `reach`: largest volume and ln(high / low) of the 30 days
+    `follows`: the row before it is the bar before it, and traded. `peak`, `reach`: largest volume and ln(high / low) of the 30 days
     before, `peak` 0 where they are not compared.
     """
     gap = GAP
@@ -171,8 +171,9 @@ def judge_bars(closes_at, opening, high, low, close, volume, bar_ns, memory, why
         t = closes_at[i]
         if at[3] == 0:
             at[3] = t
-        follows = t - at[4] == bar_ns
-        at[4] = t
+        # Where nothing was traded, as in an outage of the exchange, price may go on anywhere.
+        follows = t - at[4] == bar_ns and value[4] > 0.0
+        at[4], value[4] = t, volume[i]
         odd = 0.0
         for x in (opening[i], high[i], low[i], close[i]):
             if not _is_number(x):
