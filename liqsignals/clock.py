@@ -66,9 +66,9 @@ def dates_ns(dates: pd.Series, what: str) -> Int64Array:
             "download the file again with freqtrade, or convert it: "
             + ("df['date'].dt.tz_localize('UTC')" if naive else "pd.to_datetime(df['date'], unit='ms', utc=True)"),
         )
-    ns = pd.DatetimeIndex(dates).as_unit("ns").asi8
-    missing = np.flatnonzero(ns == pd.NaT.value)
-    if missing.size:
+    ns: Int64Array = dates.array.as_unit("ns").asi8
+    if (ns == pd.NaT.value).any():
+        missing = np.flatnonzero(ns == pd.NaT.value)
         raise InputError(f"{what}: row {missing[0]} has no date; remove the row or download the file again")
     return ns
 

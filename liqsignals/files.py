@@ -9,7 +9,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -136,6 +136,47 @@ def parse_name(name: str) -> DataFile | None:
     """
     match = _DATA_FILE.fullmatch(name)
     return DataFile(*match.groups()) if match else None
+
+
+#: A folder's time is trusted once it is so old (s): a second change within a tick of the first has the same time.
+_SETTLED = 2
+#: By folder: what identifies its state, and freqtrade's files in it, by stem.
+_listings: dict[str, tuple[tuple[int, int, int], dict[str, tuple[str, ...]]]] = {}
+
+
+def held(folder: Path, pair: str) -> tuple[tuple[str, int, int], ...]:
+    """Names and signatures of a pair's files in freqtrade's folder `futures`, in the order of their names; none without
+    the folder.
+
+    The folder is listed again when its own time has changed, which making, removing and renaming files changes: a bot
+    asks for each pair at every candle. Raises OSError where that cannot be found out.
+    """
+    now = time.time_ns()
+    try:
+        state = os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    changed = state.st_mtime_ns, state.st_ino, state.st_dev
+    at, by_stem = _listings.get(str(folder), (None, {}))
+    if at != changed:
+        by_stem = _by_stem(folder)
+        if now - state.st_mtime_ns > _SETTLED * 10**9:
+            _listings[str(folder)] = changed, by_stem
+    out = []
+    for name in by_stem.get(stem(pair), ()):
+        with suppress(FileNotFoundError):  # a link to nothing
+            of = os.stat(f"{folder}{os.sep}{name}")
+            out.append((name, of.st_mtime_ns, of.st_size))
+    return tuple(out)
+
+
+def _by_stem(folder: Path) -> dict[str, tuple[str, ...]]:
+    out: dict[str, tuple[str, ...]] = {}
+    for name in sorted(os.listdir(folder)):
+        file = parse_name(name)
+        if file is not None:
+            out[file.stem] = (*out.get(file.stem, ()), name)
+    return out
 
 
 def format_of(datadir: Path) -> str | None:

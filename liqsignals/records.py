@@ -177,8 +177,9 @@ def in_order(rows: Records) -> Records:
 
 def later(kind: Records, since: int) -> Records:
     """View of the rows from the first event at or after `since` (ns) on."""
-    rows = np.flatnonzero(kind["event_time"] >= since)
-    return kind[rows[0] if len(rows) else len(kind) :]
+    there = kind["event_time"] >= since
+    first = int(there.argmax()) if len(kind) else 0
+    return kind[first if len(kind) and there[first] else len(kind) :]
 
 
 def same_records(one: Records, other: Records) -> bool:

@@ -3,6 +3,8 @@
 import gzip
 import json
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +37,7 @@ from liqsignals.data import choice, freqtrade
 from liqsignals.data.tape import read_tape
 from liqsignals.doctor import examine
 from liqsignals.errors import InputError
-from liqsignals.files import FORMATS
+from liqsignals.files import FORMATS, held
 from liqsignals.strategy.config import Settings
 
 ENDINGS = list(FORMATS.values())
@@ -478,3 +480,30 @@ def test_a_file_that_unpacks_without_end_is_bounded(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(choice, "LARGEST_JSON", 1 << 20)
     with pytest.raises(InputError, match=r"json\.gz unpacks to more than 1 MiB"):
         choice.load_file(path)
+
+
+def test_a_pairs_files_are_seen_as_soon_as_they_are_there(tmp_path: Path) -> None:
+    """However old the folder is, and within one tick of its clock."""
+    folder = tmp_path / "futures"
+    folder.mkdir()
+    assert held(folder, PAIR) == ()
+    assert held(tmp_path / "nowhere", PAIR) == ()
+    names: list[str] = []
+    now = time.time_ns()
+    for n, timeframe in enumerate(("5m", "15m", "30m", "1h")):
+        if n % 2:
+            # As long ago as it takes for the listing to be kept.
+            os.utime(folder, (1e9 + n, 1e9 + n))
+            assert [name for name, _, _ in held(folder, PAIR)] == names
+        names = sorted([*names, f"{STEM}-{timeframe}-futures.feather"])
+        (folder / f"{STEM}-{timeframe}-futures.feather").touch()
+        (folder / f"{STEM}X-{timeframe}-futures.feather").touch()
+        (folder / f"{STEM}-{timeframe}-futures.feather.tmp").touch()
+        os.utime(folder, ns=(now, now))
+        assert [name for name, _, _ in held(folder, PAIR)] == names
+    (folder / names[0]).write_bytes(b"longer than before")
+    assert {name: size for name, _, size in held(folder, PAIR)}[names[0]] == 18
+    (folder / names[0]).unlink()
+    assert [name for name, _, _ in held(folder, PAIR)] == names[1:]
+    (folder / names[0]).symlink_to(tmp_path / "nothing")
+    assert [name for name, _, _ in held(folder, PAIR)] == names[1:]

@@ -215,6 +215,7 @@ def test_frames_of_two_timeframes_in_turn_have_a_checkpoint_each(
 @pytest.mark.slow
 def test_live_rows_older_than_the_limit_are_let_go(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "KEPT", DAY // 4)
+    monkeypatch.setattr(live, "STEP", DAY // 24)
     # The others read far into the past of the view.
     families = [family for family in features.FAMILIES if features.history([family]) == 0]
     bot = walk(datadir, [*steady(1, shown=200), *steady(66, step=3, length=60, shown=65)], families)

@@ -314,6 +314,36 @@ def test_a_verdict_does_not_depend_on_what_becomes_known_later(
 # What columns show.
 
 
+@given(
+    seed=st.integers(0, 2),
+    faults=st.lists(FAULT, max_size=3),
+    steps=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3), st.booleans()), min_size=1, max_size=6),
+)
+def test_a_verdict_that_grows_is_the_verdict_on_all_rows(
+    seed: int, faults: list[tuple[int, int, float, bool]], steps: list[tuple[int, int, bool]]
+) -> None:
+    """Rows are added, the last ones not final, sometimes one before is revised or the rows lose their first."""
+    rows = raw(seed)[0].copy()
+    for row, length, factor, prices in faults:
+        for name in PRICES if prices else ["volume"]:
+            rows[name][row : row + length] *= factor
+    growing, begin, end = plausible.Growing(), 0, 20
+    start = plausible.bars(rows[:0], FIVE).memory
+    for more, open_rows, revised in steps:
+        end += more
+        if revised:
+            rows = rows.copy()
+            rows["volume"][(begin + end) // 2] *= 1e6
+            begin += more // 10
+        here = rows[begin:end]
+        found = growing.judge(here, lambda r, m: plausible.bars(r, FIVE, m), start, final=max(len(here) - open_rows, 0))
+        whole = plausible.bars(here, FIVE)
+        assert found.taken.tobytes() == whole.taken.tobytes()
+        assert found.refused.tobytes() == whole.refused.tobytes()
+        assert np.array_equal(found.busiest, whole.busiest)
+        assert all(np.array_equal(a, b) for a, b in zip(found.memory, whole.memory, strict=True))
+
+
 @given(seed=st.integers(0, 1), period=st.sampled_from(["5m", "15m", "1h"]), candles=st.sampled_from(["5m", "15m"]))
 def test_nothing_is_refused_of_a_market_that_is_in_order(seed: int, period: str, candles: str) -> None:
     with TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """Kinds of records of one pair that freqtrade's files cannot hold, read from the extras on demand."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +30,13 @@ class Extras:
 
     def sources(self, kind: str) -> tuple[str, ...]:
         """Venues and vendors with rows of this pair in the folder, in alphabetical order."""
-        folder = self.folder / KINDS[kind].folder
-        if not KINDS[kind].folder or not folder.is_dir():
+        if not KINDS[kind].folder:
             return ()
-        found = {p.name for p in folder.iterdir() if self._series(kind, p.name)}
+        try:
+            names = os.listdir(self.folder / KINDS[kind].folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        found = {name for name in names if self._series(kind, name)}
         return tuple(sorted(found.union(self._venues() if kind == "venue_interest" else ())))
 
     def read(self, kind: str, source: str) -> Records | None:

@@ -387,7 +387,10 @@ def newest_first_known(parts: Sequence[Records]) -> Records:
     if len(parts) == 1:
         return parts[0]
     rows = np.concatenate(parts)
-    rows = rows[np.lexsort((rows["event_time"], rows["known_at"]))]
+    event = rows["event_time"]
+    if (event[1:] > event[:-1]).all() and (np.diff(rows["known_at"]) > 0).all():
+        return np.asarray(rows)
+    rows = rows[np.lexsort((event, rows["known_at"]))]
     event = rows["event_time"]
     newest = np.maximum.accumulate(np.concatenate(([np.iinfo(np.int64).min], event)))[:-1] if len(event) else event
     return np.asarray(rows[event > newest])

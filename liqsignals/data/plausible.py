@@ -7,7 +7,7 @@ A row that breaks its rule is a hole at once. When three in a row agree with eac
 the third: a split, another unit, a coin that was renamed. The first row has nothing to be compared with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -31,7 +31,7 @@ from liqsignals.data.plausible_kernels import (
     WICKED,
     Memory,
 )
-from liqsignals.records import Float64Array, Records
+from liqsignals.records import Float64Array, Records, same_records
 
 _WORDS = {
     ABSURD: "holds {found:g}, which no market has",
@@ -84,6 +84,16 @@ class Verdict:
     #: Bars only, (len(taken),): the largest volume of a bar in the 30 days up to each.
     busiest: Float64Array = field(default_factory=lambda: np.empty(0))
 
+    def followed(self, more: "Verdict", rows: Records) -> "Verdict":
+        """This verdict and that on the rows after it; `rows` are those of both."""
+        joined = {
+            name: np.concatenate([getattr(self, name), getattr(more, name)])
+            for name in ("refused", "why", "found", "against", "busiest")
+        }
+        whole = len(joined["refused"]) == 0 and self.taken.dtype == rows.dtype
+        taken = rows if whole else np.concatenate([self.taken, more.taken])
+        return Verdict(taken=taken, memory=more.memory, **joined)
+
     def named(self, what: str, before: int = 0) -> list[Refused]:
         """The refused rows, as rows of `what` that are dated `before` (ns) earlier than their `event_time`."""
         times = (self.refused["event_time"] - before).tolist()
@@ -96,6 +106,55 @@ class Verdict:
         if priced.sum() < 3 or priced.sum() < (rows["usd"] > 0).sum():
             return None
         return float(self.found[priced][0]), float(self.against[priced][0])
+
+
+class Growing:
+    """The verdict on rows that grow at their end, as a bot's do at each candle: what was judged is not judged again.
+
+    It goes on from its memory while the rows before are the same, bit by bit, and so are the objects that the verdict
+    depends on besides them; else it begins anew. Either way it is the verdict on all rows at once.
+    """
+
+    def __init__(self) -> None:
+        self._rows: Records | None = None
+        self._basis: tuple[object, ...] = ()
+        self._verdict: Verdict | None = None
+        self._final = 0
+        self._whole: Verdict | None = None
+        #: Another object where the judgement begins anew: a basis of what depends on this verdict's earlier rows.
+        self.began = object()
+
+    def judge(
+        self,
+        rows: Records,
+        judge: Callable[[Records, Memory], Verdict],
+        memory: Memory,
+        basis: Sequence[object] = (),
+        final: int | None = None,
+    ) -> Verdict:
+        """The verdict on `rows` (n,) by `judge`, from `memory` on, which depends on the objects `basis` besides.
+
+        The first `final` rows (default: all) keep their verdict whatever comes later.
+        """
+        final = len(rows) if final is None else final
+        basis = (memory, *basis)
+        same = len(basis) == len(self._basis) and all(a is b for a, b in zip(basis, self._basis, strict=True))
+        if same and rows is self._rows and final == self._final and self._whole is not None:
+            return self._whole
+        before = None
+        if same and self._rows is not None and self._final <= final:
+            old = self._rows[: self._final]
+            before = self._verdict if same_records(rows[: len(old)], old) else None
+        done = self._final if before is not None else 0
+        if before is None:
+            self.began = object()
+        verdict = judge(rows[done:final], memory if before is None else before.memory)
+        self._verdict = verdict if before is None else before.followed(verdict, rows[:final])
+        self._whole = self._verdict
+        if final < len(rows):
+            self._whole = self._verdict.followed(judge(rows[final:], self._verdict.memory), rows)
+        self._rows, self._basis, self._final = rows, basis, final
+        return self._whole
 
 
 def bars(rows: Records, bar_ns: int, memory: Memory | None = None) -> Verdict:
@@ -153,11 +212,7 @@ def interest_to_the_end(
     split = int(np.searchsorted(rows["known_at"], end, side="right"))
     first = interest(rows[:split], bar_rows, busiest, bar_ns)
     late = interest(rows[split:], bar_rows, busiest, bar_ns, first.memory)
-    joined = {
-        name: np.concatenate([getattr(first, name), getattr(late, name)])
-        for name in ("taken", "refused", "why", "found", "against")
-    }
-    return Verdict(**joined, memory=late.memory), first.memory, rows[split:]
+    return first.followed(late, rows), first.memory, rows[split:]
 
 
 def funding(rows: Records, memory: Memory | None = None) -> Verdict:

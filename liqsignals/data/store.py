@@ -34,8 +34,13 @@ def check_extras(extras: Path | None) -> None:
 
 def venue_dirs(extras: Path) -> dict[str, Path]:
     """Other venues' data in the extras: `<extras>/venues/<exchange>/futures/`, freqtrade's own format."""
-    folder = extras / "venues"
-    return {p.name: p for p in sorted(folder.iterdir()) if (p / "futures").is_dir()} if folder.is_dir() else {}
+    folder = f"{extras}{os.sep}venues"
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found = {name: Path(folder, name) for name in names}
+    return {name: path for name, path in found.items() if (path / "futures").is_dir()}
 
 
 def series_dir(extras: Path, kind: str, source: str, pair: str, period: str) -> Path:

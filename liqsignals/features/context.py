@@ -86,6 +86,8 @@ class Map:
     parameters: liqmap.Parameters
     reading: liqmap.Reading
     fold: liqmap.Fold
+    #: The book that stands for what the tape leaves out (`Tape.since`), None where no state is kept.
+    past: liqmap.Book | None = None
 
     def usable(self, at: Int64Array) -> NDArray[np.bool_]:
         """Where the reading is usable (n,): the map has started, and its candles and open interest are not stale."""
@@ -105,12 +107,16 @@ class Map:
         at: Int64Array,
         closes: Float64Array,
         lambdas: Float64Array,
+        past: liqmap.Book | None,
     ) -> bool:
-        """Whether it was made of the same inputs, bit by bit: a whole tape's records, parameters and instants."""
+        """Whether it was made of the same inputs: records, parameters and instants bit by bit, and of what the tape
+        leaves out the very book.
+        """
         reading = self.reading
         return (
             (self.tape.bar_ns, self.tape.period_ns, self.parameters) == (tape.bar_ns, tape.period_ns, parameters)
-            and self.tape.since == tape.since == 0
+            and self.tape.since == tape.since
+            and (tape.since == 0 or (past is not None and self.past is past))
             and np.array_equal(reading.at, at)
             and np.array_equal(reading.closes, closes, equal_nan=True)
             and np.array_equal(reading.kyle, lambdas, equal_nan=True)
@@ -127,6 +133,8 @@ class _Run:
     parameters: liqmap.Parameters
     state: liqmap.FoldState | None
     tapes: dict[tuple[str, str], Tape] = field(default_factory=dict)
+    #: Tapes from a family's HISTORY (ns) on.
+    recent: dict[tuple[str, str, int], Tape] = field(default_factory=dict)
     maps: dict[tuple[str, str], Map | None] = field(default_factory=dict)
     columns: dict[str, Float64Array] = field(default_factory=dict)
 
@@ -191,8 +199,12 @@ class Context:
         no more; every other kind is complete. A kind without a file is None. Raises RuntimeError for a pair that the
         family does not declare: a bot would not request it from the exchange.
         """
-        first = int(open_time(self.at[:1], self.timeframe_ns)[0])
-        return self._tape(pair, venue).later(first - self.history)
+        tape = self._tape(pair, venue)
+        key = tape.pair, tape.venue, self.history
+        if key not in self._run.recent:
+            first = int(open_time(self.at[:1], self.timeframe_ns)[0])
+            self._run.recent[key] = tape.later(first - self.history)
+        return self._run.recent[key]
 
     def map(self, pair: str | None = None, venue: str | None = None) -> Map | None:
         """The map of this or another market, None where it has no candle or open-interest file.
@@ -241,14 +253,14 @@ class Context:
         maps = self._run.markets.maps if tape.pair in self.pairs and not self._own(tape.pair, tape.venue) else None
         key = tape.pair, tape.venue, self.timeframe_ns
         kept = maps.get(key) if maps is not None else None
-        if kept is not None and kept.answers(tape, parameters, self.at, closes, lambdas):
+        past = None if state is None else state.book
+        if kept is not None and kept.answers(tape, parameters, self.at, closes, lambdas, past):
             return replace(kept, tape=tape)
-        found = Map(
-            tape, parameters, *liqmap.read(folded, parameters, self.at, closes, state, self.timeframe_ns, lambdas)
-        )
-        if maps is not None and not tape.since:
-            maps[key] = found
-        return found
+        found = liqmap.read(folded, parameters, self.at, closes, state, self.timeframe_ns, lambdas)
+        out = Map(tape, parameters, *found, None if state is None else state.book)
+        if maps is not None:
+            maps[key] = out
+        return out
 
 
 @cache

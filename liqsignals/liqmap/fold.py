@@ -47,8 +47,8 @@ WARMUP = 14 * DAY
 #: Log price from the close up to which a cascade is followed: beyond the farthest cluster (clusters.SPAN).
 FAR = 0.2
 
-# Bars from which on a thread for the other side is worth its start.
-_THREADED = 200
+# Bars from which on a thread for the other side is worth its start: 10 ms. A bot folds 500 to 1,000 a candle.
+_THREADED = 2000
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,18 +16,23 @@ from liqsignals import files, liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, timeframe_name
 from liqsignals.data import freqtrade, plausible, store
 from liqsignals.data.plausible import Past, Refused
+from liqsignals.data.plausible_kernels import Memory
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
-from liqsignals.records import Records, later
+from liqsignals.records import Records, later, same_records
 from liqsignals.strategy.notices import Notices, logger
 
 #: Reads a frame's records, and lists the rows that are broken in themselves.
 _Reader = Callable[[pd.DataFrame, list[Refused]], Records]
 
+_Made = TypeVar("_Made")
+
 _CANDLE = ("open", "high", "low", "close", "volume")
 
 #: Live rows are kept this long, should a view go back: 2 MB a pair.
 KEPT = 60 * DAY
+#: Rows are let go when there are so many of them (ns).
+STEP = DAY
 
 
 @dataclass(frozen=True)
@@ -76,17 +82,48 @@ class Place:
 
     def files(self, recorded: bool) -> tuple[Any, ...]:
         """What changes when the disk's files do; a recorder's, which change all the time, only if asked."""
-        candles = freqtrade.candle_file(self.datadir, self.pair, self.finest, self.dataformat)
-        paths: list[Path] = [candles[1]] if candles else []
-        paths += [x.path for x in freqtrade.open_interest_files(self.datadir, self.pair, self.dataformat)]
-        paths += freqtrade.funding_files(self.datadir, self.pair, self.dataformat)
-        for folder in store.venue_dirs(self.extras).values():
-            paths += freqtrade.funding_files(folder, self.pair)
-        paths += (path for path in _listed(self.extras / "flows") if path.suffix == ".csv")
+        folders = (self.datadir, *store.venue_dirs(self.extras).values())
+        held = tuple(files.held(folder / "futures", self.pair) for folder in folders)
+        signatures = {
+            f"{folder}{os.sep}futures{os.sep}{name}": (changed, size)
+            for folder, of in zip(folders, held, strict=True)
+            for name, changed, size in of
+        }
+        out = [(path, *signatures[path]) for path in _chosen(self, folders, held) if path in signatures]
+        others = [path for path in _listed(self.extras / "flows") if path.suffix == ".csv"]
         if recorded:
             kinds = (("bar", "5m"), ("open_interest", "5m"))
-            paths += (store.series_dir(self.extras, kind, self.exchange, self.pair, period) for kind, period in kinds)
-        return tuple((str(path), *files.signature(path)) for path in paths if path.exists())
+            others += (store.series_dir(self.extras, kind, self.exchange, self.pair, period) for kind, period in kinds)
+        return (*out, *((str(path), *files.signature(path)) for path in others if path.exists()))
+
+    def looked(self) -> tuple[Any, ...] | None:
+        """What changes when a market that has nothing here gets something; None where only reading finds it out."""
+        series = [
+            store.series_dir(self.extras, kind, self.exchange, self.pair, "5m") for kind in ("bar", "open_interest")
+        ]
+        if any(path.exists() for path in series) or store.periods(self.extras, "funding", self.exchange, self.pair):
+            return None
+        try:
+            return self.files(recorded=False)
+        except OSError:
+            return None
+
+
+@lru_cache(maxsize=4096)
+def _chosen(place: Place, folders: tuple[Path, ...], held: tuple[tuple[tuple[str, int, int], ...], ...]) -> list[str]:
+    """The files of a market that are read, of the own folder and of other venues' `folders`.
+
+    Which they are follows from the names, sizes and times of all that is `held` of the pair: choosing takes ten times as
+    long as looking whether any of it has changed.
+    """
+    datadir, pair, form = place.datadir, place.pair, place.dataformat
+    candles = freqtrade.candle_file(datadir, pair, place.finest, form)
+    paths: list[Path] = [candles[1]] if candles else []
+    paths += [x.path for x in freqtrade.open_interest_files(datadir, pair, form)]
+    paths += freqtrade.funding_files(datadir, pair, form)
+    for folder in folders[1:]:
+        paths += freqtrade.funding_files(folder, pair)
+    return [str(path) for path in paths]
 
 
 @dataclass
@@ -117,6 +154,14 @@ class Market:
     flat: bool = False
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
     begun: int = 0
+    #: Live rows as they were judged last: they grow by a row a candle.
+    verdicts: dict[str, plausible.Growing] = field(default_factory=lambda: defaultdict(plausible.Growing))
+    #: The exchange's last answers that could be read, by family, and what else their reading rests on.
+    answers: dict[str, tuple[pd.DataFrame, object]] = field(default_factory=dict)
+    #: Intermediate results by name, each with the objects that it was made of (`_once`).
+    made: dict[str, tuple[tuple[Any, ...], Any]] = field(default_factory=dict)
+    #: Instant (ns) before which rows were let go last (`settle`).
+    settled: int = 0
     #: State of the disk's files when they were read (Place.files).
     files: tuple[Any, ...] = ()
     #: Instant (ns) from which families read bars and open interest in the newest view of each timeframe.
@@ -147,6 +192,8 @@ class Market:
         self.flat = self.flat or bool(_flat(_rows(disk.bars, records.BAR)).any())
         self.disk = disk = replace(disk, open_interest=interest)
         self.states.clear()
+        self.answers.clear()
+        self.settled = 0
         kinds = (("bars", disk.bars), ("interest", interest), ("funding", paid))
         for (family, kind), memory in zip(kinds, (self.past.bars, self.past.interest, self.past.funding), strict=True):
             event = kind["event_time"] if kind is not None else np.empty(0, np.int64)
@@ -168,12 +215,14 @@ class Market:
         if len(new) == 0:
             return
         old = self.live.get(family, new[:0])
+        before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
+        if same_records(old[before:], new):
+            return
         if family == "bars":
             # Freqtrade gives a candle without prices (NaN) those of the close before, and leaves its volume.
             made_up = (new["volume"] == 0) | (_flat(new) & (not self.flat))
             self.doubted |= set(new["event_time"][made_up].tolist())
             self.doubted -= _grown(old, new)
-        before = int(np.searchsorted(old["event_time"], new["event_time"][0]))
         used = max((state.upto for state in self.states.values()), default=0)
         then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
         if family != "funding" and not np.array_equal(then, now):
@@ -182,29 +231,65 @@ class Market:
 
     def judged(self) -> "Judged":
         """The live rows without those that are what no market does."""
-        bar_ns, pair = self.disk.bar_ns, self.place.pair
-        bars = plausible.bars(_rows(self.live.get("bars"), records.BAR), bar_ns, self.past.bars)
-        interest = self._judged_interest(self.live.get("interest"), bars)
-        funding = plausible.funding(_rows(self.live.get("funding"), records.FUNDING), self.past.funding)
-        refused = [
-            *bars.named(f"{pair} live candles", bar_ns),
-            *interest.named(f"{pair} live open interest"),
-            *funding.named(f"{pair} live funding"),
-        ]
-        verdicts = {"bars": bars, "interest": interest, "funding": funding}
-        there = {*self.live, *(["interest"] if len(self.past.late) else [])}
-        return Judged({family: verdicts[family].taken for family in there}, tuple(refused))
+        past, kept = self.past, self.verdicts
+        bars = self._judged_bars()
+        interest = self._judged_interest(bars)
+        funding = kept["funding"].judge(
+            _rows(self.live.get("funding"), records.FUNDING), plausible.funding, past.funding
+        )
 
-    def _judged_interest(self, rows: Records | None, bars: plausible.Verdict) -> plausible.Verdict:
-        """Of the disk's late rows and the first live ones, `rows`; `bars`: of all live bars."""
-        measured = _rows(rows, records.OI_VALUE)
-        if len(self.past.late):
-            measured = freqtrade.newest_first_known([self.past.late, measured])
-        around = _joined(self.disk.bars, bars.taken, 0)
-        # Each bar of the disk counts as its busiest: the fold has passed them.
-        before = np.full(len(around) - len(bars.taken), self.past.bars.largest())
-        busiest = np.concatenate((before, bars.busiest))
-        return plausible.interest(measured, around, busiest, self.disk.bar_ns, self.past.interest)
+        def make() -> Judged:
+            bar_ns, pair = self.disk.bar_ns, self.place.pair
+            refused = [
+                *bars.named(f"{pair} live candles", bar_ns),
+                *interest.named(f"{pair} live open interest"),
+                *funding.named(f"{pair} live funding"),
+            ]
+            verdicts = {"bars": bars, "interest": interest, "funding": funding}
+            there = {*self.live, *(["interest"] if len(past.late) else [])}
+            return Judged({family: verdicts[family].taken for family in there}, tuple(refused))
+
+        return self._once("judged", (bars, interest, funding), make)
+
+    def _judged_bars(self) -> plausible.Verdict:
+        bar_ns = self.disk.bar_ns
+
+        def judge(rows: Records, memory: Memory) -> plausible.Verdict:
+            return plausible.bars(rows, bar_ns, memory)
+
+        return self.verdicts["bars"].judge(_rows(self.live.get("bars"), records.BAR), judge, self.past.bars)
+
+    def _judged_interest(self, bars: plausible.Verdict) -> plausible.Verdict:
+        """Of the disk's late rows and the live ones; `bars`: of all live bars."""
+        rows = self._measured()
+        # A row is compared with bars until it is known.
+        ends = [kind["known_at"][-1] for kind in (self.disk.bars, bars.taken) if kind is not None and len(kind)]
+        final = int(np.searchsorted(rows["known_at"], max(ends, default=0), side="right"))
+        basis = (self.verdicts["bars"].began,)
+        return self.verdicts["interest"].judge(rows, self._interest_judge(bars), self.past.interest, basis, final)
+
+    def _measured(self) -> Records:
+        """Open interest that is judged with the live rows: the disk's late rows and those."""
+        late, rows = self.past.late, _rows(self.live.get("interest"), records.OI_VALUE)
+        if len(late) == 0:
+            return rows
+        return self._once("measured", (late, rows), lambda: freqtrade.newest_first_known([late, rows]))
+
+    def _interest_judge(self, bars: plausible.Verdict) -> Callable[[Records, Memory], plausible.Verdict]:
+        def judge(rows: Records, memory: Memory) -> plausible.Verdict:
+            if len(rows) == 0:
+                return plausible.interest(rows, _rows(None, records.BAR), np.empty(0), self.disk.bar_ns, memory)
+            # Only the bars from the rows before on are compared with.
+            since = min(int(at) for at in (*memory.at[:3], rows["event_time"][0]) if at) - 3 * self.disk.bar_ns
+            stored = _from(_rows(self.disk.bars, records.BAR), since)
+            live = _from(bars.taken, since) if len(stored) <= 1 else bars.taken
+            # Each bar of the disk counts as its busiest: the fold has passed them.
+            busiest = np.concatenate(
+                (np.full(len(stored), self.past.bars.largest()), bars.busiest[len(bars.taken) - len(live) :])
+            )
+            return plausible.interest(rows, np.concatenate((stored, live)), busiest, self.disk.bar_ns, memory)
+
+        return judge
 
     def unsure(self, taken: Mapping[str, Records]) -> int:
         """Close (ns) of the first live bar that is missing or may be made up, 0 where none is. `taken`: `judged`.
@@ -213,19 +298,23 @@ class Market:
         later, it joins the two, prices of the made-up one included. Bars older than the map's warm-up do not count: a
         map that restarted then is warm.
         """
-        step = self.disk.bar_ns
-        stored, live = (
-            later(kind, self.begun + 1)["event_time"] if kind is not None else np.empty(0, np.int64)
-            for kind in (self.disk.bars, taken.get("bars"))
-        )
-        at = np.concatenate((stored, live))
-        if len(at) == 0:
-            return 0
-        # The disk's first rows may have been dropped; live ones follow its last.
-        before = np.concatenate(([at[0] - step if len(stored) or not self.begun else self.ends["bars"][1]], at[:-1]))
-        cold = at[-1] - liqmap.WARMUP
-        missing = (before + step)[(at - before > step) & (at > cold)]
-        return min((*missing.tolist(), *(close for close in self.doubted if close > cold)), default=0)
+        step, begun, end = self.disk.bar_ns, self.begun, self.ends["bars"][1]
+        kinds, doubted = (self.disk.bars, taken.get("bars")), frozenset(self.doubted)
+
+        def find() -> int:
+            stored, live = (
+                later(kind, begun + 1)["event_time"] if kind is not None else np.empty(0, np.int64) for kind in kinds
+            )
+            at = np.concatenate((stored, live))
+            if len(at) == 0:
+                return 0
+            # The disk's first rows may have been dropped; live ones follow its last.
+            before = np.concatenate(([at[0] - step if len(stored) or not begun else end], at[:-1]))
+            cold = at[-1] - liqmap.WARMUP
+            missing = (before + step)[(at - before > step) & (at > cold)]
+            return min((*missing.tolist(), *(close for close in doubted if close > cold)), default=0)
+
+        return self._once("unsure", (*kinds, doubted, step, begun, end), find)
 
     def checked(self, frame: pd.DataFrame, at: Int64Array, length: int, tape: Tape) -> tuple[pd.DataFrame, int]:
         """A bot's frame with the disk's candles where it has others, and the close (ns) of the first that stays other
@@ -259,7 +348,10 @@ class Market:
         return frame, int(at[here[~stored]].min(initial=np.iinfo(np.int64).max)) if (~stored).any() else 0
 
     def settle(self) -> None:
-        """Drop rows that the checkpoints replace, except the bars that live open interest's labels are tested on."""
+        """Drop rows that the checkpoints replace, except the bars that live open interest's labels are tested on.
+
+        In steps of a day: what is left is copied, and the live rows are judged anew.
+        """
         for state in self.states.values():
             state.forget()
         needs = min(
@@ -267,15 +359,19 @@ class Market:
             *self.reach.values(),
             self.shown.get("interest", 0) - 4 * self.disk.period_ns,
         )
+        if needs - self.settled < STEP:
+            return
+        self.settled = needs
         # No checkpoint replaces settlements, of which there are few.
         interest, live_bars = (
             _rows(self.live.get(n), t) for n, t in (("interest", records.OI_VALUE), ("bars", records.BAR))
         )
         gone = {"interest": _before(interest, needs)}
         if len(gone["interest"]):
-            bars = plausible.bars(live_bars, self.disk.bar_ns, self.past.bars)
-            memory = self._judged_interest(gone["interest"], bars).memory
-            self.past = replace(self.past, interest=memory, late=self.past.late[:0])
+            judge = self._interest_judge(self._judged_bars())
+            late = self.past.late
+            rows = freqtrade.newest_first_known([late, gone["interest"]]) if len(late) else gone["interest"]
+            self.past = replace(self.past, interest=judge(rows, self.past.interest).memory, late=late[:0])
         # What is left is judged by the bars around it, and since the last row that was taken.
         needs = min(needs, int(self.past.interest.at[0]) or needs) - 2 * self.disk.bar_ns
         gone["bars"] = _before(live_bars, needs)
@@ -315,11 +411,19 @@ class Market:
     def _read_live(self, family: str, frame: pd.DataFrame, read: _Reader) -> None:
         """Add the rows of a live frame but those that are broken in themselves.
 
-        Rows that contradict each other cost all of them, unless the disk has their time.
+        Rows that contradict each other cost all of them, unless the disk has their time. The answer of the call before
+        is not read again: funding comes every few hours, and BTC's rows are asked for by every other pair.
         """
         broken: list[Refused] = []
+        basis = self._judged_bars() if family == "interest" else None
+        if family in self.answers:
+            last, then = self.answers.pop(family)
+            if then is basis and frame.equals(last):
+                self.answers[family] = last, then
+                return
         try:
             self.take(family, read(frame, broken))
+            self.answers[family] = frame, basis
         except InputError as error:
             try:
                 newer, broken = self._beyond(family, frame), []
@@ -371,13 +475,13 @@ class Market:
                 and own is not None
                 and (len(frame) == 0 or own["date"].iloc[0] <= frame["date"].iloc[0])
             ):
-                frame = own
+                # The strategy goes on to change its frame.
+                frame = own.copy()
             if frame is not None and len(frame):
                 self._read_live(family, frame, read)
 
         own = dataframe if timeframe == bars_tf else None
         refresh("bars", bars_tf, "futures", lambda f, out: freqtrade.bars(f, bars_tf, f"{pair} live candles", out))
-        known = _joined(disk.bars, self.judged().taken.get("bars"), 0)
         refresh(
             "interest",
             interest_tf,
@@ -385,7 +489,7 @@ class Market:
             lambda f, out: freqtrade.open_interest(
                 f,
                 interest_tf,
-                known,
+                self._bars_around(f),
                 disk.bar_ns,
                 self.place.exchange,
                 f"{pair} live open interest",
@@ -406,24 +510,45 @@ class Market:
             disk, since = self.disk, 0
         judged = self.judged()
         taken = judged.taken
-        paid = _both(disk.funding.get(self.place.exchange), taken.get("funding"), 0)
-        if "funding" in self.gone:
-            paid = np.empty(0, records.FUNDING)
-        others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
-        tape = replace(
-            disk,
-            bars=_both(disk.bars, taken.get("bars"), since),
-            open_interest=_joined_interest(disk.open_interest, taken.get("interest"), since),
-            funding=others if paid is None else {self.place.exchange: paid, **others},
-            flow=np.empty(0, records.FLOW) if "flow" in self.gone else disk.flow,
-            since=since,
-            unsure=self.unsure(taken),
-            refused=(*disk.refused, *judged.refused),
-        )
-        self.notices.holes(tape, self.ends["bars"][0], self.place.exchange)
-        self.notices.unsure(tape, self.place.datadir)
-        self.notices.refused(tape, self.place.datadir)
-        return tape
+        unsure = self.unsure(taken)
+
+        def make() -> Tape:
+            paid = _both(disk.funding.get(self.place.exchange), taken.get("funding"), 0)
+            if "funding" in self.gone:
+                paid = np.empty(0, records.FUNDING)
+            others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
+            tape = replace(
+                disk,
+                bars=_both(disk.bars, taken.get("bars"), since),
+                open_interest=_joined_interest(disk.open_interest, taken.get("interest"), since),
+                funding=others if paid is None else {self.place.exchange: paid, **others},
+                flow=np.empty(0, records.FLOW) if "flow" in self.gone else disk.flow,
+                since=since,
+                unsure=unsure,
+                refused=(*disk.refused, *judged.refused),
+            )
+            self.notices.holes(tape, self.ends["bars"][0], self.place.exchange)
+            self.notices.unsure(tape, self.place.datadir)
+            self.notices.refused(tape, self.place.datadir)
+            return tape
+
+        return self._once("tape", (disk, judged, since, unsure, frozenset(self.gone)), make)
+
+    def _once(self, name: str, made_of: tuple[Any, ...], make: Callable[[], _Made]) -> _Made:
+        """What `make` returns, or what it returned last where it was made of the same objects: rows are never written.
+
+        Every other pair asks for BTC's tape at each candle.
+        """
+        kept = self.made.get(name)
+        if kept is None or not _same(kept[0], made_of):
+            kept = self.made[name] = made_of, make()
+        made: _Made = kept[1]
+        return made
+
+    def _bars_around(self, frame: pd.DataFrame) -> Records:
+        """All bars that the labels of a live frame of open interest are tested on, and none long before."""
+        labels = dates_ns(frame["date"], f"{self.place.pair} live open interest")
+        return _joined(self.disk.bars, self._judged_bars().taken, int(labels.min()) - self.disk.period_ns)
 
 
 #: Kinds whose files may vanish while a bot runs (records.KINDS), and those that carry the map.
@@ -471,6 +596,16 @@ def _joined_interest(disk: Records | None, live: Records | None, since: int) -> 
     return freqtrade.newest_first_known(kinds) if kinds else None
 
 
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two tuples hold the same objects, or equal numbers or names."""
+    return all(a is b or (isinstance(a, int | frozenset) and a == b) for a, b in zip(one, other, strict=True))
+
+
+def _from(kind: Records, since: int) -> Records:
+    """Rows from the last one before `since` (ns) on."""
+    return kind[max(len(kind) - len(later(kind, since)) - 1, 0) :]
+
+
 def _before(kind: Records, needs: int) -> Records:
     """Live rows that are let go: those before `needs` (ns) and KEPT before the last one."""
     if len(kind) == 0:  # the disk has caught up
@@ -491,4 +626,10 @@ def _grown(old: Records, new: Records) -> set[int]:
 
 
 def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:
-    return np.empty(0, dtype) if kind is None else kind
+    return _none(dtype) if kind is None else kind
+
+
+@cache
+def _none(dtype: np.dtype[np.void]) -> Records:
+    """No rows: one object for each kind, for what is judged is known by its object."""
+    return np.empty(0, dtype)

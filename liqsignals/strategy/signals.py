@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,9 @@ class Signals:
         #: Whether the strategy has called `informative_pairs`.
         self._asked = False
         self._markets: dict[tuple[str, str], Market | None] = {}
+        #: State of the folders (Place.looked) in which a running bot found nothing of a market: most coins are not on
+        #: every other venue, and reading nothing takes 3 ms.
+        self._empty: dict[tuple[str, str], tuple[Any, ...]] = {}
         #: What `annotations` draws, by pair and timeframe (ns): replaced whole, for the API asks from its own thread.
         self._views: dict[tuple[str, int], annotations.View] = {}
         #: features.Markets.maps of all calls.
@@ -289,6 +293,9 @@ class Signals:
                 return None
             dataformat = self.dataformat if key[1] == self.exchange else None
             place = Place(datadir, pair, self.extras, self.finest, key[1], dataformat, live)
+            looked = place.looked() if live else None
+            if looked is not None and self._empty.get(key) == looked:
+                return None
             tape = place.read_or_none()
             if tape is None:
                 return Market(place, self.notices, unreadable(pair, key[1]))
@@ -296,8 +303,10 @@ class Signals:
             if own:
                 self.notices.missing(tape, self.datadir, self.extras, freqtrade.download_command(self.exchange, pair))
             if nothing(tape):
-                if not live:  # in dry-run and live its files may come while the bot runs
+                if not live:
                     self._markets[key] = None
+                elif looked is not None:  # its files may come while the bot runs
+                    self._empty[key] = looked
                 return None
             if own:
                 self.notices.arrived(pair)
@@ -332,6 +341,12 @@ def _name(family: features.Family) -> str:
     return str(getattr(family, "__name__", type(family).__name__)).rpartition(".")[2]
 
 
+@lru_cache(maxsize=64)
+def _index(*names: str) -> pd.Index:
+    """The names of columns as pandas has them: an immutable object, whose making takes as long as that of a frame."""
+    return pd.Index(names)
+
+
 def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.DataFrame:
     """The frame with these columns after its own, by position."""
     names, values = list(columns), list(columns.values())
@@ -339,10 +354,11 @@ def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.Da
     # ones in huge pages, which a system under load takes longer to find than all columns take to copy.
     each = max(1, _BLOCK // max(8 * len(dataframe), 1))
     new = [
-        pd.DataFrame(np.stack(values[i : i + each]).T, dataframe.index, names[i : i + each], copy=False)
+        pd.DataFrame(np.stack(values[i : i + each]).T, dataframe.index, _index(*names[i : i + each]), copy=False)
         for i in range(0, len(names), each)
     ]
-    old = [c for c in columns if c in dataframe.columns]
+    there = set(dataframe.columns)
+    old = [c for c in columns if c in there]
     return pd.concat([dataframe.drop(columns=old) if old else dataframe, *new], axis=1)
 
 
@@ -352,8 +368,7 @@ class _View(features.Markets):
     def __init__(self, signals: Signals, dp: Any, timeframe: str, first: int) -> None:
         self.signals, self.dp, self.timeframe, self.first = signals, dp, timeframe, first
         self.venues = features.other_venues(signals.extras, signals.exchange)
-        # A bot's tapes begin later at every candle.
-        self.maps = signals._maps if dp is None else None
+        self.maps = signals._maps
         self._joined: list[Market] = []
 
     def current(self, market: Market, dataframe: pd.DataFrame | None = None) -> Tape:
