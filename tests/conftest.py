@@ -282,13 +282,17 @@ class FakeProvider:
     """What a strategy's DataProvider answers: the frames given, an empty one for anything else."""
 
     def __init__(self, frames: dict[tuple[str, str], pd.DataFrame], runmode: str = "dry_run") -> None:
-        self.frames, self.runmode = frames, runmode
+        self.frames = {key: frame.reset_index(drop=True) for key, frame in frames.items()}
+        self.runmode = runmode
         self.asked: list[tuple[str, str, str]] = []
 
     def get_pair_dataframe(self, pair: str, timeframe: str, candle_type: str = "") -> pd.DataFrame:
+        return self.ohlcv(pair, timeframe, candle_type=candle_type)
+
+    def ohlcv(self, pair: str, timeframe: str, copy: bool = True, candle_type: str = "") -> pd.DataFrame:
         self.asked.append((pair, timeframe, candle_type))
         frame = self.frames.get((timeframe, candle_type))
-        return pd.DataFrame() if frame is None else frame.reset_index(drop=True).copy()
+        return pd.DataFrame() if frame is None else frame.copy() if copy else frame
 
 
 def assert_same_bits(one: Any, other: Any, rows: Any = slice(None), names: Any = None) -> None:

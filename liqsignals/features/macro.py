@@ -37,7 +37,8 @@ def compute(context: Context) -> dict[str, Float64Array]:
     at = context.at
     hours = np.full(len(at), np.inf)
     blackout = np.zeros(len(at))
-    announced = events[events["released_at"] == 0]
+    # Those that are over at the first candle change nothing.
+    announced = events[(events["released_at"] == 0) & (events["scheduled_at"] + AFTER >= at[0])]
     for known_at, scheduled in zip(announced["known_at"].tolist(), announced["scheduled_at"].tolist(), strict=True):
         # Sorted: the instants that know of the event and are not past it.
         first = np.searchsorted(at, known_at)

@@ -156,7 +156,9 @@ class Market:
     begun: int = 0
     #: Live rows as they were judged last: they grow by a row a candle.
     verdicts: dict[str, plausible.Growing] = field(default_factory=lambda: defaultdict(plausible.Growing))
-    #: The exchange's last answers that could be read, by family, and what else their reading rests on.
+    #: The exchange's last answers that could be read, by family, and what else their reading rests on. freqtrade puts
+    #: a new frame in the place of the old one and changes none; funding's is new once an hour, and BTC's are asked for
+    #: by every other pair.
     answers: dict[str, tuple[pd.DataFrame, object]] = field(default_factory=dict)
     #: Intermediate results by name, each with the objects that it was made of (`_once`).
     made: dict[str, tuple[tuple[Any, ...], Any]] = field(default_factory=dict)
@@ -408,23 +410,17 @@ class Market:
             return unreadable(self.place.pair, self.place.exchange)
         return None
 
-    def _read_live(self, family: str, frame: pd.DataFrame, read: _Reader) -> None:
-        """Add the rows of a live frame but those that are broken in themselves.
+    def _read_live(self, family: str, frame: pd.DataFrame, read: _Reader) -> bool:
+        """Add the rows of a live frame but those that are broken in themselves; whether none contradicts another.
 
-        Rows that contradict each other cost all of them, unless the disk has their time. The answer of the call before
-        is not read again: funding comes every few hours, and BTC's rows are asked for by every other pair.
+        Rows that contradict each other cost all of them, unless the disk has their time.
         """
         broken: list[Refused] = []
-        basis = self._judged_bars() if family == "interest" else None
-        if family in self.answers:
-            last, then = self.answers.pop(family)
-            if then is basis and frame.equals(last):
-                self.answers[family] = last, then
-                return
+        whole = True
         try:
             self.take(family, read(frame, broken))
-            self.answers[family] = frame, basis
         except InputError as error:
+            whole = False
             try:
                 newer, broken = self._beyond(family, frame), []
                 if len(newer):
@@ -441,6 +437,7 @@ class Market:
             else:
                 self.notices.mended(self.place.pair, family, error)
         self.notices.broken(self.place.pair, broken)
+        return whole
 
     def _beyond(self, family: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows of a live frame that the disk does not have; before funding, the settlement that gives its interval."""
@@ -469,16 +466,19 @@ class Market:
         bars_tf, interest_tf = timeframe_name(disk.bar_ns), timeframe_name(disk.period_ns)
 
         def refresh(family: str, timeframe: str, kind: str, read: _Reader) -> None:
-            frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
-            if (
-                kind == "futures"
-                and own is not None
-                and (len(frame) == 0 or own["date"].iloc[0] <= frame["date"].iloc[0])
-            ):
-                # The strategy goes on to change its frame.
-                frame = own.copy()
-            if frame is not None and len(frame):
-                self._read_live(family, frame, read)
+            answer = _answer(dp, pair, timeframe, kind)
+            used = answer
+            if kind == "futures" and own is not None:
+                used = own if len(answer) == 0 or own["date"].array[0] <= answer["date"].array[0] else answer
+            if len(used) == 0:
+                return
+            # The labels of open interest are tested on the bars.
+            read_of = (answer, self._judged_bars() if family == "interest" else None)
+            if used is answer and family in self.answers and _same(self.answers[family], read_of):
+                return
+            self.answers.pop(family, None)
+            if self._read_live(family, used, read) and used is answer:
+                self.answers[family] = read_of
 
         own = dataframe if timeframe == bars_tf else None
         refresh("bars", bars_tf, "futures", lambda f, out: freqtrade.bars(f, bars_tf, f"{pair} live candles", out))
@@ -512,10 +512,14 @@ class Market:
         taken = judged.taken
         unsure = self.unsure(taken)
 
-        def make() -> Tape:
-            paid = _both(disk.funding.get(self.place.exchange), taken.get("funding"), 0)
+        def pay() -> Records | None:
             if "funding" in self.gone:
-                paid = np.empty(0, records.FUNDING)
+                return np.empty(0, records.FUNDING)
+            return _both(disk.funding.get(self.place.exchange), taken.get("funding"), 0)
+
+        def make() -> Tape:
+            made_of = (disk.funding, taken.get("funding"), frozenset(self.gone))
+            paid = self._once("funding", made_of, pay)
             others = {venue: kind for venue, kind in disk.funding.items() if venue != self.place.exchange}
             tape = replace(
                 disk,
@@ -525,11 +529,11 @@ class Market:
                 flow=np.empty(0, records.FLOW) if "flow" in self.gone else disk.flow,
                 since=since,
                 unsure=unsure,
-                refused=(*disk.refused, *judged.refused),
+                refused=(*disk.refused, *judged.refused) if judged.refused else disk.refused,
             )
             self.notices.holes(tape, self.ends["bars"][0], self.place.exchange)
             self.notices.unsure(tape, self.place.datadir)
-            self.notices.refused(tape, self.place.datadir)
+            self._once("named", (paid, tape.refused), lambda: self.notices.refused(tape, self.place.datadir))
             return tape
 
         return self._once("tape", (disk, judged, since, unsure, frozenset(self.gone)), make)
@@ -594,6 +598,16 @@ def _joined_interest(disk: Records | None, live: Records | None, since: int) -> 
     """As `_both`: the disk may end with rows of a longer period, which are known later than the first live ones."""
     kinds = [later(kind, since) for kind in (disk, live) if kind is not None]
     return freqtrade.newest_first_known(kinds) if kinds else None
+
+
+def _answer(dp: Any, pair: str, timeframe: str, kind: str) -> pd.DataFrame:
+    """The rows that freqtrade holds of the exchange, its own frame, to be read only."""
+    held = getattr(dp, "ohlcv", None)
+    frame = held(pair, timeframe, copy=False, candle_type=kind) if held is not None else None
+    if frame is None or len(frame) == 0:
+        # It knows the timeframe under which the venue has funding, and says what it lacks.
+        frame = dp.get_pair_dataframe(pair, timeframe, candle_type=kind)
+    return frame if frame is not None else pd.DataFrame()
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -179,10 +179,10 @@ class Notices:
         """Each hole in the candles, and the command that fills it; `first` (ns): close of the file's first candle."""
         if tape.bars is None or len(tape.bars) == 0:
             return
-        closed = tape.bars["event_time"]
-        # freqtrade cannot fill a hole inside a file: it fetches the file anew, from its first candle on.
-        day = iso((first or closed[0]) - tape.bar_ns)[:10].replace("-", "")
+        closed = np.ascontiguousarray(tape.bars["event_time"])
         for row in np.flatnonzero(np.diff(closed) > tape.bar_ns):
+            # freqtrade cannot fill a hole inside a file: it fetches the file anew, from its first candle on.
+            day = iso((first or closed[0]) - tape.bar_ns)[:10].replace("-", "")
             start, end = iso(closed[row]), iso(closed[row + 1] - tape.bar_ns)
             self.once(
                 (tape.pair, tape.venue, "hole", start),
