@@ -123,11 +123,14 @@ class Ordinary(IStrategy):
 
 @needs_faketime
 def test_targets_and_moving_stops_exit_as_in_the_backtest(market: Path, tmp_path: Path) -> None:
-    """Long and short: a target, a stop, stops that the bar of the exit raised, in bars of 5m inside candles of 15m. Two
-    trades are not compared: one that is there when the span begins, and one that the backtest opens before it has
-    sold."""
-    datadir = tmp_path / "binance"
+    """Long and short: a target, a stop, stops that the bar of the exit raised, in bars of 5m inside candles of 15m, on
+    Bybit's directory. Two trades are not compared: one that is there when the span begins, and one that the backtest
+    opens before it has sold."""
+    datadir = tmp_path / "bybit"
     shutil.copytree(market, datadir)
+    interest = datadir / "futures" / "ETH_USDT_USDT-5m-open_interest.feather"
+    rows = pd.read_feather(interest)
+    rows.assign(**{name: 2 * rows[name] for name in rows if name != "date"}).to_feather(interest)  # both sides
     fine = pd.read_feather(datadir / "futures" / "ETH_USDT_USDT-5m-futures.feather")
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     fine.resample("15min", on="date").agg(how).reset_index().to_feather(
