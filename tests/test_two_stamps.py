@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import FIVE, PAIR, START, as_tape, assert_same_bits, decisions, make_market, ns, write_datadir
+from hypothesis import given
+from hypothesis import strategies as st
 
 from liqsignals import clock, features, records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE
 from liqsignals.data import freqtrade
+from liqsignals.data.search import count_before, count_until
 from liqsignals.data.tape import Tape, append, asof, read_tape
 from liqsignals.errors import InputError
 from liqsignals.features import flows, funding
@@ -25,6 +28,20 @@ def newest(kind: np.ndarray, at: int) -> int:
         if record["known_at"] <= at and (best < 0 or record.tolist()[1::-1] >= kind[best].tolist()[1::-1]):
             best = row
     return best
+
+
+@given(
+    times=st.lists(st.integers(0, 40), max_size=90),
+    at=st.lists(st.integers(-2, 42), min_size=1, max_size=120),
+    ascending=st.booleans(),
+    stretched=st.sampled_from([1, 10**12]),
+)
+def test_searches_count_as_numpy_does(times: list[int], at: list[int], ascending: bool, stretched: int) -> None:
+    known, asked = np.sort(np.array(times, np.int64)) * stretched, np.array(at, np.int64) * stretched
+    if ascending:
+        asked = np.sort(asked)
+    assert np.array_equal(count_until(known, asked), np.searchsorted(known, asked, side="right"))
+    assert np.array_equal(count_before(known, asked), np.searchsorted(known, asked))
 
 
 def test_every_interleaving_of_two_records_and_a_candle() -> None:

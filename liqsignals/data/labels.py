@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqsignals.clock import DAY, Int64Array, iso
+from liqsignals.data.search import count_before, count_until
 from liqsignals.errors import InputError
 from liqsignals.venues import LABEL_END, LABEL_START, documented_convention
 
@@ -34,7 +35,12 @@ def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks along the last axis less their mean; ties keep their order, which is noise among hundreds of rows."""
     ranks = np.empty(values.shape)
     n = values.shape[-1]
-    np.put_along_axis(ranks, np.argsort(values, kind="stable"), np.arange(n) - (n - 1) / 2, -1)
+    # Numpy's quick sort is 15 times as fast as its stable one, and the same where nothing ties.
+    order = np.argsort(values)
+    ascending = np.take_along_axis(values, order, -1)
+    tied = (ascending[..., 1:] == ascending[..., :-1]).any(axis=-1)
+    order[tied] = np.argsort(values[tied], kind="stable")
+    np.put_along_axis(ranks, order, np.arange(n) - (n - 1) / 2, -1)
     return ranks
 
 
@@ -43,7 +49,7 @@ def _volumes_around(
 ) -> NDArray[np.float64]:
     """Traded volume in the period before, at and after each label (3, n): NaN where a bar of it is missing."""
     total = np.concatenate(([0.0], np.cumsum(volume)))
-    edge = np.stack([np.searchsorted(bar_open, label + k * period_ns) for k in (-1, 0, 1, 2)])
+    edge = np.stack([count_before(bar_open, label + k * period_ns) for k in (-1, 0, 1, 2)])
     return np.where(np.diff(edge, axis=0) * bar_ns == period_ns, np.diff(total[edge], axis=0), np.nan)
 
 
@@ -96,10 +102,11 @@ def conventions(
     known = decided[decided >= 0]
     state = int(known[0]) if known.size else before
     kinds = np.empty(len(blocks), np.int8)
-    for i, start in enumerate(starts):
-        if twins is not None and start in twins:
+    doubled = set() if twins is None else set(twins.tolist())
+    for i, start in enumerate(starts.tolist()):
+        if start in doubled:
             state = LABEL_START
-        kinds[i] = documented_convention(exchange, int(start)) if state is None else state
+        kinds[i] = documented_convention(exchange, start) if state is None else state
         if decided[i] >= 0:
             state = int(decided[i])
     return starts, kinds, state
@@ -137,7 +144,7 @@ def snapshot_times(
             _NAMES[kinds[at + 1]],
             iso(days[at + 1])[:10],
         )
-    day = np.searchsorted(days, label, side="right") - 1
+    day = count_until(days, label) - 1
     kind = kinds[day].copy()
     # The last row of an end-labelled day has the next day's first label.
     first = np.flatnonzero((days[day] == label) & (day > 0))

@@ -185,7 +185,7 @@ def interest(
         known,
         base,
         usd,
-        kernels.Around(closes, high, low, volume, busiest, bar_ns),
+        kernels.Around(closes, high, low, volume, busiest, bar_ns, np.zeros(4, np.int64)),
         memory,
         why,
         found,

@@ -57,7 +57,8 @@ TAKEN, ABSURD, GAPED, RANGED, WICKED, VOLUMINOUS, LEAPED, UNTRADED, PRICED, RATE
 #: Days that a maximum is kept of: the row's own day, and 30 before it.
 _SLOTS = 31
 
-_kernel = cached([Path(__file__)])
+# Nothing here allocates: no references are counted (docs/decisions/043).
+_kernel = cached([Path(__file__)], _nrt=False, forceinline=True)
 
 
 class Memory(NamedTuple):
@@ -97,7 +98,7 @@ class Memory(NamedTuple):
 
 
 class Around(NamedTuple):
-    """The bars that snapshots are compared with, (m,) each: closes (ns), prices, volume, busiest; and their length."""
+    """The bars that snapshots are compared with, (m,) each: closes (ns), prices, volume, busiest; their length (ns)."""
 
     closes: Int64Array
     high: Float64Array
@@ -105,6 +106,8 @@ class Around(NamedTuple):
     volume: Float64Array
     busiest: Float64Array
     bar_ns: int
+    #: Where the last searches in `closes` ended: rows follow each other, and so do the bars around them.
+    hints: Int64Array
 
 
 @_kernel
@@ -220,12 +223,24 @@ def judge_bars(closes_at, opening, high, low, close, volume, bar_ns, memory, why
 
 
 @_kernel
+def _count(around, hint, time):
+    """Number of bars that closed at or before `time`, looked for from where the last search of this kind ended."""
+    closes, row = around.closes, around.hints[hint]
+    while row < len(closes) and closes[row] <= time:
+        row += 1
+    while row > 0 and closes[row - 1] > time:
+        row -= 1
+    around.hints[hint] = row
+    return row
+
+
+@_kernel
 def _traded(around, memory, t0, t1, known):
     """Volume of the bars between two snapshots and one on either side, as known at `known`; -1 without any bar."""
-    closes, step = around.closes, around.bar_ns
-    seen = np.searchsorted(closes, known, side="right")
-    first = np.searchsorted(closes, t0 - step, side="right")
-    last = min(np.searchsorted(closes, t1 + 2 * step), seen)
+    step = around.bar_ns
+    seen = _count(around, 0, known)
+    first = _count(around, 1, t0 - step)
+    last = min(_count(around, 2, t1 + 2 * step - 1), seen)
     due = -(-(t1 + 2 * step) // step) - 1 - (t0 - step) // step
     total = 0.0
     for j in range(first, last):
@@ -255,7 +270,7 @@ def _interest_reason(around, memory, t0, base0, t1, base1, known):
 @_kernel
 def judge_interest(at, known, base, usd, around, memory, why, found, against, start):
     last, value, waiting = memory.at, memory.value, memory.waiting
-    closes, step = around.closes, around.bar_ns
+    step = around.bar_ns
     for i in range(len(at)):
         last[4] = at[i]
         if not _is_number(base[i]):
@@ -264,8 +279,8 @@ def judge_interest(at, known, base, usd, around, memory, why, found, against, st
             continue
         if usd[i] > 0.0:
             price = usd[i] / base[i]
-            a = np.searchsorted(closes, at[i] - step, side="right")
-            z = min(np.searchsorted(closes, at[i] + 2 * step), np.searchsorted(closes, known[i], side="right"))
+            a = _count(around, 3, at[i] - step)
+            z = min(_count(around, 2, at[i] + 2 * step - 1), _count(around, 0, known[i]))
             if a < z:
                 lowest, highest = around.low[a], around.high[a]
                 for j in range(a, z):

@@ -23,6 +23,7 @@ from liqsignals.clock import (
 from liqsignals.data import flows, freqtrade, plausible, store
 from liqsignals.data.extras import Extras
 from liqsignals.data.plausible import Refused
+from liqsignals.data.search import count_until
 from liqsignals.errors import InputError
 from liqsignals.records import KINDS, Records, later
 
@@ -145,7 +146,7 @@ def known(kind: Records, by: int) -> Records:
 
 def asof(kind: Records, at: Int64Array) -> Int64Array:
     """Row of the newest record known at each instant, -1 where none was. Ties go to the later record."""
-    return np.searchsorted(kind["known_at"], at, side="right") - 1
+    return count_until(kind["known_at"], at) - 1
 
 
 def bars_of(tape: MapTape, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
@@ -156,7 +157,7 @@ def bars_of(tape: MapTape, hours: Int64Array) -> tuple[Int64Array, Int64Array, N
 def hour_rows(bars: Records, bar_ns: int, hours: Int64Array) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
     """`bars_of` for the bars (`bar_ns` long) of a market that may have no open interest."""
     ends = bars["event_time"]
-    first, last = (np.searchsorted(ends, h, side="right").astype(np.int64) for h in (hours, hours + HOUR))
+    first, last = count_until(ends, hours), count_until(ends, hours + HOUR)
     return first, last, last - first == HOUR // bar_ns
 
 

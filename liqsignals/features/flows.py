@@ -51,13 +51,13 @@ def compute(context: Context) -> dict[str, Float64Array]:
     out["flow_fresh"][:] = 0.0
     if not known.any():
         return out
-    day = flow[np.maximum(row, 0)]
-    age = at - day["event_time"]
+    day = np.maximum(row, 0)
+    age = at - flow["event_time"][day]
     out["flow_age_h"][known] = age[known] / HOUR
     fresh = known & (age <= FLOW_MAX_AGE)
     out["flow_fresh"] = fresh.astype(np.float64)
     used, back = runs(row[fresh])
     z, _ = against_past(np.log1p(flow["inflow"]), flow["event_time"], used, WINDOW, MIN_RECORDS)
     out["flow_inflow_z"][fresh] = z[back]
-    out["flow_netflow_pct"][fresh] = ((day["inflow"] - day["outflow"]) / day["supply"])[fresh]
+    out["flow_netflow_pct"][fresh] = ((flow["inflow"] - flow["outflow"]) / flow["supply"])[row[fresh]]
     return out

@@ -34,20 +34,21 @@ def rate_8h(settled: Records) -> Float64Array:
 
 def _due(settled: Records, row: Int64Array, at: Int64Array) -> NDArray[np.bool_]:
     """Whether no newer settlement is due: the next one, an interval after the newest known, is not expected yet."""
-    newest = settled[np.maximum(row, 0)]
+    newest = np.maximum(row, 0)
     # One minute more: settlement times jitter by some milliseconds.
-    return np.asarray(at - newest["event_time"] < newest["interval_h"] * HOUR + FUNDING_LAG + MINUTE)
+    due = settled["interval_h"] * HOUR + FUNDING_LAG + MINUTE
+    return np.asarray(at - settled["event_time"][newest] < due[newest])
 
 
 def _usable(settled: Records, at: Int64Array) -> tuple[Int64Array, NDArray[np.bool_]]:
     """Row of the newest settlement known at each instant, and whether it is recent enough."""
     row = asof(settled, at)
     known = row >= 0
-    newest = settled[np.maximum(row, 0)] if len(settled) else settled
     if len(settled) == 0:
         return row, known
-    age = at - newest["event_time"]
-    return row, known & (age <= MAX_INTERVALS * newest["interval_h"] * HOUR)
+    newest = np.maximum(row, 0)
+    age, most = at - settled["event_time"][newest], MAX_INTERVALS * settled["interval_h"] * HOUR
+    return row, known & (age <= most[newest])
 
 
 _STALE = "no or stale funding"

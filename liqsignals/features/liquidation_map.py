@@ -4,6 +4,7 @@ import numpy as np
 
 from liqsignals import liqmap
 from liqsignals.clock import HOUR, Int64Array, open_time
+from liqsignals.data.search import count_before, count_until
 from liqsignals.data.tape import asof
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
@@ -164,7 +165,7 @@ def _hourly_change(interest: Records, rows: Int64Array) -> Float64Array:
     """Relative change of snapshots `rows` from those an hour before; NaN where one is missing, or where the map started
     anew in between."""
     event, steps = interest["event_time"], np.cumsum(interest["start"])
-    before = np.searchsorted(event, event[rows] - HOUR)
+    before = count_before(event, event[rows] - HOUR)
     there = (event[before] == event[rows] - HOUR) & (steps[before] == steps[rows])
     return np.where(there, interest["base"][rows] / interest["base"][before] - 1.0, np.nan)
 
@@ -174,8 +175,8 @@ def per_candle(per_bar: Float64Array, closes_at: Int64Array, at: Int64Array, tim
 
     Each candle is summed on its own, so that every slice gives the same bits.
     """
-    first = np.searchsorted(closes_at, open_time(at, timeframe_ns), side="right")
-    last = np.searchsorted(closes_at, at, side="right")
+    first = count_until(closes_at, open_time(at, timeframe_ns))
+    last = count_until(closes_at, at)
     out = np.zeros((len(at), per_bar.shape[1]))
     for step in range(int((last - first).max(initial=0))):
         row = first + step

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from liqsignals.clock import Int64Array
+from liqsignals.data.search import count_before
 from liqsignals.records import Float64Array
 
 
@@ -18,7 +19,7 @@ def against_past(
     event = np.ascontiguousarray(event)
     z = np.full(len(rows), np.nan)
     percentile = np.full(len(rows), np.nan)
-    first = np.searchsorted(event, event[rows] - window)
+    first = count_before(event, event[rows] - window)
     counts = rows - first
     # Most have as many records before them as their neighbours: all of one number at once.
     for n in np.unique(counts[counts >= max(least, 1)]):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqsignals.clock import HOUR, Int64Array
+from liqsignals.data.search import count_until
 from liqsignals.data.tape import Tape, asof
 from liqsignals.features.column import Column
 from liqsignals.features.context import Context
@@ -141,8 +142,8 @@ class _Own:
         newest = np.maximum(newest, 0)
         then = found["event_time"][newest]
         # Rows after the newest known at the instant may be known to later ones only.
-        bar = np.minimum(np.searchsorted(self.closed, then, side="right") - 1, self.bar)
-        row = np.minimum(np.searchsorted(self.measured, then, side="right") - 1, self.row)
+        bar = np.minimum(count_until(self.closed, then) - 1, self.bar)
+        row = np.minimum(count_until(self.measured, then) - 1, self.row)
         age = self.at - then
         there = known & (bar >= 0) & (row >= 0) & (age <= VENUE_INTEREST_MAX_AGE)
         bar, row = np.maximum(bar, 0), np.maximum(row, 0)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from liqsignals import records
 from liqsignals.clock import DAY, HOUR, Int64Array, iso
+from liqsignals.data.search import count_until
 from liqsignals.data.tape import MapTape, asof
 from liqsignals.errors import InputError
 from liqsignals.liqmap import impact, kernels
@@ -99,9 +100,9 @@ def plan(tape: MapTape) -> Plan:
         change[rows] = interest["base"][newest[rows]] - interest["base"][previous[rows]]
         start, end = interest["event_time"][previous[rows]], interest["event_time"][newest[rows]]
         # Bars that closed in (start, end], but none of before a (re)start.
-        since = starts[np.searchsorted(starts, rows, side="right") - 1]
-        event_from[rows] = np.maximum(np.searchsorted(at, start, side="right"), since)
-        event_to[rows] = np.searchsorted(at, end, side="right")
+        since = starts[count_until(starts, rows) - 1]
+        event_from[rows] = np.maximum(count_until(at, start), since)
+        event_to[rows] = count_until(at, end)
         # A change without a bar of its own is put on the newest bar.
         none = rows[event_to[rows] <= event_from[rows]]
         event_from[none], event_to[none] = none, none + 1
@@ -125,10 +126,10 @@ def plan(tape: MapTape) -> Plan:
 
 @dataclass(frozen=True)
 class Reading:
-    """The map at n instants (rows NaN where it was not running or not fresh)."""
+    """The map at n instants (NaN where it was not running or not fresh)."""
 
-    #: (n, kernels.N_READ) columns of kernels.read.read_side and kernels.cascade.cascade_side.
-    rows: Float64Array
+    #: (kernels.N_READ, n) what kernels.read.read_side and kernels.cascade.cascade_side give.
+    cells: Float64Array
     #: (n, 2) remainder in base units, (n,) open interest, (n,) decision time at which the map started, -1 if none.
     remainder: Float64Array
     interest: Float64Array
@@ -144,6 +145,11 @@ class Reading:
     #: (n,) Kyle's lambda, log price per USD (liqmap/impact.py): NaN but where the squeeze's law asks for it and it is
     #: known.
     kyle: Float64Array
+
+    @property
+    def rows(self) -> Float64Array:
+        """`cells` by instant, (n, kernels.N_READ): each of its columns is dense in memory."""
+        return self.cells.T
 
 
 @dataclass
@@ -321,8 +327,8 @@ class Fold:
         if reading is None:
             none = np.empty(0)
             readings = kernels.Readings(
-                np.empty(0, np.int64), none, none, np.empty((0, kernels.N_READ)), np.empty((0, 2)), none, none, none,
-                np.empty(0, np.int64),
+                np.empty(0, np.int64), none, none, np.empty((kernels.N_READ, 0)), 0, np.empty((0, 2)), none, none,
+                none, np.empty(0, np.int64),
             )  # fmt: skip
         else:
             squeeze, sigma, volume = self.parameters.squeeze, reading.sigma[rows], reading.volume[rows]
@@ -330,7 +336,7 @@ class Fold:
             x_closes = np.empty(len(closes))
             kernels.in_buckets(closes, STEP, x_closes)
             readings = kernels.Readings(
-                reading.bar[rows], closes, x_closes, reading.rows[rows], reading.remainder[rows],
+                reading.bar[rows], closes, x_closes, reading.cells, r0, reading.remainder[rows],
                 push_of(squeeze, sigma), *impact_of(squeeze, sigma, volume, reading.kyle[rows]),
             )  # fmt: skip
         arguments: tuple[Any, ...] = (
@@ -378,8 +384,8 @@ def read(
         raise RuntimeError(f"{tape.pair}: the tape begins at {iso(tape.since)} and no state stands for what was before")
     p = plan(tape)
     reading = Reading(
-        np.full((n, kernels.N_READ), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, -1, np.int64),
-        np.searchsorted(p.closes_at, at, side="right") - 1, np.ascontiguousarray(closes, np.float64),
+        np.full((kernels.N_READ, n), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, -1, np.int64),
+        count_until(p.closes_at, at) - 1, np.ascontiguousarray(closes, np.float64),
         np.ascontiguousarray(at), np.full((n, len(HORIZONS)), np.nan), np.full(n, np.nan), lambdas,
     )  # fmt: skip
     fold = Fold(p, parameters, distances_of(parameters, tape.pair), resumed)

@@ -17,6 +17,7 @@ from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, timeframe_
 from liqsignals.data import freqtrade, plausible, store
 from liqsignals.data.plausible import Past, Refused
 from liqsignals.data.plausible_kernels import Memory
+from liqsignals.data.search import count_before
 from liqsignals.data.tape import Tape, read_tape
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later, same_records
@@ -329,7 +330,7 @@ class Market:
         if length < self.disk.bar_ns:
             return frame, 0
         true = freqtrade.joined(_rows(tape.bars, records.BAR), self.disk.bar_ns, length)
-        row = np.searchsorted(true["event_time"], at)
+        row = count_before(true["event_time"], at)
         here = np.flatnonzero(row < len(true))
         here = here[true["event_time"][row[here]] == at[here]]
         row = row[here]

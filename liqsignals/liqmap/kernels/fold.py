@@ -88,14 +88,16 @@ class Rates(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """Where a map is read: after the bars `bar` (ascending), at the closes `close`; `rows` and `remainder` (n, 2)
-    receive it. `push`, `scale`, `volume` and `law` (n,) are those of the cascade (kernels/cascade.py)."""
+    """Where a map is read: after the bars `bar` (ascending), at the closes `close`; `cells` (N_READ, m), from its column
+    `first` on, and `remainder` (n, 2) receive it. `push`, `scale`, `volume` and `law` (n,) are those of the cascade (kernels/cascade.py)."""
 
     bar: Int64Array
     close: Float64Array
     #: The closes' logarithms in buckets.
     x_close: Float64Array
-    rows: Float64Array
+    #: A column of the strategy's frame in a row: what is read of one instant is spread, but of one column it is dense.
+    cells: Float64Array
+    first: int
     remainder: Float64Array
     push: Float64Array
     scale: Float64Array
@@ -601,7 +603,7 @@ def run_bars(
             if bars.full_hour[i]:
                 own.typical[side] = median_mass(own, grid, bars.close[i], bars.x_close[i], side, scratch.farthest, work)
         while r < len(readings.bar) and readings.bar[r] == i:
-            row = readings.rows[r]
+            row = readings.cells[:, readings.first + r]
             close = readings.close[r]
             cells = read_side(own, grid, side, close, readings.x_close[r], bars.interest[i], rule, work, row)
             if close == bars.close[i]:
