@@ -178,7 +178,7 @@ def from_disk(datadir: Path, repeats: int = 5) -> Table:
         ],
         "label test of open interest": [(freqtrade, "open_interest")],
         "plan, fold and read": [(liqmap, "read")],
-        "funding and flow columns": [(funding, "columns"), (flows, "columns")],
+        "funding and flow columns": [(funding, "compute"), (flows, "compute")],
     }
     run, runs = _attach(datadir, PAIRS[:1]), []
     run()

@@ -50,9 +50,9 @@ def access(path: Path) -> Iterator[None]:
         raise refused(error, path) from error
 
 
-def signature(path: Path) -> tuple[int, int]:
+def signature(path: Path | str) -> tuple[int, int]:
     """What changes when a file is rewritten: modification time (ns) and size."""
-    stat = path.stat()
+    stat = os.stat(path)
     return stat.st_mtime_ns, stat.st_size
 
 

@@ -316,9 +316,11 @@ def two_pairs(root: Path, rows: int | None = None) -> tuple[Path, dict[str, Mark
     return datadir, made
 
 
+@pytest.mark.parametrize("lengths", [{ETH: 60, PAIR: 60}, {ETH: 40, PAIR: 60}, {ETH: 60, PAIR: 40}])
 def test_a_bot_reads_the_disk_once_whatever_history_families_declare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lengths: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And wherever the pairs' frames begin: BTC's map is read for both."""
     reads, read = [], live.read_tape
     monkeypatch.setattr(live, "read_tape", lambda *a, **k: reads.append(a[1]) or read(*a, **k))
     datadir, made = two_pairs(tmp_path, 380)
@@ -326,11 +328,12 @@ def test_a_bot_reads_the_disk_once_whatever_history_families_declare(
     for end in range(420, 430):
         for pair in (ETH, PAIR):
             now = made[pair].candles["date"].iloc[end - 1] + pd.Timedelta("5min")
-            bot.attach(made[pair].candles[end - 60 : end], pair, "5m", dp=Provider(made, now))
+            bot.attach(made[pair].candles[end - lengths[pair] : end], pair, "5m", dp=Provider(made, now))
             market = bot.market(pair)
             assert market is not None
             kept.append(len(market.disk.bars))  # type: ignore[arg-type]
-    assert sorted(reads) == [PAIR, ETH]
+    # Once more where BTC's own frame shows only after the other's that it begins earlier.
+    assert sorted(reads) == [*[PAIR] * (1 + (lengths[ETH] < lengths[PAIR])), ETH]
     assert max(kept[2:]) < 100 + features.history() // FIVE  # and drops rows that no family reads
 
 

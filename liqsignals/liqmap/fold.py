@@ -165,6 +165,8 @@ class FoldState:
     #: Close (ns) of the last bar in the book, and the instant from which rows are needed to go on.
     upto: int = 0
     needs: int = 0
+    #: Instant (ns) beyond which a checkpoint is of no use: another view, of the same candle, begins there. 0: none does.
+    hold: int = 0
     #: Records known by `upto`, from the event time `since` on (0: all); by reference, they are never written.
     since: int = 0
     bars: Records = field(default_factory=lambda: np.empty(0, records.BAR))
@@ -390,8 +392,10 @@ def read(
     )  # fmt: skip
     fold = Fold(p, parameters, distances_of(parameters, tape.pair), resumed)
     if n:
-        fold.to(int(np.searchsorted(p.closes_at, first, side="right")))
+        kept = min(first, state.hold or first) if state is not None else first
+        fold.to(int(np.searchsorted(p.closes_at, kept, side="right")))
         if state is not None and fold.book is not None:
             state.keep(tape, fold.book.bars, fold.book, parameters)
+        fold.to(int(np.searchsorted(p.closes_at, first, side="right")))
         fold.to(int(reading.bar[-1]) + 1, reading)
     return reading, fold

@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from liqsignals import files, liqmap, records
-from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, timeframe_name
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, timeframe_name
 from liqsignals.data import freqtrade, plausible, store
 from liqsignals.data.plausible import Past, Refused
 from liqsignals.data.plausible_kernels import Memory
@@ -29,6 +30,9 @@ _Reader = Callable[[pd.DataFrame, list[Refused]], Records]
 _Made = TypeVar("_Made")
 
 _CANDLE = ("open", "high", "low", "close", "volume")
+
+#: Kinds of which a recorder's rows continue the files, or stand for them (data/tape.py).
+_RECORDED = ("bar", "open_interest", "funding")
 
 #: Live rows are kept this long, should a view go back: 2 MB a pair.
 KEPT = 60 * DAY
@@ -91,20 +95,24 @@ class Place:
             for name, changed, size in of
         }
         out = [(path, *signatures[path]) for path in _chosen(self, folders, held) if path in signatures]
-        others = [path for path in _listed(self.extras / "flows") if path.suffix == ".csv"]
+        others = [path for path in _listed(self.extras / "flows") if path.endswith(".csv")]
         if recorded:
-            kinds = (("bar", "5m"), ("open_interest", "5m"))
-            others += (store.series_dir(self.extras, kind, self.exchange, self.pair, period) for kind, period in kinds)
-        return (*out, *((str(path), *files.signature(path)) for path in others if path.exists()))
+            series = (store.series_dir(self.extras, kind, self.exchange, self.pair, "5m") for kind in _RECORDED[:2])
+            others += map(str, series)
+        for path in others:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                out.append((path, *files.signature(path)))
+        return tuple(out)
 
     def looked(self) -> tuple[Any, ...] | None:
         """What changes when a market that has nothing here gets something; None where only reading finds it out."""
-        series = [
-            store.series_dir(self.extras, kind, self.exchange, self.pair, "5m") for kind in ("bar", "open_interest")
-        ]
-        if any(path.exists() for path in series) or store.periods(self.extras, "funding", self.exchange, self.pair):
-            return None
+        prefix = f"{files.stem(self.pair)}-"
         try:
+            for kind in _RECORDED:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    names = os.listdir(f"{self.extras}{os.sep}{kind}{os.sep}{self.exchange}")
+                    if any(name.startswith(prefix) for name in names):
+                        return None
             return self.files(recorded=False)
         except OSError:
             return None
@@ -163,6 +171,8 @@ class Market:
     answers: dict[str, tuple[pd.DataFrame, object]] = field(default_factory=dict)
     #: Intermediate results by name, each with the objects that it was made of (`_once`).
     made: dict[str, tuple[tuple[Any, ...], Any]] = field(default_factory=dict)
+    #: By timeframe and pair of the views that asked lately: their first open, and the newest bar then (ns).
+    begins: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     #: Instant (ns) before which rows were let go last (`settle`).
     settled: int = 0
     #: State of the disk's files when they were read (Place.files).
@@ -454,10 +464,12 @@ class Market:
         # A settlement is some ms late by turns.
         return pd.concat([own, newer[dates_ns(newer["date"], "") > end + HOUR // 2]], ignore_index=True)
 
-    def joined(self, dp: Any, timeframe: str, first: int, history: int, dataframe: pd.DataFrame | None = None) -> Tape:
+    def joined(
+        self, dp: Any, asking: str, timeframe: str, first: int, history: int, dataframe: pd.DataFrame | None = None
+    ) -> Tape:
         """The disk's tape and the exchange's rows since, from where a view needs them.
 
-        The view's first candle opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
+        The first candle of the view, which is of the pair `asking`, opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
         market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the
         disk's row counts; of two live rows the newer one. A family whose live rows cannot be read keeps what it had,
         until that is too old.
@@ -499,9 +511,10 @@ class Market:
             )[0],
         )
         refresh("funding", "1h", "funding_rate", lambda f, out: freqtrade.funding(f, f"{pair} live funding", out))
+        hold = self._begin(asking, timeframe, first)
         state = self.states.get(timeframe)
-        self.reach[timeframe] = first - history
-        since = min(state.needs, first - history) if state is not None and state.serves(first, state.needs) else 0
+        self.reach[timeframe] = hold - history
+        since = min(state.needs, hold - history) if state is not None and state.serves(hold, state.needs) else 0
         if since < disk.since:
             tape = self.place.read_or_none()
             if tape is None:
@@ -509,6 +522,7 @@ class Market:
             self.open(tape)
             # Its checkpoints went with the old tape: the map is folded from its first record again.
             disk, since = self.disk, 0
+        self.states[timeframe].hold = hold
         judged = self.judged()
         taken = judged.taken
         unsure = self.unsure(taken)
@@ -550,6 +564,19 @@ class Market:
         made: _Made = kept[1]
         return made
 
+    def _begin(self, asking: str, timeframe: str, first: int) -> int:
+        """Open (ns) of the first candle of all views of this market in the last candles; `asking` is a view's pair.
+
+        Frames of pairs begin at different candles (a pair joined the whitelist later). A checkpoint made at the later
+        begin would be newer than the earlier view, which would fold all again, at every candle.
+        """
+        bars = self._judged_bars().taken
+        newest = int(bars["event_time"][-1]) if len(bars) else self.ends["bars"][1]
+        self.begins[timeframe, asking] = first, newest
+        recent = newest - 3 * duration_ns(timeframe)
+        self.begins = {view: at for view, at in self.begins.items() if at[1] >= recent}
+        return min(at for (of, _), (at, _) in self.begins.items() if of == timeframe)
+
     def _bars_around(self, frame: pd.DataFrame) -> Records:
         """All bars that the labels of a live frame of open interest are tested on, and none long before."""
         labels = dates_ns(frame["date"], f"{self.place.pair} live open interest")
@@ -561,11 +588,11 @@ _KINDS = ("bar", "open_interest", "funding", "flow")
 _MAP = {"bar", "open_interest"}
 
 
-def _listed(folder: Path) -> list[Path]:
-    """What a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does not)."""
+def _listed(folder: Path) -> list[str]:
+    """Paths of what a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does not)."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries)
+            return sorted(entry.path for entry in entries)
     except FileNotFoundError:
         return []
 

@@ -193,7 +193,7 @@ class Signals:
             first = int(open_time(at[:1], length)[0])
             parameters = self.calibration.parameters(pair)
             loaded = self._load_state(market, timeframe, first, parameters)
-            view = _View(self, dp, timeframe, first)
+            view = _View(self, dp, pair, timeframe, first)
             tape = view.current(market, dataframe)
             if live and self._kept(market):
                 dataframe, other = market.checked(dataframe, at, length, tape)
@@ -365,8 +365,8 @@ def _with(dataframe: pd.DataFrame, columns: Mapping[str, Float64Array]) -> pd.Da
 class _View(features.Markets):
     """The markets of one call of `attach`: the disk's, in a bot joined with the exchange's live rows."""
 
-    def __init__(self, signals: Signals, dp: Any, timeframe: str, first: int) -> None:
-        self.signals, self.dp, self.timeframe, self.first = signals, dp, timeframe, first
+    def __init__(self, signals: Signals, dp: Any, pair: str, timeframe: str, first: int) -> None:
+        self.signals, self.dp, self.pair, self.timeframe, self.first = signals, dp, pair, timeframe, first
         self.venues = features.other_venues(signals.extras, signals.exchange)
         self.maps = signals._maps
         self._joined: list[Market] = []
@@ -382,7 +382,7 @@ class _View(features.Markets):
             return market.disk
         self._joined.append(market)
         reach = features.history(self.signals.families)
-        return market.joined(self.dp, self.timeframe, self.first, reach, dataframe)
+        return market.joined(self.dp, self.pair, self.timeframe, self.first, reach, dataframe)
 
     def tape(self, pair: str, venue: str | None) -> Tape:
         market = self.signals.market(pair, venue, live=self.dp is not None)
