@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from liqsignals import records
@@ -234,12 +233,18 @@ def turnover(bar_rows: Records, interest_rows: Records) -> float:
     """Of BAR and OPEN_INTEREST rows: the day's volume / mean open interest, the median of days that have both; 0
     without.
     """
+    if len(bar_rows) == 0 or len(interest_rows) == 0:
+        return 0.0
+    kinds = ((bar_rows, "volume"), (interest_rows, "base"))
+    days = [rows["event_time"] // DAY for rows, _ in kinds]
+    first, last = min(int(day.min()) for day in days), max(int(day.max()) for day in days)
+    counts = [np.bincount(day - first, minlength=last - first + 1) for day in days]
     volume, base = (
-        pd.Series(rows[name]).groupby(rows["event_time"] // DAY)
-        for rows, name in ((bar_rows, "volume"), (interest_rows, "base"))
+        np.bincount(day - first, rows[name], last - first + 1) for day, (rows, name) in zip(days, kinds, strict=True)
     )
-    daily = (volume.sum() / base.mean()).dropna()
-    return float(daily.median()) if len(daily) else 0.0
+    both = (counts[0] > 0) & (counts[1] > 0)
+    daily = volume[both] * counts[1][both] / base[both]
+    return float(np.median(daily)) if len(daily) else 0.0
 
 
 def in_percent(rates: Records) -> str | None:
