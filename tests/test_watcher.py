@@ -3,8 +3,9 @@
 import itertools
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from liqsignals.exchange.account import Account
 from liqsignals.exchange.archive import Archive
 from liqsignals.exchange.course import Course
 from liqsignals.exchange.endpoints import LoopbackExchange
+from liqsignals.exchange.faults import Fault, faulty
 from liqsignals.exchange.server import config_overlay, serve
 from liqsignals.exchange.serving import served
 from liqsignals.exchange.signed import Keys, SignedExchange
@@ -244,6 +246,63 @@ def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path)
     assert "the exchange's account cannot be asked" in one.look().problems[0]
     written = "".join(path.read_text() for path in (tmp_path / "liqsignals").iterdir())
     assert "planted-secret" not in "\n".join(said) + written + repr(one)
+
+
+@contextmanager
+def held(folder: Path, now: list[int], *faults: Fault) -> Iterator[tuple[Watcher, Account]]:
+    """A mending watcher, and an account with a stored position whose stop the bot could not store: it was killed."""
+    archive = Archive(write_datadir(folder / "full", make_market(3.0, seed=11)))
+    keys = Keys("key", "secret")
+    made = Account(Course(archive), START // 10**6, 10_000.0)
+    exchange = LoopbackExchange(archive, lambda: now[0] // 10**6)
+    books(folder / "trades.sqlite")
+    with closing(sqlite3.connect(folder / "trades.sqlite")) as stored, stored:
+        stored.execute("insert into trades values (1, 1)")
+        stored.execute("insert into orders values ('e', ?, 'buy', 0.05, 0.05, 0.05, 0, 'buy', 1)", (PAIR,))
+    app = exchange.app()
+    SignedExchange(made, keys, lambda: now[0] // 10**6).add_to(app)
+    app.middlewares.append(faulty(faults, lambda: now[0] // 10**6, [0], Counter()))
+    exchange.app = lambda: app  # type: ignore[method-assign]
+    with serve(exchange) as port:
+        config = {
+            **config_overlay(port, keys=keys),
+            "dry_run": False, "stake_currency": "USDT", "db_url": f"sqlite:///{folder / 'trades.sqlite'}",
+        }  # fmt: skip
+        config["exchange"] |= {"pair_whitelist": [PAIR], "name": "binance"}
+        one = Watcher(config, folder, folder / "extras", print, mend=True, clock=lambda: now[0])
+        one.api.create_order(PAIR, "market", "buy", 0.05)
+        price = one.api.fetch_ticker(PAIR)["last"]
+        one.api.create_order(PAIR, "market", "sell", 0.05, None, {"stopLossPrice": price * 0.9, "reduceOnly": True})
+        yield one, made
+
+
+@pytest.mark.parametrize("path", ["positionRisk", "openAlgoOrders", "openOrders", "account"])
+@pytest.mark.parametrize("kind", ["truncated", "html"])
+def test_a_broken_answer_is_no_empty_account(kind: str, path: str, tmp_path: Path) -> None:
+    now = [START]
+    broken = Fault(kind, START // 10**6 + 1, START // 10**6 + 60_000, path=path)
+    with held(tmp_path, now, broken) as (one, made):
+        for second in (1, 9, 17):
+            now[0] = START + second * SECOND
+            assert "cannot be asked (BadResponse)" in one.look().problems[0]
+        assert len(made.open_stops()) == 1
+
+
+def test_a_stop_goes_only_where_two_looks_find_no_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the stop is not stored has lasted long enough; that it has no position has not."""
+    now = [START]
+    with held(tmp_path, now) as (one, made):
+        for second, there in ((0, True), (6, True), (12, False), (15, True), (18, False), (22, False)):
+            now[0] = START + second * SECOND
+            with monkeypatch.context() as patch:
+                if not there:
+                    patch.setattr(one.api, "fetch_positions", lambda pairs: [])
+                one.look()
+            assert len(made.open_stops()) == 1, second
+        now[0] += 2 * SECOND
+        monkeypatch.setattr(one.api, "fetch_positions", lambda pairs: [])
+        one.look()
+        assert not made.open_stops()
 
 
 # Raw files

@@ -67,7 +67,7 @@ class Watcher:
         self._bot = httpx.Client(base_url=self.bot or own, auth=login, timeout=5.0) if self._has_bot() else None
         self.live = not self.config.get("dry_run", True)
         self.api = account(self.config, self.exchange, self.clock) if self.live else None
-        self.stops, self.lasting = watch.StopWatch(), watch.Persisting()
+        self.stops, self.lasting, self.due = watch.StopWatch(), watch.Persisting(), watch.Persisting()
         self.daily = watch.DailyLoss(self.userdir / "liqsignals" / "daily-loss.json")
         self._attempts = self.userdir / "liqsignals" / "starts.json"
         self._measured: tuple[int, float] | None = None
@@ -169,13 +169,14 @@ class Watcher:
         problems = [*problems, *self.stops.look(now, there)]
         if (halted := self.daily.look(now, worth)) is not None:
             problems.append(f"{halted}: remove {self.daily.file}")
-        self._mend(watch.remedies(there, books), now, notes, bool(lasting))
+        self._mend(watch.remedies(there, books), now, notes)
         return problems
 
-    def _mend(self, actions: Sequence[watch.Action], now: int, notes: list[str], lasting: bool) -> None:
-        for action in actions:
-            what = f"{action.kind} {action.pair} {action.id or f'{action.amount:g}'}: {action.why}"
-            if not (action.at_once or lasting):
+    def _mend(self, actions: Sequence[watch.Action], now: int, notes: list[str]) -> None:
+        named = {f"{a.kind} {a.pair} {a.id or f'{a.amount:g}'}: {a.why}": a for a in actions}
+        due = self.due.of(now, list(named))
+        for what, action in named.items():
+            if not (action.at_once or what in due):
                 continue
             if not self.mend:
                 notes.append(f"to be done at the exchange (liqsignals watch --mend does it): {what}")
@@ -302,6 +303,16 @@ def account(config: Mapping[str, Any], exchange: str, clock: Callable[[], int]) 
     options = {"defaultType": "swap", **(more.pop("options", None) or {})}
     api = getattr(ccxt, exchange)({"apiKey": own["key"], "secret": own["secret"], **more, "options": options})
     api.milliseconds = api.nonce = lambda: clock() // 10**6
+    decode = api.parse_json
+
+    def whole(answer: str) -> Any:
+        found = decode(answer)
+        if found is None:
+            # ccxt hands it on as text, and finds neither positions nor orders in it: the account would look empty.
+            raise ccxt.BadResponse(f"{exchange}: an answer that is no JSON")
+        return found
+
+    api.parse_json = whole
     return api
 
 
