@@ -62,7 +62,7 @@ from liqsignals.strategy import watch
 STRATEGY = "SqueezeMomentum"
 WALLET = 20_000.0
 #: deploy/systemd: RestartSec.
-RESTART = 30_000
+RESTART = 5_000
 #: A watcher looks every 3 s.
 EVERY = 3_000
 #: Loops of a second for which the bot is led on where exchange and database differ.
