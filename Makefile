@@ -25,7 +25,7 @@ help:
 	@echo "make paper      a real dry-run bot on the SIMULATED market, a day in minutes (needs libfaketime); [HOURS=24] [STRATEGY=...] [DATADIR=... FROM=...]"
 	@echo "make parity DATADIR=... TIMERANGE=20251124-20251201 [STRATEGY=S] [PAIRS='A B']: are the backtest's trades the bot's trades?"
 	@echo "make test       lint, types and tests"
-	@echo "make quick      the tests that need no bot, no freqtrade process and no large market (under a minute)"
+	@echo "make quick      the tests that need no bot, no freqtrade process and no large market (two minutes)"
 	@echo "make bench      speed and accuracy tables, as ratios within one run"
 	@echo "make viewers    memory of the live page's server over 24 market hours with 20 viewers (five minutes)"
 	@echo "make kill       kill -9 of record and download at 200 random instants each; make fuzz: a million broken inputs for every parser"
@@ -85,7 +85,7 @@ check: $(VENV)/.dev
 # The contracts on small tapes, with fewer examples a property; `make test` is whole.
 quick: $(VENV)/.dev
 	$(BIN)/ruff check $(OURS)
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m "not slow"
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 # Two processes, whole files each: the tests of bots wait for their bots half of the time.
 test: check
@@ -133,7 +133,7 @@ compat: | $(BIN)/python
 	$(BIN)/python -m venv build/compat/venv
 	build/compat/venv/bin/python -m pip install -qq --disable-pip-version-check "freqtrade==$(FREQTRADE)" 'TA-Lib>=0.6' -e '.[sim,dev]'
 	build/compat/venv/bin/python -m pip list --format=freeze --disable-pip-version-check | grep -iE '^(freqtrade|ccxt|numba|numpy|pandas)=='
-	HYPOTHESIS_PROFILE=quick build/compat/venv/bin/python -m pytest -m "not slow"
+	HYPOTHESIS_PROFILE=quick build/compat/venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 	build/compat/venv/bin/liqsignals demo --out build/compat/market
 
 clean:
