@@ -15,6 +15,8 @@ MARKET := build/market
 # A day of the SIMULATED market on which both strategies trade.
 FROM ?= 2025-03-10T00:00:00Z
 HOURS ?= 24
+# Two processes, whole files each: the tests of bots wait for their bots half of the time.
+TWO := -n 2 --dist loadfile
 
 .PHONY: help setup demo quick test check backtest paper parity soak week bench viewers kill kill-orders fuzz properties pictures docs compat clean
 .DEFAULT_GOAL := help
@@ -85,11 +87,10 @@ check: $(VENV)/.dev
 # The contracts on small tapes, with fewer examples a property; `make test` is whole.
 quick: $(VENV)/.dev
 	$(BIN)/ruff check $(OURS)
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest $(TWO) -m "not slow"
 
-# Two processes, whole files each: the tests of bots wait for their bots half of the time.
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest $(TWO)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
@@ -133,7 +134,7 @@ compat: | $(BIN)/python
 	$(BIN)/python -m venv build/compat/venv
 	build/compat/venv/bin/python -m pip install -qq --disable-pip-version-check "freqtrade==$(FREQTRADE)" 'TA-Lib>=0.6' -e '.[sim,dev]'
 	build/compat/venv/bin/python -m pip list --format=freeze --disable-pip-version-check | grep -iE '^(freqtrade|ccxt|numba|numpy|pandas)=='
-	HYPOTHESIS_PROFILE=quick build/compat/venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+	HYPOTHESIS_PROFILE=quick build/compat/venv/bin/python -m pytest $(TWO) -m "not slow"
 	build/compat/venv/bin/liqsignals demo --out build/compat/market
 
 clean:

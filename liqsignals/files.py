@@ -138,6 +138,14 @@ def parse_name(name: str) -> DataFile | None:
     return DataFile(*match.groups()) if match else None
 
 
+def names(folder: Path | str) -> list[str]:
+    """What a folder holds, in no order, nothing where there is none. Raises OSError where it cannot be listed."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 #: A folder's time is trusted once it is so old (s): a second change within a tick of the first has the same time.
 _SETTLED = 2
 #: By folder: what identifies its state, and freqtrade's files in it, by stem.
@@ -165,8 +173,7 @@ def held(folder: Path, pair: str) -> tuple[tuple[str, int, int], ...]:
     out = []
     for name in by_stem.get(stem(pair), ()):
         with suppress(FileNotFoundError):  # a link to nothing
-            of = os.stat(f"{folder}{os.sep}{name}")
-            out.append((name, of.st_mtime_ns, of.st_size))
+            out.append((name, *signature(f"{folder}{os.sep}{name}")))
     return tuple(out)
 
 

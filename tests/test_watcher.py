@@ -201,24 +201,32 @@ def books(path: Path) -> None:
         )
 
 
-def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path) -> None:
-    """ccxt against the loopback exchange: a position that nobody stored, without a stop."""
-    archive = Archive(write_datadir(tmp_path / "full", make_market(3.0, seed=11)))
-    now = [START]
+@contextmanager
+def live(folder: Path, now: list[int], *faults: Fault) -> Iterator[tuple[dict[str, Any], Account]]:
+    """A live configuration with an empty database, and its account at the loopback exchange; `now` [ns] is the time."""
+    archive = Archive(write_datadir(folder / "full", make_market(3.0, seed=11)))
     keys = Keys("key", "planted-secret")
     made = Account(Course(archive), START // 10**6, 10_000.0)
     exchange = LoopbackExchange(archive, lambda: now[0] // 10**6)
-    said: list[str] = []
-    books(tmp_path / "trades.sqlite")
+    books(folder / "trades.sqlite")
     app = exchange.app()
     SignedExchange(made, keys, lambda: now[0] // 10**6).add_to(app)
+    app.middlewares.append(faulty(faults, lambda: now[0] // 10**6, [0], Counter()))
     exchange.app = lambda: app  # type: ignore[method-assign]
     with serve(exchange) as port:
         config = {
             **config_overlay(port, keys=keys),
-            "dry_run": False, "stake_currency": "USDT", "db_url": f"sqlite:///{tmp_path / 'trades.sqlite'}",
+            "dry_run": False, "stake_currency": "USDT", "db_url": f"sqlite:///{folder / 'trades.sqlite'}",
         }  # fmt: skip
         config["exchange"] |= {"pair_whitelist": [PAIR], "name": "binance"}
+        yield config, made
+
+
+def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path) -> None:
+    """ccxt against the loopback exchange: a position that nobody stored, without a stop."""
+    now = [START]
+    said: list[str] = []
+    with live(tmp_path, now) as (config, made):
         one = Watcher(config, tmp_path, tmp_path / "extras", said.append, clock=lambda: now[0])
         assert one.look().problems == ()
         one.api.create_order(PAIR, "market", "buy", 0.05)
@@ -251,24 +259,10 @@ def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path)
 @contextmanager
 def held(folder: Path, now: list[int], *faults: Fault) -> Iterator[tuple[Watcher, Account]]:
     """A mending watcher, and an account with a stored position whose stop the bot could not store: it was killed."""
-    archive = Archive(write_datadir(folder / "full", make_market(3.0, seed=11)))
-    keys = Keys("key", "secret")
-    made = Account(Course(archive), START // 10**6, 10_000.0)
-    exchange = LoopbackExchange(archive, lambda: now[0] // 10**6)
-    books(folder / "trades.sqlite")
-    with closing(sqlite3.connect(folder / "trades.sqlite")) as stored, stored:
-        stored.execute("insert into trades values (1, 1)")
-        stored.execute("insert into orders values ('e', ?, 'buy', 0.05, 0.05, 0.05, 0, 'buy', 1)", (PAIR,))
-    app = exchange.app()
-    SignedExchange(made, keys, lambda: now[0] // 10**6).add_to(app)
-    app.middlewares.append(faulty(faults, lambda: now[0] // 10**6, [0], Counter()))
-    exchange.app = lambda: app  # type: ignore[method-assign]
-    with serve(exchange) as port:
-        config = {
-            **config_overlay(port, keys=keys),
-            "dry_run": False, "stake_currency": "USDT", "db_url": f"sqlite:///{folder / 'trades.sqlite'}",
-        }  # fmt: skip
-        config["exchange"] |= {"pair_whitelist": [PAIR], "name": "binance"}
+    with live(folder, now, *faults) as (config, made):
+        with closing(sqlite3.connect(folder / "trades.sqlite")) as stored, stored:
+            stored.execute("insert into trades values (1, 1)")
+            stored.execute("insert into orders values ('e', ?, 'buy', 0.05, 0.05, 0.05, 0, 'buy', 1)", (PAIR,))
         one = Watcher(config, folder, folder / "extras", print, mend=True, clock=lambda: now[0])
         one.api.create_order(PAIR, "market", "buy", 0.05)
         price = one.api.fetch_ticker(PAIR)["last"]

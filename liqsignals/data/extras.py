@@ -1,6 +1,5 @@
 """Kinds of records of one pair that freqtrade's files cannot hold, read from the extras on demand."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -32,11 +31,8 @@ class Extras:
         """Venues and vendors with rows of this pair in the folder, in alphabetical order."""
         if not KINDS[kind].folder:
             return ()
-        try:
-            names = os.listdir(self.folder / KINDS[kind].folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return ()
-        found = {name for name in names if self._series(kind, name)}
+        folder = self.folder / KINDS[kind].folder
+        found = {name for name in files.names(folder) if self._series(kind, name)}
         return tuple(sorted(found.union(self._venues() if kind == "venue_interest" else ())))
 
     def read(self, kind: str, source: str) -> Records | None:

@@ -66,8 +66,8 @@ class Memory(NamedTuple):
 
     `at` (5,): times of the last row taken, of the two newest candidates for a step, of the first row and of the last
     one seen; `value` (5,): what belongs to the first three of them, of bars the largest volume and ln(high / low) of
-    the candidates in 2 and 3, and the volume of the last one seen; `waiting` (1,): number of candidates; `day`, `peak`, `reach` (_SLOTS,): largest
-    value of each of the last days, and of bars the largest ln(high / low).
+    the candidates in 2 and 3, and the volume of the last one seen; `waiting` (1,): number of candidates; `day`, `peak`,
+    `reach` (_SLOTS,): largest value of each of the last days, and of bars the largest ln(high / low).
     """
 
     at: Int64Array
@@ -145,8 +145,8 @@ def _is_number(value):
 def _bar_reason(opening, high, low, close, volume, before, follows, peak, reach):
     """Why a bar does not follow one that closed at `before`: the reason, what was found, against what.
 
-    `follows`: the row before it is the bar before it, and traded. `peak`, `reach`: largest volume and ln(high / low) of the 30 days
-    before, `peak` 0 where they are not compared.
+    `follows`: the row before it is the bar before it, and traded. `peak`, `reach`: largest volume and ln(high / low) of
+    the 30 days before, `peak` 0 where they are not compared.
     """
     gap = GAP
     if follows and peak > 0.0:

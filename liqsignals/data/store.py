@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from liqsignals.clock import DAY, duration_ns, iso, timeframe_name
 from liqsignals.errors import InputError
-from liqsignals.files import access, lock, replaced, stem
+from liqsignals.files import access, lock, names, replaced, stem
 from liqsignals.records import Records
 
 
@@ -35,11 +35,7 @@ def check_extras(extras: Path | None) -> None:
 def venue_dirs(extras: Path) -> dict[str, Path]:
     """Other venues' data in the extras: `<extras>/venues/<exchange>/futures/`, freqtrade's own format."""
     folder = f"{extras}{os.sep}venues"
-    try:
-        names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    found = {name: Path(folder, name) for name in names}
+    found = {name: Path(folder, name) for name in sorted(names(folder))}
     return {name: path for name, path in found.items() if (path / "futures").is_dir()}
 
 

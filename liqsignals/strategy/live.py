@@ -109,10 +109,9 @@ class Place:
         prefix = f"{files.stem(self.pair)}-"
         try:
             for kind in _RECORDED:
-                with suppress(FileNotFoundError, NotADirectoryError):
-                    names = os.listdir(f"{self.extras}{os.sep}{kind}{os.sep}{self.exchange}")
-                    if any(name.startswith(prefix) for name in names):
-                        return None
+                folder = f"{self.extras}{os.sep}{kind}{os.sep}{self.exchange}"
+                if any(name.startswith(prefix) for name in files.names(folder)):
+                    return None
             return self.files(recorded=False)
         except OSError:
             return None
@@ -244,10 +243,10 @@ class Market:
 
     def judged(self) -> "Judged":
         """The live rows without those that are what no market does."""
-        past, kept = self.past, self.verdicts
+        past = self.past
         bars = self._judged_bars()
         interest = self._judged_interest(bars)
-        funding = kept["funding"].judge(
+        funding = self.verdicts["funding"].judge(
             _rows(self.live.get("funding"), records.FUNDING), plausible.funding, past.funding
         )
 
@@ -469,10 +468,10 @@ class Market:
     ) -> Tape:
         """The disk's tape and the exchange's rows since, from where a view needs them.
 
-        The first candle of the view, which is of the pair `asking`, opens at `first` (ns), and families read `history` (ns) before it. `dataframe` holds the
-        market's candles of `timeframe`, where the caller has them. Where disk and exchange both have an instant, the
-        disk's row counts; of two live rows the newer one. A family whose live rows cannot be read keeps what it had,
-        until that is too old.
+        The first candle of the view, which is of the pair `asking`, opens at `first` (ns), and families read `history`
+        (ns) before it. `dataframe` holds the market's candles of `timeframe`, where the caller has them. Where disk and
+        exchange both have an instant, the disk's row counts; of two live rows the newer one. A family whose live rows
+        cannot be read keeps what it had, until that is too old.
         """
         pair = self.place.pair
         disk = self.disk
@@ -589,7 +588,9 @@ _MAP = {"bar", "open_interest"}
 
 
 def _listed(folder: Path) -> list[str]:
-    """Paths of what a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does not)."""
+    """Paths of what a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does
+    not).
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.path for entry in entries)

@@ -89,7 +89,9 @@ class Rates(NamedTuple):
 
 class Readings(NamedTuple):
     """Where a map is read: after the bars `bar` (ascending), at the closes `close`; `cells` (N_READ, m), from its column
-    `first` on, and `remainder` (n, 2) receive it. `push`, `scale`, `volume` and `law` (n,) are those of the cascade (kernels/cascade.py)."""
+    `first` on, and `remainder` (n, 2) receive it. `push`, `scale`, `volume` and `law` (n,) are those of the cascade
+    (kernels/cascade.py).
+    """
 
     bar: Int64Array
     close: Float64Array
