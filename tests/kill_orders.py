@@ -181,6 +181,7 @@ class Trial:
 
     def _start(self) -> None:
         """The bot from its start through its first loop."""
+        self.bot.gate.shut()
         console = self.bot.settings.folder / "console.log"
         self.bot.process = self.server.start(self.bot.command, console)  # type: ignore[assignment]
         self.chaos.pid = self.bot.process.pid

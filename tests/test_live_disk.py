@@ -28,6 +28,7 @@ from liqsignals.clock import SECOND
 from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
+from liqsignals.strategy import live
 from liqsignals.strategy.signals import doubted_by_clock
 
 DAYS = 2.0
@@ -96,6 +97,24 @@ def test_a_candle_that_was_made_up_once_is_not_trusted_when_freqtrade_hears_of_i
     assert attach(signals, hole + 3)["liq_fresh"].iloc[-1] == 0
     write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[hole + 3]))
     assert attach(signals, hole + 4)["liq_fresh"].iloc[-1] == 1
+
+
+def test_a_file_that_could_not_be_read_is_read_again_though_it_looks_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that was being copied, with its time, over a file of the same content."""
+    signals, _ = started(tmp_path)
+    hole = 450
+    assert attach(signals, hole + 2, hole)["liq_fresh"].iloc[-1] == 0
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[hole + 2]))
+    with monkeypatch.context() as torn:
+
+        def refuse(*args: object, **options: object) -> None:
+            raise InputError("torn")
+
+        torn.setattr(live, "read_tape", refuse)
+        assert attach(signals, hole + 3, hole)["liq_fresh"].iloc[-1] == 0
+    assert attach(signals, hole + 4, hole)["liq_fresh"].iloc[-1] == 1
 
 
 @pytest.mark.parametrize("coarse", [False, True])

@@ -1,9 +1,9 @@
 """A real dry-run bot on the loopback exchange: unmodified `freqtrade trade`, driven candle by candle.
 
-The market clock stands while the bot works (clock.py): at each candle's close the driver waits until the bot has
-analysed it and has finished that loop, then shows it the prices at which the next candle dwells, each for a whole loop,
-and steps on. So a bot on a busy machine misses nothing, and two runs are the same run. What it costs: a bot here is
-never late. For one that may be, run it beside `liqsignals replay --speed`.
+The market clock stands while the bot works (clock.py), and is stepped while it waits for its next loop (gate.py). At
+each candle's close the driver lets it through a loop and waits for its end, then shows it the prices at which the next
+candle dwells, each for a whole loop, and steps on. So a bot on a busy machine misses nothing, and two runs are the same
+run. What it costs: a bot here is never late. For one that may be, run it beside `liqsignals replay --speed`.
 """
 
 import base64
@@ -31,6 +31,7 @@ from liqsignals.collect.freqtrade_command import command
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
 from liqsignals.replay.clock import MarketClock
+from liqsignals.replay.gate import Gate
 from liqsignals.replay.idle import Idle, Traffic
 from liqsignals.sources import binance
 
@@ -102,7 +103,8 @@ class Bot:
         self.port = free_port()
         # freqtrade's own environment variables would count more than every configuration.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FREQTRADE__")}
-        self.environment = {**kept, **clock.environment()}
+        self.gate = Gate()
+        self.environment = {**kept, **clock.environment(), "NOTIFY_SOCKET": self.gate.name}
         settings.folder.mkdir(parents=True, exist_ok=True)
         own = settings.folder / "bot.json"
         with replaced(own, private=True) as staged:  # it holds the password
@@ -128,7 +130,7 @@ class Bot:
             "timeframe": self.settings.timeframe,
             "initial_state": "running",
             # One line in the log at the end of each loop by a clock that goes on by a second for each.
-            "internals": {"heartbeat_interval": 0.5},
+            "internals": {"heartbeat_interval": 0.5, "sd_notify": True},
             "exchange": {
                 "pair_whitelist": list(self.settings.pairs),
                 # A step of the clock would make every time-out due at once.
@@ -150,6 +152,7 @@ class Bot:
 
     def start(self) -> None:
         """Start the process and wait until its first loop is over."""
+        self.gate.shut()
         with (self.settings.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(self.command, env=self.environment, stdout=console, stderr=console)
         self.loop()
@@ -158,10 +161,16 @@ class Bot:
         """Ask it to end, as Ctrl-C does; the clock goes on so that its time-outs come."""
         if self.process is None:
             return
+        # The library by which it comes to the gate swallows the exception that the signal raises.
+        self.gate.open()
         self.process.terminate()
+        asked = self.clock.now_ms()
         deadline = time.monotonic() + 30.0
         while self.process.poll() is None:
             self.clock.set(self.clock.now_ms() + 200)
+            if self._last_loop() > asked + 2000:
+                self.process.terminate()
+                asked = self.clock.now_ms()
             if time.monotonic() > deadline:
                 self.process.kill()
             time.sleep(0.02)
@@ -169,6 +178,7 @@ class Bot:
 
     def kill(self) -> None:
         """kill -9."""
+        self.gate.open()
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -193,7 +203,7 @@ class Bot:
         urllib.request.urlopen(request, timeout=_HANGS).close()
 
     def loop(self) -> None:
-        """Step the clock on by a second and wait until a loop that ends later is over.
+        """Step the clock on by a second, let the bot through a loop and wait until it is over.
 
         The clock goes on by itself while the bot waits for it (idle.py): to the instant until which an answer of the
         exchange is delayed, or by a second.
@@ -201,6 +211,7 @@ class Bot:
         assert self.process is not None
         self.clock.set(self.clock.now_ms() + 1000)
         asked = self.clock.now_ms() // 1000 * 1000
+        self.gate.let()
         idle = Idle(self.process.pid, self.traffic)
         limit, pauses, spins = idle.ran + _HANGS, 0, idle.ran + _SPIN
         while self._last_loop() < asked:

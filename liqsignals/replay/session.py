@@ -72,10 +72,16 @@ def as_of(datadir: Path, at: int, out: Path) -> Path:
         )
     for path in (datadir / "liqsignals").glob("*"):
         if path.name in _COPIED_WHOLE:
-            shutil.copytree(path, copy / "liqsignals" / path.name, dirs_exist_ok=True)
+            shutil.copytree(path, copy / "liqsignals" / path.name, copy_function=_copied, dirs_exist_ok=True)
     if (datadir / "SIMULATED").exists():
         shutil.copy2(datadir / "SIMULATED", copy / "SIMULATED")
     return copy
+
+
+def _copied(source: str, target: str) -> None:
+    """Copy a file with its time: a bot reads either the old one or the whole new one."""
+    with replaced(Path(target), durable=False) as staged:
+        shutil.copy2(source, staged)
 
 
 @dataclass

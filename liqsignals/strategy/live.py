@@ -409,10 +409,13 @@ class Market:
         self.closed = False
         if state == self.files:
             return
-        tape = self.place.read_or_none() if self.files else None
-        self.files = state
-        if tape is not None:
+        if self.files:
+            tape = self.place.read_or_none()
+            if tape is None:
+                # It is read again at the next candle: a file may be whole by then, of the time and size that it has now.
+                return
             self.open(tape)
+        self.files = state
 
     def blocked(self) -> Tape | None:
         """The tape of a market that has lost its files: flags 0, other columns NaN; None while it has them."""
