@@ -72,12 +72,28 @@ class Heard:
 
     disk: Market
     live: dict[str, pd.DataFrame] = field(default_factory=dict)
+    #: Candles by their open that were told otherwise after the next one had been told: as they were before.
+    retold: dict[pd.Timestamp, tuple[float, ...]] = field(default_factory=dict)
 
     def hear(self, kind: str, frame: pd.DataFrame) -> None:
         new = frame[frame["date"] > getattr(self.disk, kind)["date"].iloc[-1]]
         if len(new):
             old = self.live.get(kind, new[:0])
+            if kind == "candles":
+                self._compare(old, new)
             self.live[kind] = pd.concat([old[old["date"] < new["date"].iloc[0]], new], ignore_index=True)
+
+    def _compare(self, old: pd.DataFrame, new: pd.DataFrame) -> None:
+        then = {row[0]: tuple(row[1:]) for row in old.itertuples(index=False)}
+        for at, *told in new.itertuples(index=False):
+            if at in then and at != old["date"].iloc[-1] and then[at] != tuple(told):
+                self.retold.setdefault(at, then[at])
+            if self.retold.get(at) == tuple(told):
+                del self.retold[at]
+
+    def first_retold(self) -> float:
+        """Close of the first candle that was told in two ways."""
+        return float(min(self.retold).value + FIVE) if self.retold else np.inf
 
     def whole(self) -> Market:
         parts = {k: pd.concat([getattr(self.disk, k), frame], ignore_index=True) for k, frame in self.live.items()}
@@ -149,7 +165,8 @@ def walk(datadir: Path, calls: list[Call], families: Sequence[Any] = features.FA
             heard.hear("interest", frames["5m", "open_interest"])
         at, closes = decisions(frame, call.timeframe)
         whole = features.compute(as_tape(heard.whole()), at, closes, duration_ns(call.timeframe), families=families)
-        doubted = min(first_missing(heard.whole()), first_other(heard.whole(), frame, call.timeframe))
+        others = first_other(heard.whole(), frame, call.timeframe)
+        doubted = min(first_missing(heard.whole()), heard.first_retold(), others)
         whole["liq_fresh"][at >= doubted] = 0.0
         assert_same_bits(found, whole, names=list(whole))
     return bot

@@ -78,7 +78,7 @@ def test_a_made_up_candle_is_flagged_until_the_disk_has_it(tmp_path: Path, caplo
             assert out["liq_fresh"].iloc[-1] == 0
             assert out["liq_fresh"].iloc[hole - 1 - 100] == 1  # what came before it is as good as ever
             assert np.isfinite(out["liq_imbalance"].iloc[-1])
-    told = [r.getMessage() for r in caplog.records if "is missing or has no volume or a single price" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if "is missing, has no volume or a single price" in r.getMessage()]
     assert len(told) == 1
     assert "Way out: liqsignals download" in told[0]
     # A download mends it: no restart, and the bits of complete data from then on.
@@ -97,6 +97,44 @@ def test_a_candle_that_was_made_up_once_is_not_trusted_when_freqtrade_hears_of_i
     assert attach(signals, hole + 3)["liq_fresh"].iloc[-1] == 0
     write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[hole + 3]))
     assert attach(signals, hole + 4)["liq_fresh"].iloc[-1] == 1
+
+
+def told_otherwise(row: int) -> Market:
+    """The market with a candle as it was some minutes before its end."""
+    candles = MADE.candles.copy()
+    candles.loc[row, "close"] = candles.loc[row, "open"]
+    candles.loc[row, "volume"] *= 0.5
+    return replace(MADE, candles=candles)
+
+
+def test_a_candle_that_comes_otherwise_is_doubted_until_it_comes_as_before(tmp_path: Path) -> None:
+    """As freqtrade shows it where an exchange's answer is half an hour old and ends with a row of the future."""
+    signals, _ = started(tmp_path)
+    assert attach(signals, 448)["liq_fresh"].iloc[-1] == 1
+    out = attach(signals, 449, market=told_otherwise(440))
+    fresh = out["liq_fresh"].to_numpy()
+    assert fresh[440 - 1 - 100] == 1
+    assert (fresh[440 - 100 :] == 0).all()
+    assert attach(signals, 450, market=told_otherwise(440))["liq_fresh"].iloc[-1] == 0
+    out = attach(signals, 451)
+    assert (out["liq_fresh"].iloc[-20:] == 1).all()
+    assert_same_bits(out, full(451, tmp_path))
+
+
+def test_a_candle_that_comes_otherwise_is_trusted_when_the_disk_has_it(tmp_path: Path) -> None:
+    signals, _ = started(tmp_path)
+    attach(signals, 448)
+    assert attach(signals, 449, market=told_otherwise(440))["liq_fresh"].iloc[-1] == 0
+    write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[445]))
+    assert attach(signals, 450, market=told_otherwise(440))["liq_fresh"].iloc[-1] == 1
+
+
+def test_the_newest_candle_may_come_before_its_end(tmp_path: Path) -> None:
+    signals, _ = started(tmp_path)
+    attach(signals, 448, market=told_otherwise(448))
+    out = attach(signals, 449)
+    assert out["liq_fresh"].iloc[-1] == 1
+    assert_same_bits(out, full(449, tmp_path))
 
 
 def test_a_file_that_could_not_be_read_is_read_again_though_it_looks_the_same(

@@ -158,6 +158,8 @@ class Market:
     states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
     #: Closes (ns) of live bars that may be made up, as they came once, and that the disk has not.
     doubted: set[int] = field(default_factory=set)
+    #: Live bars that came in two ways although the next one had come already, by their close (ns): as they came first.
+    retold: dict[int, Records] = field(default_factory=dict)
     #: Whether this market has bars with volume and one price: where ticks are coarse, they are no sign.
     flat: bool = False
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
@@ -216,8 +218,10 @@ class Market:
             self.ends[family] = (int(event[0]) if len(event) else last, last)
             if family in self.live:
                 self.live[family] = later(self.live[family], last + 1)
-        if disk.bars is not None and self.doubted:
-            self.doubted -= set(np.intersect1d(list(self.doubted), disk.bars["event_time"]).tolist())
+        if disk.bars is not None and (self.doubted or self.retold):
+            there = set(np.intersect1d([*self.doubted, *self.retold], disk.bars["event_time"]).tolist())
+            self.doubted -= there
+            self.retold = {close: row for close, row in self.retold.items() if close not in there}
 
     def take(self, family: str, new: Records) -> None:
         """Add live rows; kept rows of the same time are replaced. A checkpoint that was made of other rows is void."""
@@ -235,11 +239,27 @@ class Market:
             made_up = (new["volume"] == 0) | (_flat(new) & (not self.flat))
             self.doubted |= set(new["event_time"][made_up].tolist())
             self.doubted -= _grown(old, new)
+            self._compare(old[before:], new)
         used = max((state.upto for state in self.states.values()), default=0)
         then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
         if family != "funding" and not np.array_equal(then, now):
             self.states.clear()
         self.live[family] = np.concatenate([old[:before], new])
+
+    def _compare(self, old: Records, new: Records) -> None:
+        """Doubt bars that came otherwise before, until they come so again or the disk has them.
+
+        The last one of an answer may have come before its end. A bar before it is whole: where the exchange's answers
+        are old or have rows of the future, freqtrade puts one that is not in its place.
+        """
+        _, before, now = np.intersect1d(old["event_time"][:-1], new["event_time"], True, True)
+        for row in before[_other(old[before], new[now])]:
+            self.retold.setdefault(int(old["event_time"][row]), old[row : row + 1].copy())
+        if self.retold:
+            kept = np.concatenate([self.retold[close] for close in sorted(self.retold)])
+            _, before, now = np.intersect1d(kept["event_time"], new["event_time"], True, True)
+            for row in before[~_other(kept[before], new[now])]:
+                del self.retold[int(kept["event_time"][row])]
 
     def judged(self) -> "Judged":
         """The live rows without those that are what no market does."""
@@ -304,14 +324,16 @@ class Market:
         return judge
 
     def unsure(self, taken: Mapping[str, Records]) -> int:
-        """Close (ns) of the first live bar that is missing or may be made up, 0 where none is. `taken`: `judged`.
+        """Close (ns) of the first live bar that is missing, may be made up or came in two ways, 0 where none is.
+
+        `taken`: of `judged`.
 
         Freqtrade fills a candle that the exchange left out with one without volume. Where the real one arrives
         later, it joins the two, prices of the made-up one included. Bars older than the map's warm-up do not count: a
         map that restarted then is warm.
         """
         step, begun, end = self.disk.bar_ns, self.begun, self.ends["bars"][1]
-        kinds, doubted = (self.disk.bars, taken.get("bars")), frozenset(self.doubted)
+        kinds, doubted = (self.disk.bars, taken.get("bars")), frozenset((*self.doubted, *self.retold))
 
         def find() -> int:
             stored, live = (
@@ -662,6 +684,11 @@ def _before(kind: Records, needs: int) -> Records:
 def _flat(bars: Records) -> NDArray[np.bool_]:
     """Whether BAR rows have volume and one price throughout."""
     return np.asarray((bars["volume"] > 0) & (bars["high"] == bars["low"]), np.bool_)
+
+
+def _other(one: Records, other: Records) -> NDArray[np.bool_]:
+    """Which of as many BAR rows have other prices or another volume."""
+    return np.any([one[name] != other[name] for name in _CANDLE], axis=0)
 
 
 def _grown(old: Records, new: Records) -> set[int]:

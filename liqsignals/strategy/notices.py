@@ -224,13 +224,13 @@ class Notices:
             )
 
     def unsure(self, tape: Tape, datadir: Path) -> None:
-        """The first candle that is missing or may be made up."""
+        """The first candle that is missing, may be made up or came in two ways."""
         if tape.unsure:
             self.once(
                 (tape.pair, "unsure", iso(tape.unsure)),
                 logging.WARNING,
-                "%s: the candle that closed at %s is missing or has no volume or a single price (the exchange left it"
-                " out, or did not trade). No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way"
+                "%s: the candle that closed at %s is missing, has no volume or a single price (the exchange left it out,"
+                " or did not trade), or came again otherwise than before. No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way"
                 " out: liqsignals download --datadir %s --pairs %s --days 2, or liqsignals record beside the bot",
                 tape.pair,
                 iso(tape.unsure),
