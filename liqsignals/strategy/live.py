@@ -219,9 +219,9 @@ class Market:
             if family in self.live:
                 self.live[family] = later(self.live[family], last + 1)
         if disk.bars is not None and (self.doubted or self.retold):
-            there = set(np.intersect1d([*self.doubted, *self.retold], disk.bars["event_time"]).tolist())
-            self.doubted -= there
-            self.retold = {close: row for close, row in self.retold.items() if close not in there}
+            stored = set(np.intersect1d([*self.doubted, *self.retold], disk.bars["event_time"]).tolist())
+            self.doubted -= stored
+            self.retold = {close: row for close, row in self.retold.items() if close not in stored}
 
     def take(self, family: str, new: Records) -> None:
         """Add live rows; kept rows of the same time are replaced. A checkpoint that was made of other rows is void."""
@@ -688,7 +688,7 @@ def _flat(bars: Records) -> NDArray[np.bool_]:
 
 def _other(one: Records, other: Records) -> NDArray[np.bool_]:
     """Which of as many BAR rows have other prices or another volume."""
-    return np.any([one[name] != other[name] for name in _CANDLE], axis=0)
+    return np.asarray(np.any([one[name] != other[name] for name in _CANDLE], axis=0), np.bool_)
 
 
 def _grown(old: Records, new: Records) -> set[int]:
