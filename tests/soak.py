@@ -177,16 +177,17 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
 
         while clock.now_ms() < end - STEP:
             bot = Bot(settings, market.overlay, clock, market.traffic)
+            begun = False
             try:
                 bot.start()
+                begun = True
                 found.resident.append([])
                 driver.drive(bot, end, market.dwells, session=found.session, each=each)
             except BotDied as death:
                 assert bot.process is not None
                 code = bot.process.poll()
-                if code == 2 and "Could not load markets" in str(death):
-                    # freqtrade's own answer to an exchange that is down at its start; who runs it starts it again.
-                    found.kills["start while the exchange is down"] += 1
+                if not begun and refused(code, settings.log):
+                    found.kills["start while the exchange is down or broken"] += 1
                 elif code != -signal.SIGKILL:
                     found.violations.append(f"crash: {death}")
                     bot.kill()
@@ -201,6 +202,19 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
         recorded(found, datadir, own, faults)
         report(found, faults, market.faults, settings, begin, end, strategy)
     return found
+
+
+def refused(code: int | None, log: Path) -> bool:
+    """Whether freqtrade ended at its start by its own word: the exchange was down, or its answer was no answer.
+
+    It ends with 2 where it cannot load the markets, and with 1 and a traceback of freqtrade and ccxt alone where what it
+    asks for next is broken. Who runs it starts it again.
+    """
+    said = log.read_text() if log.exists() else ""
+    last = said.rpartition("Fatal exception")[2]
+    if code == 1 and last != said:
+        return not re.search(r'File "(?![^"]*site-packages)[^"]*/liqsignals/', last)
+    return code == 2 and "Could not load markets" in "".join(said.splitlines(keepends=True)[-5:])
 
 
 #: Faults after which the disk is brought up to date.

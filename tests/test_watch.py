@@ -52,6 +52,24 @@ CASES = {
     "the database is lost": (
         Exchange({PAIR: 2.0}, (stop(-2.0),)), Books({}, ()), [("close", "", 2.0)],
     ),
+    "filled, and killed before the stop": (
+        Exchange({PAIR: 2.0}, ()), Books({}, (order(2.0),), {PAIR: 90.0}), [("stop", "", 2.0)],
+    ),
+    "a short, stored, its stop cancelled for an exit that was never sent": (
+        Exchange({PAIR: -2.0}, ()), Books({PAIR: -2.0}, (), {PAIR: 110.0}), [("stop", "", -2.0)],
+    ),
+    "filled in parts": (
+        Exchange({PAIR: 0.7}, (order(1.3),)), Books({}, (order(2.0),), {PAIR: 90.0}), [("stop", "", 0.7)],
+    ),
+    "filled whole, covered in parts": (
+        Exchange({PAIR: 2.0}, (stop(-0.7, "ours"),)), Books({PAIR: 2.0}, (), {PAIR: 90.0}), [("stop", "", 1.3)],
+    ),
+    "freqtrade's own stop stands beside ours": (
+        Exchange({PAIR: 2.0}, (stop(-2.0, "ours"), stop(-2.0))),
+        Books({PAIR: 2.0}, (stop(-2.0),), {PAIR: 90.0}),
+        [("cancel_stop", "ours", 0.0)],
+    ),
+    "not stored: no stop for what is closed": (Exchange({PAIR: 2.0}, ()), Books({}, (), {PAIR: 90.0}), [("close", "", 2.0)]),
     "another pair is left alone": (
         Exchange({PAIR: 2.0, OTHER: 1.0}, (stop(-2.0), stop(-1.0, "t", OTHER))),
         Books({OTHER: 1.0}, (stop(-1.0, "t", OTHER),)),
@@ -70,35 +88,50 @@ def test_what_is_to_be_done(case: str) -> None:
 def test_a_bot_that_starts_must_not_enter_on_books_that_differ(case: str) -> None:
     exchange, books, wanted = CASES[case]
     strange = [o.id for o in exchange.orders if o.id not in books.known]
-    assert bool(watch.differences(exchange, books)) == bool(wanted or strange)
+    # A position that lacks a stop is what the books say.
+    other = [kind for kind, *_ in wanted if kind != "stop"]
+    assert bool(watch.differences(exchange, books)) == bool(other or strange)
 
 
 @given(
     held=st.integers(-5, 5),
     booked=st.integers(-5, 5),
     orders=st.lists(st.tuples(st.integers(-5, 5).filter(bool), st.booleans(), st.booleans()), max_size=4),
+    price=st.sampled_from([0.0, 100.0]),
 )
-def test_after_the_remedies_nothing_is_left_to_do(held: int, booked: int, orders: list[tuple[int, bool, bool]]) -> None:
+def test_after_the_remedies_nothing_is_left_to_do(
+    held: int, booked: int, orders: list[tuple[int, bool, bool]], price: float
+) -> None:
     """Whatever the case: positions are explained or gone, and no order stands that the books do not know.
 
-    A stop that is not known stays where no known ones cover its position.
+    A stop that is not known stays where no known ones cover its position. A position has stops of its amount at least
+    where its trade's price is known.
     """
     standing = tuple(Open(str(n), PAIR, float(amount), stop, stop) for n, (amount, stop, _) in enumerate(orders))
-    books = Books({PAIR: float(booked)}, tuple(o for o, (_, _, known) in zip(standing, orders, strict=True) if known))
+    known = tuple(o for o, (_, _, stored) in zip(standing, orders, strict=True) if stored)
+    books = Books({PAIR: float(booked)}, known, {PAIR: price} if price else {})
     exchange = Exchange({PAIR: float(held)} if held else {}, standing)
-    for _ in range(3):
+    for turn in range(4):
         position, left = exchange.positions.get(PAIR, 0.0), list(exchange.orders)
         for action in watch.remedies(exchange, books):
             if action.kind == "close":
                 assert action.amount * position > 0
                 assert abs(action.amount) <= abs(position)
                 position -= action.amount
+            if action.kind == "stop":
+                assert action.amount * position > 0
+                assert action.price == price
+                left.append(stop(-action.amount, f"ours {turn}"))
             left = [o for o in left if o.id != action.id]
         exchange = Exchange({PAIR: position} if position else {}, tuple(left))
     excess = watch.unexplained(exchange, books).get(PAIR, 0.0)
     assert excess * exchange.positions.get(PAIR, 0.0) <= 0
     unknown = [o for o in exchange.orders if o.id not in books.known]
     assert all(o.stop and exchange.positions for o in unknown)
+    left_over, covered = exchange.positions.get(PAIR, 0.0), exchange.covered(PAIR)
+    if price and not watch.unexplained(exchange, books):
+        assert abs(covered) >= abs(left_over)
+        assert covered * left_over <= 0
 
 
 def test_a_position_without_a_stop_of_its_amount_is_an_alarm_after_ten_seconds() -> None:
@@ -171,10 +204,11 @@ def test_the_database_is_read_as_freqtrade_writes_it(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.executescript(
         """
-        create table trades (id integer, pair text, is_short boolean, amount float, is_open boolean);
+        create table trades (id integer, pair text, is_short boolean, amount float, is_open boolean, stop_loss float);
         create table orders (order_id text, ft_pair text, side text, amount float, ft_amount float, filled float,
                              ft_is_open boolean, ft_order_side text, ft_trade_id integer);
-        insert into trades values (1, 'BTC/USDT:USDT', 1, 0, 1), (2, 'ETH/USDT:USDT', 0, 3, 0);
+        insert into trades values (1, 'BTC/USDT:USDT', 1, 0, 1, 110.5), (2, 'ETH/USDT:USDT', 0, 3, 0, 90),
+            (3, 'SOL/USDT:USDT', 0, 3, 1, 0), (4, 'XRP/USDT:USDT', 0, 3, 1, null);
         insert into orders values
             ('11', 'BTC/USDT:USDT', 'sell', 2.0, 2.0001, 1.5, 0, 'sell', 1),
             ('12', 'BTC/USDT:USDT', 'buy', null, 2.0, null, 1, 'stoploss', 1),
@@ -186,6 +220,8 @@ def test_the_database_is_read_as_freqtrade_writes_it(tmp_path: Path) -> None:
     connection.close()
     books = watch.in_database(path)
     assert books.positions == {PAIR: -1.5}
+    # A trade without a price is one that freqtrade has not finished to make.
+    assert books.stops == {PAIR: 110.5}
     # The stop of the trade that is over is not known any more: freqtrade forgets it.
     assert books.orders == (Open("12", PAIR, 2.0, True),)
     with pytest.raises(InputError, match="database"):

@@ -24,7 +24,7 @@ from liqsignals.exchange.serving import served
 from liqsignals.exchange.signed import Keys, SignedExchange
 from liqsignals.operate import restart, retention
 from liqsignals.operate.watcher import Watcher
-from liqsignals.strategy import drawdown, livecheck
+from liqsignals.strategy import drawdown, livecheck, watch
 from liqsignals.strategy.livecheck import Status
 
 START = parse_time("2026-01-06T06:00:00Z")
@@ -195,7 +195,7 @@ def test_at_most_three_starts_an_hour_with_growing_waits_across_restarts(
 
 def books(path: Path) -> None:
     with closing(sqlite3.connect(path)) as made, made:
-        made.execute("create table trades (id integer primary key, is_open boolean)")
+        made.execute("create table trades (id integer primary key, pair, is_open boolean, stop_loss float)")
         made.execute(
             "create table orders (order_id, ft_pair, side, amount, ft_amount, filled, ft_is_open, ft_order_side, ft_trade_id)"
         )
@@ -257,17 +257,83 @@ def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path)
 
 
 @contextmanager
-def held(folder: Path, now: list[int], *faults: Fault) -> Iterator[tuple[Watcher, Account]]:
-    """A mending watcher, and an account with a stored position whose stop the bot could not store: it was killed."""
+def filled(folder: Path, now: list[int], *faults: Fault, stop: float = 0.0) -> Iterator[tuple[Watcher, Account]]:
+    """A mending watcher, and an account with a stored position and no stop at the exchange: the bot was killed.
+
+    `stop`: the trade's stop price in the database, as a share of the market's.
+    """
     with live(folder, now, *faults) as (config, made):
-        with closing(sqlite3.connect(folder / "trades.sqlite")) as stored, stored:
-            stored.execute("insert into trades values (1, 1)")
-            stored.execute("insert into orders values ('e', ?, 'buy', 0.05, 0.05, 0.05, 0, 'buy', 1)", (PAIR,))
         one = Watcher(config, folder, folder / "extras", print, mend=True, clock=lambda: now[0])
+        price = one.api.fetch_ticker(PAIR)["last"]
+        with closing(sqlite3.connect(folder / "trades.sqlite")) as stored, stored:
+            stored.execute("insert into trades values (1, ?, 1, ?)", (PAIR, stop * price))
+            stored.execute("insert into orders values ('e', ?, 'buy', 0.05, 0.05, 0.05, 0, 'buy', 1)", (PAIR,))
         one.api.create_order(PAIR, "market", "buy", 0.05)
+        yield one, made
+
+
+@contextmanager
+def held(folder: Path, now: list[int], *faults: Fault) -> Iterator[tuple[Watcher, Account]]:
+    """As `filled`, with a stop that the bot could not store any more."""
+    with filled(folder, now, *faults) as (one, made):
         price = one.api.fetch_ticker(PAIR)["last"]
         one.api.create_order(PAIR, "market", "sell", 0.05, None, {"stopLossPrice": price * 0.9, "reduceOnly": True})
         yield one, made
+
+
+def test_a_filled_entry_of_a_dead_bot_has_its_stop_within_ten_seconds(tmp_path: Path) -> None:
+    now = [START]
+    with filled(tmp_path, now, stop=0.9) as (one, made):
+        for second in range(1, 11, 3):
+            assert not made.open_stops()
+            now[0] = START + second * SECOND
+            one.look()
+            if made.open_stops():
+                break
+        assert second < watch.PATIENCE
+        (ours,) = made.open_stops()
+        spec = one.api.market(PAIR)
+        assert abs(ours.trigger / (0.9 * one.api.fetch_ticker(PAIR)["last"]) - 1) < 1e-3  # the tick
+        assert (ours.side, ours.reduce, made.coins(spec["id"], ours.lots)) == (-1, True, 0.05)
+        for _ in range(4):
+            now[0] += 3 * SECOND
+            one.look()
+        assert made.open_stops() == [ours]
+        # The bot is back and places its own: ours goes.
+        own = one.api.create_order(
+            PAIR, "market", "sell", 0.05, None, {"stopLossPrice": ours.trigger, "reduceOnly": True}
+        )
+        with closing(sqlite3.connect(tmp_path / "trades.sqlite")) as stored, stored:
+            stored.execute(
+                "insert into orders values (?, ?, 'sell', 0.05, 0.05, 0, 1, 'stoploss', 1)", (own["id"], PAIR)
+            )
+        now[0] += 3 * SECOND
+        one.look()
+        assert [str(o.id) for o in made.open_stops()] == [own["id"]]
+        assert made.position("BTCUSDT").lots > 0
+
+
+def test_a_position_beyond_its_stop_is_closed(tmp_path: Path) -> None:
+    """The exchange refuses a stop that would be triggered at once."""
+    now = [START]
+    with filled(tmp_path, now, stop=1.1) as (one, made):
+        for second in (1, 7):
+            assert made.position("BTCUSDT").lots > 0
+            now[0] = START + second * SECOND
+            one.look()
+        assert made.position("BTCUSDT").lots == 0
+        assert not made.open_stops()
+
+
+def test_a_stop_that_is_missing_is_named_where_the_watcher_may_not_act(tmp_path: Path) -> None:
+    now = [START]
+    with filled(tmp_path, now, stop=0.9) as (one, made):
+        one.mend = False
+        one.look()
+        now[0] += 6 * SECOND
+        (note,) = (text for text in one.look().notes if "to be done" in text)
+        assert f"stop {PAIR} 0.05" in note
+        assert not made.open_stops()
 
 
 @pytest.mark.parametrize("path", ["positionRisk", "openAlgoOrders", "openOrders", "account"])

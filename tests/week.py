@@ -41,6 +41,7 @@ from soak import (
     options,
     places,
     recorded,
+    refused,
     report,
     resident_mib,
 )  # fmt: skip
@@ -179,6 +180,8 @@ class Trial:
         #: Since when (ms) the watcher is away, and whether nothing runs at all.
         self.watcher_away: int | None = None
         self.dark = False
+        #: Whether the bot's start was over before it ended.
+        self.begun = False
 
     def run(self) -> Week:
         clock = self.clock = MarketClock(self.folder / "clock", self.begin)
@@ -222,7 +225,9 @@ class Trial:
         while self.clock.now_ms() < self.end - STEP:
             try:
                 if self.bot.process is None:
+                    self.begun = False
                     self.bot.start()
+                    self.begun = True
                     self.found.resident.append([])
                 driver.drive(self.bot, self.end, self.market.dwells, session=self.found.session, each=self._each)
             except BotDied as death:
@@ -233,9 +238,9 @@ class Trial:
         assert self.bot.process is not None
         code, went = self.bot.process.poll(), self.clock.now_ms()
         at_order = self.chaos.due == 0
-        refused = code == 2 and "Could not load markets" in str(death)
-        if refused:
-            self.found.kills["start while the exchange is down"] += 1
+        down = not self.begun and refused(code, self.settings.log)
+        if down:
+            self.found.kills["start while the exchange is down or broken"] += 1
         elif code == -signal.SIGKILL:
             self.found.kills.update(["bot at an order"] if at_order else [])
             self.wanted -= at_order
@@ -243,7 +248,7 @@ class Trial:
             self.found.violations.append(f"crash: {death}")
         self.bot.kill()
         self.chaos.due = -1
-        self._say(f"the bot is gone ({'no markets' if refused else 'at an order' if at_order else 'killed'})")
+        self._say(f"the bot is gone ({'no markets' if down else 'at an order' if at_order else 'killed'})")
         if self.dark:
             # The machine is down: nothing watches, orders and stops stand at the exchange.
             self.clock.set(went + self.rng.randrange(MINUTE, 30 * MINUTE))
@@ -255,7 +260,7 @@ class Trial:
             self._new_watcher()
             self.dark = False
         # The exchange may be down for many minutes: fewer attempts than systemd's.
-        self._look_for(5 * MINUTE if refused else RESTART)
+        self._look_for(5 * MINUTE if down else RESTART)
         if not open_trades(self.settings.database):
             self._look_for(self.rng.randrange(MINUTE, 5 * MINUTE))
             self._mend()

@@ -71,6 +71,8 @@ class Books:
 
     positions: dict[str, float]
     orders: tuple[Open, ...]
+    #: Stop prices of open trades by pair, whether their stops stand or not.
+    stops: dict[str, float] = field(default_factory=dict)
 
     @property
     def known(self) -> frozenset[str]:
@@ -80,7 +82,7 @@ class Books:
 
 @dataclass(frozen=True)
 class Action:
-    """What to do: `cancel` or `cancel_stop` the order `id`, or `close` the amount at market; and why.
+    """What to do: `cancel` or `cancel_stop` the order `id`, `close` the amount at market, or `stop` it at `price`; why.
 
     `at_once`: right whatever the bot is doing; otherwise only where the bot is dead, or where it has been due for
     SETTLED seconds (Persisting), for a bot may be between an order and its store.
@@ -91,6 +93,7 @@ class Action:
     why: str
     id: str = ""
     amount: float = 0.0
+    price: float = 0.0
     at_once: bool = False
 
 
@@ -125,6 +128,7 @@ def in_database(database: Path) -> Books:
                 "select order_id, ft_pair, o.side, coalesce(o.amount, ft_amount), filled, ft_is_open, ft_order_side,"
                 " t.is_open from orders o left join trades t on t.id = ft_trade_id"
             ).fetchall()
+            stops = connection.execute("select pair, stop_loss from trades where is_open and stop_loss > 0").fetchall()
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -142,7 +146,7 @@ def in_database(database: Path) -> Books:
             orders.append(Open(str(id_), pair, sign * amount, kind == "stoploss"))
         else:
             positions[pair] = round(positions.get(pair, 0.0) + sign * (filled or 0.0), _DECIMALS)
-    return Books(positions, tuple(orders))
+    return Books(positions, tuple(orders), dict(stops))
 
 
 def unexplained(exchange: Exchange, books: Books) -> dict[str, float]:
@@ -183,7 +187,9 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
 
     A position that is not in the books is closed, as far as it is not in them: freqtrade cannot adopt it. An order that
     is not there is cancelled; a stop, once stored ones cover the position. A trade whose position is gone loses its
-    stop, so that freqtrade looks for the order that closed it (freqtradebot.py:1489: only without a stop).
+    stop, so that freqtrade looks for the order that closed it (freqtradebot.py:1489: only without a stop). A stored
+    position gets a stop where none stands, at its trade's price: freqtrade places one only where it runs, and after an
+    entry has been filled whole. It is cancelled once freqtrade's own stands.
     """
     actions = []
     strange = unexplained(exchange, books)
@@ -204,18 +210,30 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
         elif not known and abs(exchange.covered(order.pair, books.known) + held) <= _SAME:
             why = "stored stops cover the position"
             actions.append(Action("cancel_stop", order.pair, why, order.id, at_once=True))
+    for pair, held, covered in _gaps(exchange):
+        bare, price = round(held + covered, _DECIMALS), books.stops.get(pair, 0.0)
+        if bare * held > 0 and price > 0 and pair not in strange:
+            actions.append(Action("stop", pair, f"{bare:g} of the position has no stop", amount=bare, price=price))
     return actions
 
 
 def act(api: Any, actions: Sequence[Action], now: int) -> None:
     """Do it. Raises ccxt's errors at the first that fails; those before it are done."""
     for number, action in enumerate(actions):
-        if action.kind == "close":
+        if action.kind in ("close", "stop"):
             side = "sell" if action.amount > 0 else "buy"
-            name = {"reduceOnly": True, "clientOrderId": f"{CLIENT}{now}-{number}"}
-            api.create_order(action.pair, "market", side, abs(action.amount), None, name)
+            more = {"reduceOnly": True, "clientOrderId": f"{CLIENT}{now}-{number}"}
+            if action.kind == "stop" and not _passed(api, action):
+                more["stopLossPrice"] = action.price
+            api.create_order(action.pair, "market", side, abs(action.amount), None, more)
         else:
             api.cancel_order(action.id, action.pair, {"stop": True} if action.kind == "cancel_stop" else {})
+
+
+def _passed(api: Any, action: Action) -> bool:
+    """Whether the market is beyond a stop's price: an exchange refuses such a stop, which would have closed by now."""
+    last = api.fetch_ticker(action.pair)["last"]
+    return bool(last <= action.price if action.amount > 0 else last >= action.price)
 
 
 @dataclass
