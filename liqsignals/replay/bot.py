@@ -51,7 +51,7 @@ _SETTLED = 1000
 #: Seconds between looks at the bot's log.
 _POLL = 0.004
 _HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat.*state='(\w+)'", re.MULTILINE)
-#: Times that a loop's end is waited for: the first may have begun before the clock was set.
+#: Loops at an instant: freqtrade sees in the second what an order of the first came to.
 _LOOPS = 2
 
 

@@ -6,7 +6,7 @@ While the clock runs, the file holds `@<now> x<speed>` and is rewritten every 50
 moment, or after a change of speed, see the correct time; their sleeps and time-outs are shorter by the speed.
 
 While it is stopped (speed 0), the file holds one instant. libfaketime then measures a sleep from the program's start: a
-sleep shorter than the program's age returns at once. A bot under a stopped clock therefore loops without pause, and the
+sleep shorter than the program's age returns at once. A bot under a stopped clock therefore never waits for it, and the
 driver can wait for it before each step, so that results do not depend on the machine's load. Time-outs do not expire
 while the clock is stopped, and one step can expire all of them: programs under it need long ones.
 """
