@@ -186,7 +186,7 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
             except BotDied as death:
                 assert bot.process is not None
                 code = bot.process.poll()
-                if not begun and refused(code, settings.log):
+                if refused(code, settings.log, begun):
                     found.kills["start while the exchange is down or broken"] += 1
                 elif code != -signal.SIGKILL:
                     found.violations.append(f"crash: {death}")
@@ -204,17 +204,18 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
     return found
 
 
-def refused(code: int | None, log: Path) -> bool:
-    """Whether freqtrade ended at its start by its own word: the exchange was down, or its answer was no answer.
+def refused(code: int | None, log: Path, begun: bool) -> bool:
+    """Whether freqtrade ended by its own word because the exchange was down, or its answer was none.
 
-    It ends with 2 where it cannot load the markets, and with 1 and a traceback of freqtrade and ccxt alone where what it
-    asks for next is broken. Who runs it starts it again.
+    It ends with 2 where it cannot load the markets at its start or at /start, and, before its first loop has `begun`, with 1
+    and a traceback of freqtrade and ccxt alone where another answer is broken. Who runs it starts it again.
     """
     said = log.read_text() if log.exists() else ""
     last = said.rpartition("Fatal exception")[2]
-    if code == 1 and last != said:
+    if code == 1 and not begun and last != said:
         return not re.search(r'File "(?![^"]*site-packages)[^"]*/liqsignals/', last)
-    return code == 2 and "Could not load markets" in "".join(said.splitlines(keepends=True)[-5:])
+    ended = "".join(said.splitlines(keepends=True)[-5:])
+    return code == 2 and bool(re.search("Could not load markets|Markets were not loaded", ended))
 
 
 #: Faults after which the disk is brought up to date.

@@ -148,6 +148,22 @@ def test_only_an_exception_is_answered_with_start(why: str, tmp_path: Path, mach
     assert len(made.posts) == bool(wanted)
 
 
+def test_no_start_while_the_exchange_does_not_answer(tmp_path: Path, machine: tuple[Machine, str]) -> None:
+    """Where the markets cannot be loaded /start ends freqtrade's process."""
+    made, url = machine
+    made.logs, made.state = [RAN, FAILED, STOPPED], "stopped"
+    made.now += 61 * SECOND
+    one = watcher(tmp_path, machine)
+    address = one.config["exchange"]["ccxt_config"]["urls"]["api"]
+    address["fapiPublic"] = "http://127.0.0.1:9"
+    assert any("when the exchange answers" in note for note in one.look().notes)
+    assert made.posts == []
+    address["fapiPublic"] = url
+    made.now += 16 * SECOND
+    one.look()
+    assert made.posts == ["start"]
+
+
 @pytest.mark.parametrize("switch", ["kill switch", "drawdown stop", "broken drawdown stop", "broken attempts"])
 def test_no_start_against_a_switch(switch: str, tmp_path: Path, machine: tuple[Machine, str]) -> None:
     made, _ = machine

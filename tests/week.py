@@ -238,7 +238,7 @@ class Trial:
         assert self.bot.process is not None
         code, went = self.bot.process.poll(), self.clock.now_ms()
         at_order = self.chaos.due == 0
-        down = not self.begun and refused(code, self.settings.log)
+        down = refused(code, self.settings.log, self.begun)
         if down:
             self.found.kills["start while the exchange is down or broken"] += 1
         elif code == -signal.SIGKILL:

@@ -102,10 +102,11 @@ class Watcher:
         problems: list[str] = []
         notes: list[str] = []
         offset = self._offset(notes)
+        answers = not notes
         if self.api is not None:
             problems += self._account(notes)
         if self._bot is not None and self._is_due("bot", BOT_EVERY):
-            self._found["bot"] = list(self._revive())
+            self._found["bot"] = list(self._revive(answers))
         if self._is_due("disk", DISK_EVERY):
             self._found["disk"] = list(self._disk())
         if self.datadir is not None:
@@ -191,8 +192,11 @@ class Watcher:
         named = (self.config.get("exchange") or {}).get("pair_whitelist") or []
         return [pair for pair in map(str, named) if "/" in pair and not set(pair) & set("*+?[](){}|^$\\")]
 
-    def _revive(self) -> Iterator[str]:
-        """Start a bot again that stopped by an exception (restart.py)."""
+    def _revive(self, answers: bool) -> Iterator[str]:
+        """Start a bot again that stopped by an exception (restart.py), where the exchange `answers`.
+
+        Where it does not, freqtrade's start would end the process: it loads the markets outside of what it catches.
+        """
         assert self._bot is not None
         try:
             state = self._bot.get("/api/v1/show_config").raise_for_status().json()["state"]
@@ -210,6 +214,8 @@ class Watcher:
             yield "the bot is stopped, by a human's word: it is left alone"
         elif killed(self.userdir) or self._drawdown():
             yield "the bot stopped by an exception; it is not started, for the kill switch or the drawdown stop is on"
+        elif not answers:
+            yield "the bot stopped by an exception; it is started when the exchange answers"
         elif not restart.due(command[1], sent, now):
             yield f"the bot stopped by an exception; {len(sent)} attempts within the hour, the next one waits"
         else:

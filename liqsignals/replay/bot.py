@@ -44,7 +44,9 @@ _SPIN = 0.5
 #: A bot that waits for so long (seconds of this machine's) waits for its own clock, as freqtrade does after a 429: a
 #: market second passes. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.25
-#: The same where an answer of the exchange waits for the clock.
+#: Such pauses after which it is let through once more: it ends, or reads its configuration anew, and says so there.
+_ENDS = 20
+#: The same as _PAUSES where an answer of the exchange waits for the clock.
 _ANSWERS = 0.05
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
@@ -221,6 +223,8 @@ class Bot:
                 self.clock.set(max(self.clock.now_ms(), due) if due else self.clock.now_ms() + 1000)
                 idle.restart()
                 pauses += 1
+                if pauses % _ENDS == 0:
+                    self.gate.let()
                 spins = idle.ran + _SPIN
             elif idle.ran > spins:
                 self.clock.set(self.clock.now_ms() + 1)
