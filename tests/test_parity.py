@@ -332,6 +332,10 @@ PLAIN: dict[str, object] = {
         ({"own_timeframe": "1h"}, "own timeframe is 1h"),
         ({"minimal_roi": {"0": 0.02, "37": 0.01}}, "after 37 minutes"),
         ({"use_custom_stoploss": True}, "custom_stoploss is asked once a bar"),
+        (
+            {"use_custom_stoploss": True, "callbacks": {"custom_stoploss": ["current_profit"]}},
+            "which holds the funding",
+        ),
         ({"trailing_stop_positive": 0.01}, "'worst'"),
         ({"callbacks": {"custom_exit": ["current_profit", "trade"]}}, "custom_exit reads current_profit"),
         ({"exit_profit_only": True}, "exit_profit_only"),

@@ -47,12 +47,12 @@ class Breaks(IStrategy):
 class Bot:
     """A dry-run bot and its watcher; the watcher's clock can be put ahead."""
 
-    def __init__(self, url: str, login: tuple[str, str], userdir: Path, flag: Path) -> None:
+    def __init__(self, url: str, login: tuple[str, str], userdir: Path, flag: Path, overlay: Path) -> None:
         self.http = httpx.Client(base_url=f"{url}/api/v1", auth=login, timeout=5.0)
         self.userdir, self.flag, self.ahead = userdir, flag, 0
         config = {
             "dry_run": True,
-            "exchange": {"name": "binance"},
+            "exchange": {"name": "binance", "ccxt_config": json.loads(overlay.read_text())["exchange"]["ccxt_config"]},
             "api_server": {"enabled": True, "username": login[0], "password": login[1]},
         }
         self.watcher = Watcher(
@@ -110,7 +110,7 @@ def bot(tmp_path: Path) -> Iterator[Bot]:
         ),
         tmp_path / "console.log",
     ):  # fmt: skip
-        made = Bot(f"http://127.0.0.1:{port}", login, tmp_path / "user_data", flag)
+        made = Bot(f"http://127.0.0.1:{port}", login, tmp_path / "user_data", flag, overlay)
         try:
             assert made.becomes("running"), (tmp_path / "console.log").read_text()[-2000:]
             yield made

@@ -242,6 +242,11 @@ def limits(traits: Mapping[str, Any], span: Span, columns: Collection[str]) -> l
             "custom_stoploss is asked once a bar, at its best price, by the backtest, and in every loop by the bot: a"
             " stop that goes by the minute, or is tighter at a worse price, differs"
         )
+        if "current_profit" in callbacks.get("custom_stoploss", ()):
+            found.append(
+                "custom_stoploss reads current_profit, which holds the funding: in the backtest with the settlement, in the"
+                " bot a minute later; a stop set in that minute differs by it"
+            )
     if traits["use_custom_stoploss"] or traits["trailing_only_offset_is_reached"] or traits["trailing_stop_positive"]:
         found.append(
             "a stop that moves in the bar of entry: the backtest fills it at a worst case of its own, without fees;"
