@@ -208,8 +208,10 @@ class Trial:
             self.bot.loop()
             self._remedy()
         self.account.advance(self.clock.now_ms())
+        known = watch.in_database(self.bot.settings.database).known
         for pair, held in self._exchange().positions.items():
-            covered = self._exchange().covered(pair)
+            # By the bot's own stops: the watch may have placed one.
+            covered = self._exchange().covered(pair, known)
             if abs(held + covered) > 1e-9:
                 self._bad(
                     self.found.bare, f"10 s after restart {self.found.kills}: {held:g} held, {-covered:g} covered"
@@ -241,8 +243,8 @@ class Trial:
             return bool(amiss)
         actions = watch.remedies(exchange, books)
         if not at_once:
-            kept = self.persisting.of(now, [repr(action) for action in actions])
-            actions = [action for action in actions if action.at_once or repr(action) in kept]
+            kept = self.persisting.of(now, [action.case for action in actions])
+            actions = [action for action in actions if action.at_once or action.case in kept]
         for action in actions:
             self._say(f"remedy: {action}")
             self.found.remedies[f"{action.kind}: {action.why.split('g is')[-1].lstrip('-0123456789. ')}"] += 1

@@ -210,10 +210,10 @@ def refused(code: int | None, log: Path, begun: bool) -> bool:
     It ends with 2 where it cannot load the markets at its start or at /start, and, before its first loop has `begun`, with 1
     and a traceback of freqtrade and ccxt alone where another answer is broken. Who runs it starts it again.
     """
-    said = log.read_text() if log.exists() else ""
+    said = (log.read_text() if log.exists() else "").rpartition("Starting worker")[2]
     last = said.rpartition("Fatal exception")[2]
     if code == 1 and not begun and last != said:
-        return not re.search(r'File "(?![^"]*site-packages)[^"]*/liqsignals/', last)
+        return not re.search(r'File "(?![^"]*site-packages)', last)
     ended = "".join(said.splitlines(keepends=True)[-5:])
     return code == 2 and bool(re.search("Could not load markets|Markets were not loaded", ended))
 

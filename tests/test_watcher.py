@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import ccxt
 import pytest
 from aiohttp import web
 from conftest import PAIR, make_market, write_datadir
@@ -211,7 +212,9 @@ def test_at_most_three_starts_an_hour_with_growing_waits_across_restarts(
 
 def books(path: Path) -> None:
     with closing(sqlite3.connect(path)) as made, made:
-        made.execute("create table trades (id integer primary key, pair, is_open boolean, stop_loss float)")
+        made.execute(
+            "create table trades (id integer primary key, pair, is_open, stop_loss, is_short, liquidation_price)"
+        )
         made.execute(
             "create table orders (order_id, ft_pair, side, amount, ft_amount, filled, ft_is_open, ft_order_side, ft_trade_id)"
         )
@@ -273,7 +276,9 @@ def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path)
 
 
 @contextmanager
-def filled(folder: Path, now: list[int], *faults: Fault, stop: float = 0.0) -> Iterator[tuple[Watcher, Account]]:
+def filled(
+    folder: Path, now: list[int], *faults: Fault, stop: float = 0.0, side: str = "buy"
+) -> Iterator[tuple[Watcher, Account]]:
     """A mending watcher, and an account with a stored position and no stop at the exchange: the bot was killed.
 
     `stop`: the trade's stop price in the database, as a share of the market's.
@@ -282,9 +287,9 @@ def filled(folder: Path, now: list[int], *faults: Fault, stop: float = 0.0) -> I
         one = Watcher(config, folder, folder / "extras", print, mend=True, clock=lambda: now[0])
         price = one.api.fetch_ticker(PAIR)["last"]
         with closing(sqlite3.connect(folder / "trades.sqlite")) as stored, stored:
-            stored.execute("insert into trades values (1, ?, 1, ?)", (PAIR, stop * price))
-            stored.execute("insert into orders values ('e', ?, 'buy', 0.05, 0.05, 0.05, 0, 'buy', 1)", (PAIR,))
-        one.api.create_order(PAIR, "market", "buy", 0.05)
+            stored.execute("insert into trades values (1, ?, 1, ?, ?, null)", (PAIR, stop * price, side == "sell"))
+            stored.execute("insert into orders values ('e', ?, ?, 0.05, 0.05, 0.05, 0, ?, 1)", (PAIR, side, side))
+        one.api.create_order(PAIR, "market", side, 0.05)
         yield one, made
 
 
@@ -297,48 +302,101 @@ def held(folder: Path, now: list[int], *faults: Fault) -> Iterator[tuple[Watcher
         yield one, made
 
 
-def test_a_filled_entry_of_a_dead_bot_has_its_stop_within_ten_seconds(tmp_path: Path) -> None:
+SIDES = pytest.mark.parametrize(("side", "sign", "exit_"), [("buy", 1, "sell"), ("sell", -1, "buy")])
+
+
+def passing(now: list[int], one: Watcher, seconds: int) -> Iterator[int]:
+    """A watcher that looks every three seconds."""
+    begun = now[0]
+    for second in range(3, seconds + 1, 3):
+        now[0] = begun + second * SECOND
+        one.look()
+        yield second
+
+
+@SIDES
+def test_a_filled_entry_of_a_dead_bot_has_its_stop_within_ten_seconds(
+    side: str, sign: int, exit_: str, tmp_path: Path
+) -> None:
     now = [START]
-    with filled(tmp_path, now, stop=0.9) as (one, made):
-        for second in range(1, 11, 3):
-            assert not made.open_stops()
-            now[0] = START + second * SECOND
-            one.look()
-            if made.open_stops():
-                break
-        assert second < watch.PATIENCE
+    with filled(tmp_path, now, stop=1 - sign * 0.1, side=side) as (one, made):
+        one.look()
+        lasted = next(second for second in passing(now, one, 60) if made.open_stops())
+        assert 5 <= lasted < watch.PATIENCE
         (ours,) = made.open_stops()
-        spec = one.api.market(PAIR)
-        assert abs(ours.trigger / (0.9 * one.api.fetch_ticker(PAIR)["last"]) - 1) < 1e-3  # the tick
-        assert (ours.side, ours.reduce, made.coins(spec["id"], ours.lots)) == (-1, True, 0.05)
-        for _ in range(4):
-            now[0] += 3 * SECOND
-            one.look()
+        price = one.api.fetch_ticker(PAIR)["last"] * (1 - sign * 0.1)
+        assert abs(ours.trigger / price - 1) < 1e-3  # the tick
+        assert (ours.side, ours.reduce, made.coins("BTCUSDT", ours.lots)) == (-sign, True, 0.05)
+        list(passing(now, one, 12))
         assert made.open_stops() == [ours]
         # The bot is back and places its own: ours goes.
-        own = one.api.create_order(
-            PAIR, "market", "sell", 0.05, None, {"stopLossPrice": ours.trigger, "reduceOnly": True}
-        )
+        params = {"stopLossPrice": ours.trigger, "reduceOnly": True}
+        own = one.api.create_order(PAIR, "market", exit_, 0.05, None, params)
         with closing(sqlite3.connect(tmp_path / "trades.sqlite")) as stored, stored:
-            stored.execute(
-                "insert into orders values (?, ?, 'sell', 0.05, 0.05, 0, 1, 'stoploss', 1)", (own["id"], PAIR)
-            )
-        now[0] += 3 * SECOND
-        one.look()
+            row = own["id"], PAIR, exit_
+            stored.execute("insert into orders values (?, ?, ?, 0.05, 0.05, 0, 1, 'stoploss', 1)", row)
+        list(passing(now, one, 3))
         assert [str(o.id) for o in made.open_stops()] == [own["id"]]
-        assert made.position("BTCUSDT").lots > 0
+        assert made.position("BTCUSDT").lots * sign > 0
 
 
-def test_a_position_beyond_its_stop_is_closed(tmp_path: Path) -> None:
+@SIDES
+def test_a_position_beyond_its_stop_is_closed(side: str, sign: int, exit_: str, tmp_path: Path) -> None:
     """The exchange refuses a stop that would be triggered at once."""
     now = [START]
-    with filled(tmp_path, now, stop=1.1) as (one, made):
-        for second in (1, 7):
-            assert made.position("BTCUSDT").lots > 0
-            now[0] = START + second * SECOND
-            one.look()
+    with filled(tmp_path, now, stop=1 + sign * 0.1, side=side) as (one, made):
+        one.look()
+        assert made.position("BTCUSDT").lots * sign > 0
+        list(passing(now, one, 9))
         assert made.position("BTCUSDT").lots == 0
         assert not made.open_stops()
+
+
+def test_a_stop_that_the_exchange_lists_late_is_placed_once_in_five_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [START]
+    with filled(tmp_path, now, stop=0.9) as (one, made):
+        monkeypatch.setattr(one.api, "fetch_open_orders", lambda pair, params: [])
+        one.look()
+        found = [len(made.open_stops()) for _ in passing(now, one, 18)]
+        assert found == [0, 1, 1, 1, 2, 2]
+
+
+def test_orders_of_one_look_have_ids_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, sent = [START], []
+    with filled(tmp_path, now, stop=0.9) as (one, _):
+        two = [watch.Action("stop", pair, "", amount=1.0, price=9.0, at_once=True) for pair in (PAIR, "ETH/USDT:USDT")]
+        monkeypatch.setattr(watch, "remedies", lambda there, books: two)
+        monkeypatch.setattr(one.api, "create_order", lambda *order: sent.append(order[-1]["clientOrderId"]))
+        one.look()
+    assert len(set(sent)) == 2
+
+
+def test_an_entry_that_is_still_being_filled_has_a_stop(tmp_path: Path) -> None:
+    now = [START]
+    with filled(tmp_path, now, stop=0.9) as (one, made):
+        with closing(sqlite3.connect(tmp_path / "trades.sqlite")) as stored, stored:
+            stored.execute("insert into orders values ('more', ?, 'buy', 1.0, 1.0, 0.0, 1, 'buy', 1)", (PAIR,))
+        one.look()
+        for _ in passing(now, one, 9):
+            one.api.create_order(PAIR, "market", "buy", 0.01)
+        assert sum(made.coins("BTCUSDT", o.lots) for o in made.open_stops()) >= 0.05
+
+
+@pytest.mark.parametrize("last", [None, ccxt.NetworkError("no answer")])
+def test_a_stop_needs_no_price(last: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch_ticker(pair: str) -> dict[str, Any]:
+        if last is not None:
+            raise last
+        return {"last": last}
+
+    now = [START]
+    with filled(tmp_path, now, stop=0.9) as (one, made):
+        monkeypatch.setattr(one.api, "fetch_ticker", fetch_ticker)
+        one.look()
+        list(passing(now, one, 9))
+        assert len(made.open_stops()) == 1
 
 
 def test_a_stop_that_is_missing_is_named_where_the_watcher_may_not_act(tmp_path: Path) -> None:

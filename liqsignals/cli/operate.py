@@ -111,7 +111,9 @@ def watch_command(
     mend: Annotated[
         bool,
         typer.Option(
-            "--mend", help="Close and cancel at the exchange what is in no stored order, instead of saying so."
+            "--mend",
+            help="Act at the exchange instead of saying so: close and cancel what is in no stored order, and place the stop"
+            " of a stored position that has none.",
         ),
     ] = False,
     raw_days: Annotated[int, typer.Option("--raw-days", min=7, help="Days that the recorder's raw files stay.")] = 90,

@@ -174,17 +174,18 @@ class Watcher:
         return problems
 
     def _mend(self, actions: Sequence[watch.Action], now: int, notes: list[str]) -> None:
-        named = {f"{a.kind} {a.pair} {a.id or f'{a.amount:g}'}: {a.why}": a for a in actions}
-        due = self.due.of(now, list(named))
-        for what, action in named.items():
-            if not (action.at_once or what in due):
+        due = self.due.of(now, [action.case for action in actions])
+        for number, action in enumerate(actions):
+            if not (action.at_once or action.case in due):
                 continue
+            what = f"{action.kind} {action.pair} {action.id or f'{action.amount:g}'}: {action.why}"
             if not self.mend:
                 notes.append(f"to be done at the exchange (liqsignals watch --mend does it): {what}")
                 continue
+            self.due.forget(action.case)
             try:
-                watch.act(self.api, [action], now)
-                notes.append(f"done at the exchange: {what}")
+                (other,) = watch.act(self.api, [action], now, number)
+                notes.append(f"done at the exchange: {what}{f' ({other})' if other else ''}")
             except Exception as error:
                 notes.append(f"failed at the exchange ({type(error).__name__}): {what}")
 

@@ -44,15 +44,15 @@ _SPIN = 0.5
 #: A bot that waits for so long (seconds of this machine's) waits for its own clock, as freqtrade does after a 429: a
 #: market second passes. Its time.sleep ends at once where the clock stands, its asyncio.sleep never.
 _PAUSES = 0.25
-#: Such pauses after which it is let through once more: it ends, or reads its configuration anew, and says so there.
-_ENDS = 20
-#: The same as _PAUSES where an answer of the exchange waits for the clock.
+#: The same where an answer of the exchange waits for the clock.
 _ANSWERS = 0.05
 #: After a candle's close, ms: freqtrade waits a second for the exchange to have it.
 _SETTLED = 1000
 #: Seconds between looks at the bot's log.
 _POLL = 0.004
 _HEARTBEAT = re.compile(rb"^(\S+ \S+?),\d+ - freqtrade\.worker - INFO - Bot heartbeat.*state='(\w+)'", re.MULTILINE)
+#: What freqtrade logs before it tells its end at the gate, and a new configuration: its begin and that it is ready.
+_ENDS, _RELOADS = b"worker found ... calling exit", b"to: RELOAD_CONFIG"
 #: Loops at an instant: freqtrade sees in the second what an order of the first came to.
 _LOOPS = 2
 
@@ -180,11 +180,11 @@ class Bot:
 
     def kill(self) -> None:
         """kill -9."""
-        self.gate.open()
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
+        self.gate.open()
 
     def get(self, path: str) -> Any:
         """Answer of the bot's REST API. Raises OSError where there is none."""
@@ -223,8 +223,6 @@ class Bot:
                 self.clock.set(max(self.clock.now_ms(), due) if due else self.clock.now_ms() + 1000)
                 idle.restart()
                 pauses += 1
-                if pauses % _ENDS == 0:
-                    self.gate.let()
                 spins = idle.ran + _SPIN
             elif idle.ran > spins:
                 self.clock.set(self.clock.now_ms() + 1)
@@ -251,6 +249,10 @@ class Bot:
             return 0
         whole = new[: new.rfind(b"\n") + 1]
         self._logged += len(whole)
+        if _ENDS in whole:
+            self.gate.open()
+        for _ in range(2 * whole.count(_RELOADS)):
+            self.gate.let()
         beats = _HEARTBEAT.findall(whole)
         if beats:
             at, state = (part.decode() for part in beats[-1])

@@ -96,6 +96,11 @@ class Action:
     price: float = 0.0
     at_once: bool = False
 
+    @property
+    def case(self) -> str:
+        """What has to last: an entry that is still being filled needs a stop whatever its amount is by now."""
+        return f"{self.kind} {self.pair} {self.id or (self.kind == 'close' and f'{self.amount:g}') or ''}".rstrip()
+
 
 def at_exchange(api: Any, pairs: Sequence[str]) -> Exchange:
     """Ask for positions, orders and stops of these pairs. Raises ccxt's errors."""
@@ -128,7 +133,12 @@ def in_database(database: Path) -> Books:
                 "select order_id, ft_pair, o.side, coalesce(o.amount, ft_amount), filled, ft_is_open, ft_order_side,"
                 " t.is_open from orders o left join trades t on t.id = ft_trade_id"
             ).fetchall()
-            stops = connection.execute("select pair, stop_loss from trades where is_open and stop_loss > 0").fetchall()
+            # As freqtrade places it (trade_model.py:473): at the liquidation's price where the stop lies beyond it.
+            stops = connection.execute(
+                "select pair, case when coalesce(liquidation_price, 0) <= 0 then stop_loss"
+                " when is_short then min(stop_loss, liquidation_price) else max(stop_loss, liquidation_price) end"
+                " from trades where is_open and stop_loss > 0"
+            ).fetchall()
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -189,7 +199,8 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
     is not there is cancelled; a stop, once stored ones cover the position. A trade whose position is gone loses its
     stop, so that freqtrade looks for the order that closed it (freqtradebot.py:1489: only without a stop). A stored
     position gets a stop where none stands, at its trade's price: freqtrade places one only where it runs, and after an
-    entry has been filled whole. It is cancelled once freqtrade's own stands.
+    entry has been filled whole. It is cancelled once freqtrade's own stands. So does what is left of one that was closed in
+    parts.
     """
     actions = []
     strange = unexplained(exchange, books)
@@ -210,30 +221,43 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
         elif not known and abs(exchange.covered(order.pair, books.known) + held) <= _SAME:
             why = "stored stops cover the position"
             actions.append(Action("cancel_stop", order.pair, why, order.id, at_once=True))
-    for pair, held, covered in _gaps(exchange):
-        bare, price = round(held + covered, _DECIMALS), books.stops.get(pair, 0.0)
-        if bare * held > 0 and price > 0 and pair not in strange:
+    for pair, held in exchange.positions.items():
+        right = sum(o.amount for o in exchange.orders if o.pair == pair and o.stop and o.reduce and o.amount * held < 0)
+        bare, price = round(held + right, _DECIMALS), books.stops.get(pair, 0.0)
+        if bare * held > 0 and price > 0 and strange.get(pair, 0.0) * held <= 0:
             actions.append(Action("stop", pair, f"{bare:g} of the position has no stop", amount=bare, price=price))
     return actions
 
 
-def act(api: Any, actions: Sequence[Action], now: int) -> None:
-    """Do it. Raises ccxt's errors at the first that fails; those before it are done."""
-    for number, action in enumerate(actions):
-        if action.kind in ("close", "stop"):
+def act(api: Any, actions: Sequence[Action], now: int, first: int = 0) -> list[str]:
+    """Do it, and say what was done instead of what was asked for, "" where it is that. Raises ccxt's errors at the first
+    that fails; those before it are done. `first`: number of the first one among those of `now`.
+    """
+    done = []
+    for number, action in enumerate(actions, first):
+        other = ""
+        if action.kind in ("cancel", "cancel_stop"):
+            api.cancel_order(action.id, action.pair, {"stop": True} if action.kind == "cancel_stop" else {})
+        else:
             side = "sell" if action.amount > 0 else "buy"
             more = {"reduceOnly": True, "clientOrderId": f"{CLIENT}{now}-{number}"}
-            if action.kind == "stop" and not _passed(api, action):
-                more["stopLossPrice"] = action.price
-            api.create_order(action.pair, "market", side, abs(action.amount), None, more)
-        else:
-            api.cancel_order(action.id, action.pair, {"stop": True} if action.kind == "cancel_stop" else {})
+            stop = {"stopLossPrice": action.price} if action.kind == "stop" else {}
+            try:
+                api.create_order(action.pair, "market", side, abs(action.amount), None, more | stop)
+            except Exception:
+                # An exchange refuses a stop that would be triggered at once; it would have closed by now.
+                if not stop or not _passed(api, action):
+                    raise
+                api.create_order(action.pair, "market", side, abs(action.amount), None, more)
+                other = "closed, for the market is beyond the stop"
+        done.append(other)
+    return done
 
 
 def _passed(api: Any, action: Action) -> bool:
-    """Whether the market is beyond a stop's price: an exchange refuses such a stop, which would have closed by now."""
+    """Whether the market is beyond a stop's price."""
     last = api.fetch_ticker(action.pair)["last"]
-    return bool(last <= action.price if action.amount > 0 else last >= action.price)
+    return last is not None and bool(last <= action.price if action.amount > 0 else last >= action.price)
 
 
 @dataclass
@@ -247,6 +271,10 @@ class Persisting:
         """Those of the cases that have been among them since `patience` seconds ago or longer."""
         self._since = {case: self._since.get(case, now) for case in cases}
         return [case for case, since in self._since.items() if now - since >= self.patience * 1000]
+
+    def forget(self, case: str) -> None:
+        """It has been answered, and must last as long again: an exchange may show an order late."""
+        self._since.pop(case, None)
 
 
 @dataclass
