@@ -177,17 +177,15 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
 
         while clock.now_ms() < end - STEP:
             bot = Bot(settings, market.overlay, clock, market.traffic)
-            begun = False
             try:
                 bot.start()
-                begun = True
                 found.resident.append([])
                 driver.drive(bot, end, market.dwells, session=found.session, each=each)
             except BotDied as death:
                 assert bot.process is not None
                 code = bot.process.poll()
-                if refused(code, settings.log, begun):
-                    found.kills["start while the exchange is down or broken"] += 1
+                if refused(code, settings.log):
+                    found.kills["ended by itself while the exchange is down or broken"] += 1
                 elif code != -signal.SIGKILL:
                     found.violations.append(f"crash: {death}")
                     bot.kill()
@@ -204,15 +202,15 @@ def soak(datadir: Path, folder: Path, strategy: str, start: int, days: float, se
     return found
 
 
-def refused(code: int | None, log: Path, begun: bool) -> bool:
+def refused(code: int | None, log: Path) -> bool:
     """Whether freqtrade ended by its own word because the exchange was down, or its answer was none.
 
-    It ends with 2 where it cannot load the markets at its start or at /start, and, before its first loop has `begun`, with 1
-    and a traceback of freqtrade and ccxt alone where another answer is broken. Who runs it starts it again.
+    It ends with 2 where it cannot load the markets at its start or at /start, and with 1 and a traceback of freqtrade and ccxt
+    alone where another answer is broken that it expects to be whole. Who runs it starts it again.
     """
     said = (log.read_text() if log.exists() else "").rpartition("Starting worker")[2]
     last = said.rpartition("Fatal exception")[2]
-    if code == 1 and not begun and last != said:
+    if code == 1 and last != said:
         return not re.search(r'File "(?![^"]*site-packages)', last)
     ended = "".join(said.splitlines(keepends=True)[-5:])
     return code == 2 and bool(re.search("Could not load markets|Markets were not loaded", ended))

@@ -137,6 +137,28 @@ def test_the_newest_candle_may_come_before_its_end(tmp_path: Path) -> None:
     assert_same_bits(out, full(449, tmp_path))
 
 
+@pytest.mark.parametrize("after", [14 * SECOND, 15 * SECOND, -3 * SECOND])
+def test_the_newest_candle_is_doubted_if_it_came_late_or_early_and_comes_otherwise(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old answer that ends with a row of the future: freqtrade joins its prices to the true candle's."""
+    signals, _ = started(tmp_path)
+    monkeypatch.setattr("liqsignals.strategy.signals.doubted_by_clock", doubted_by_clock)
+    closes = ns(MADE.candles["date"]) + FIVE
+    doubtful = after != 14 * SECOND
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: int(closes[448]) + after)
+    attach(signals, 448, market=told_otherwise(448))
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: int(closes[449]) + SECOND)
+    fresh = attach(signals, 449)["liq_fresh"].to_numpy()
+    assert fresh[448 - 100 :].tolist() == ([0, 0] if doubtful else [1, 1])
+    assert fresh[448 - 1 - 100] == 1
+    # A candle that came late and comes again the same is none of these.
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: int(closes[449]) + 20 * SECOND)
+    attach(signals, 449)
+    monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: int(closes[450]) + SECOND)
+    assert attach(signals, 450)["liq_fresh"].iloc[-1] == (0 if doubtful else 1)
+
+
 def test_a_file_that_could_not_be_read_is_read_again_though_it_looks_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.rehearsal import check_loopback
 from liqsignals.replay.session import Replay
 from liqsignals.strategy import watch
+from liqsignals.strategy.livecheck import Status
 
 STRATEGY = "SqueezeMomentum"
 WALLET = 20_000.0
@@ -109,7 +110,8 @@ class Week(Soak):
     restarts: Counter[str] = field(default_factory=Counter)
     #: What the watcher said, each new line.
     said: list[str] = field(default_factory=list)
-    #: Positions without a stop of their amount for longer than 10 s; and those while nobody was there to act.
+    #: Positions without a stop of their amount for longer than 10 s; and those while nobody was there to act, or the exchange
+    #: did not answer.
     bare: list[str] = field(default_factory=list)
     powerless: list[str] = field(default_factory=list)
     looks: int = 0
@@ -177,11 +179,11 @@ class Trial:
         self.chaos = Chaos(self.rng, MODES)
         self.stops = watch.StopWatch()
         self.watcher: Watcher | None = None
+        #: Looks (ms) of the watcher at which the exchange's account answered.
+        self.seen: list[int] = []
         #: Since when (ms) the watcher is away, and whether nothing runs at all.
         self.watcher_away: int | None = None
         self.dark = False
-        #: Whether the bot's start was over before it ended.
-        self.begun = False
 
     def run(self) -> Week:
         clock = self.clock = MarketClock(self.folder / "clock", self.begin)
@@ -225,9 +227,7 @@ class Trial:
         while self.clock.now_ms() < self.end - STEP:
             try:
                 if self.bot.process is None:
-                    self.begun = False
                     self.bot.start()
-                    self.begun = True
                     self.found.resident.append([])
                 driver.drive(self.bot, self.end, self.market.dwells, session=self.found.session, each=self._each)
             except BotDied as death:
@@ -238,9 +238,9 @@ class Trial:
         assert self.bot.process is not None
         code, went = self.bot.process.poll(), self.clock.now_ms()
         at_order = self.chaos.due == 0
-        down = refused(code, self.settings.log, self.begun)
+        down = refused(code, self.settings.log)
         if down:
-            self.found.kills["start while the exchange is down or broken"] += 1
+            self.found.kills["ended by itself while the exchange is down or broken"] += 1
         elif code == -signal.SIGKILL:
             self.found.kills.update(["bot at an order"] if at_order else [])
             self.wanted -= at_order
@@ -354,18 +354,26 @@ class Trial:
             self._new_watcher()
         if self.watcher is not None:
             # Beside the clock: an answer may wait for it.
-            looking = threading.Thread(target=self.watcher.look)
+            told: list[Status] = []
+            watcher = self.watcher
+            looking = threading.Thread(target=lambda: told.append(watcher.look()))
             looking.start()
             while looking.is_alive():
                 looking.join(0.002)
                 if due := min(self.market.traffic.waiting, default=0):
                     self.clock.set(max(self.clock.now_ms(), due))
             self.found.looks += 1
+            if told and not any("account cannot be asked" in text for text in told[0].problems):
+                self.seen.append(self.clock.now_ms())
         now = self.clock.now_ms()
         self.account.advance(now)
         there = standing(self.account, PAIRS)
         for alarm in self.stops.look(now, there):
-            where = self.found.bare if self.watcher is not None else self.found.powerless
+            since = min(begun for _, begun in self.stops.bare.values())
+            # It acts on two looks, 5 s apart or more, at which the exchange answered.
+            seen = [at for at in self.seen if at >= since]
+            able = self.watcher is not None and bool(seen) and now - seen[0] >= (watch.SETTLED * 1000 + 2 * EVERY)
+            where = self.found.bare if able else self.found.powerless
             where.append(f"{iso(now * 10**6)} {alarm}")
             self._say(f"BAD {alarm}")
         books = watch.in_database(self.settings.database) if self.settings.database.exists() else watch.Books({}, ())
@@ -395,7 +403,7 @@ def summary(found: Week, trial: Trial) -> list[str]:
         f"entries refused: {dict(Counter(_REFUSED.findall(log)))}",
         f"fills {len(trial.account.ledger.fills)}, liquidations {len(trial.account.ledger.liquidations)}, "
         f"account {WALLET:.0f} -> {trial.account.equity(trial.clock.now_ms()):.0f} USDT",
-        f"position without its stop > 10 s: {len(found.bare)}; while the machine or the watcher was down: {len(found.powerless)}",
+        f"position without its stop > 10 s: {len(found.bare)}; while the machine, the watcher or the exchange was down: {len(found.powerless)}",
         *[f"  {text}" for text in (*found.bare[:10], *found.powerless[:10])],
     ]
 

@@ -160,6 +160,8 @@ class Market:
     doubted: set[int] = field(default_factory=set)
     #: Live bars that came in two ways although the next one had come already, by their close (ns): as they came first.
     retold: dict[int, Records] = field(default_factory=dict)
+    #: Close (ns) of the first live bar that came late or before its end when bars came last, 0 for none.
+    late: int = 0
     #: Whether this market has bars with volume and one price: where ticks are coarse, they are no sign.
     flat: bool = False
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
@@ -249,10 +251,12 @@ class Market:
     def _compare(self, old: Records, new: Records) -> None:
         """Doubt bars that came otherwise before, until they come so again or the disk has them.
 
-        The last one of an answer may have come before its end. A bar before it is whole: where the exchange's answers
-        are old or have rows of the future, freqtrade puts one that is not in its place.
+        The last one of an answer in time may have been trades short. What else comes otherwise was false: where the
+        exchange's answers are old, or have rows of the future, freqtrade shows another candle in a bar's place, and
+        joins its prices to the true ones.
         """
-        _, before, now = np.intersect1d(old["event_time"][:-1], new["event_time"], True, True)
+        whole = len(old) - (self.late == 0)
+        _, before, now = np.intersect1d(old["event_time"][:whole], new["event_time"], True, True)
         for row in before[_other(old[before], new[now])]:
             self.retold.setdefault(int(old["event_time"][row]), old[row : row + 1].copy())
         if self.retold:

@@ -382,7 +382,10 @@ class _View(features.Markets):
             return market.disk
         self._joined.append(market)
         reach = features.history(self.signals.families)
-        return market.joined(self.dp, self.pair, self.timeframe, self.first, reach, dataframe)
+        tape = market.joined(self.dp, self.pair, self.timeframe, self.first, reach, dataframe)
+        bars = market.live.get("bars")
+        market.late = doubted_by_clock(bars["event_time"]) if bars is not None and len(bars) else 0
+        return tape
 
     def tape(self, pair: str, venue: str | None) -> Tape:
         market = self.signals.market(pair, venue, live=self.dp is not None)
