@@ -372,7 +372,7 @@ class Trial:
             since = min(begun for _, begun in self.stops.bare.values())
             # It acts on two looks, 5 s apart or more, at which the exchange answered.
             seen = [at for at in self.seen if at >= since]
-            able = self.watcher is not None and bool(seen) and now - seen[0] >= (watch.SETTLED * 1000 + 2 * EVERY)
+            able = self.watcher is not None and bool(seen) and seen[-1] - seen[0] >= watch.SETTLED * 1000
             where = self.found.bare if able else self.found.powerless
             where.append(f"{iso(now * 10**6)} {alarm}")
             self._say(f"BAD {alarm}")
