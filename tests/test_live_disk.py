@@ -137,6 +137,19 @@ def test_the_newest_candle_may_come_before_its_end(tmp_path: Path) -> None:
     assert_same_bits(out, full(449, tmp_path))
 
 
+def test_a_bar_that_the_disk_lacks_between_its_own_stays_as_the_exchange_sent_it(tmp_path: Path) -> None:
+    """A recorder that was killed has a hole, and the disk is read anew because of another candle."""
+    signals, _ = started(tmp_path)
+    attach(signals, 450)
+    holed = MADE.upto(MADE.candles["date"].iloc[452])
+    for upto in (453, 455):
+        write_datadir(tmp_path, replace(holed, candles=holed.candles.drop(index=[430]).reset_index(drop=True)))
+        out = attach(signals, upto)
+        assert (out["liq_fresh"].iloc[-40:] == 1).all()
+        assert_same_bits(out, full(upto, tmp_path))
+        holed = MADE.upto(MADE.candles["date"].iloc[454])
+
+
 @pytest.mark.parametrize("after", [14 * SECOND, 15 * SECOND, -3 * SECOND])
 def test_the_newest_candle_is_doubted_if_it_came_late_or_early_and_comes_otherwise(
     after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -162,6 +162,8 @@ class Market:
     retold: dict[int, Records] = field(default_factory=dict)
     #: Close (ns) of the first live bar that came late or before its end when bars came last, 0 for none.
     late: int = 0
+    #: Live bars that the disk lacks between its own: of a recorder that was killed.
+    filling: Records = field(default_factory=lambda: np.empty(0, records.BAR))
     #: Whether this market has bars with volume and one price: where ticks are coarse, they are no sign.
     flat: bool = False
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
@@ -193,7 +195,8 @@ class Market:
         self.begun = self.ends["bars"][1]
 
     def open(self, disk: Tape) -> None:
-        """Restart from the disk's records, and keep the live rows beyond them."""
+        """Restart from the disk's records, and keep the live rows beyond them and the live bars between them."""
+        disk = self._filled(disk)
         there = {name for name in _KINDS if disk.kind(name) is not None}
         self.had |= there
         self.gone = self.had - there
@@ -224,6 +227,22 @@ class Market:
             stored = set(np.intersect1d([*self.doubted, *self.retold], disk.bars["event_time"]).tolist())
             self.doubted -= stored
             self.retold = {close: row for close, row in self.retold.items() if close not in stored}
+
+    def _filled(self, disk: Tape) -> Tape:
+        """The disk's tape with the live bars that it lacks: the exchange's answers are not read where it has later ones."""
+        bars = disk.bars
+        if bars is None or len(bars) == 0:
+            return disk
+        live = _rows(self.judged().taken.get("bars"), records.BAR)
+        live = live[~np.isin(live["event_time"], [*self.doubted, *self.retold])]
+        kept = np.concatenate([live, self.filling])
+        kept = kept[np.unique(kept["event_time"], return_index=True)[1]]
+        at = kept["event_time"]
+        between = (at > bars["event_time"][0]) & (at < bars["event_time"][-1])
+        self.filling = kept[between & ~np.isin(at, bars["event_time"])]
+        if len(self.filling) == 0:
+            return disk
+        return replace(disk, bars=np.sort(np.concatenate([bars, self.filling]), order="event_time"))
 
     def take(self, family: str, new: Records) -> None:
         """Add live rows; kept rows of the same time are replaced. A checkpoint that was made of other rows is void."""
