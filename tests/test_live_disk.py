@@ -99,9 +99,11 @@ def test_a_candle_that_was_made_up_once_is_not_trusted_when_freqtrade_hears_of_i
     assert attach(signals, hole + 4)["liq_fresh"].iloc[-1] == 1
 
 
-def told_otherwise(row: int) -> Market:
-    """The market with a candle as it was some minutes before its end."""
+def told_otherwise(row: int, opened: float = 1.0) -> Market:
+    """The market with a candle as it was some minutes before its end, or another (`opened`: times its open)."""
     candles = MADE.candles.copy()
+    candles.loc[row, "open"] *= opened
+    candles.loc[row, ["high", "low"]] *= [max(opened, 1.0), min(opened, 1.0)]
     candles.loc[row, "close"] = candles.loc[row, "open"]
     candles.loc[row, "volume"] *= 0.5
     return replace(MADE, candles=candles)
@@ -150,17 +152,18 @@ def test_a_bar_that_the_disk_lacks_between_its_own_stays_as_the_exchange_sent_it
         holed = MADE.upto(MADE.candles["date"].iloc[454])
 
 
+@pytest.mark.parametrize("opened", [1.0, 0.997])
 @pytest.mark.parametrize("after", [14 * SECOND, 15 * SECOND, -3 * SECOND])
-def test_the_newest_candle_is_doubted_if_it_came_late_or_early_and_comes_otherwise(
-    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_newest_candle_is_doubted_if_it_came_late_or_early_and_was_another(
+    after: int, opened: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An old answer that ends with a row of the future: freqtrade joins its prices to the true candle's."""
     signals, _ = started(tmp_path)
     monkeypatch.setattr("liqsignals.strategy.signals.doubted_by_clock", doubted_by_clock)
     closes = ns(MADE.candles["date"]) + FIVE
-    doubtful = after != 14 * SECOND
+    doubtful = after != 14 * SECOND and opened != 1.0
     monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: int(closes[448]) + after)
-    attach(signals, 448, market=told_otherwise(448))
+    attach(signals, 448, market=told_otherwise(448, opened))
     monkeypatch.setattr("liqsignals.strategy.signals.now_ns", lambda: int(closes[449]) + SECOND)
     fresh = attach(signals, 449)["liq_fresh"].to_numpy()
     assert fresh[448 - 100 :].tolist() == ([0, 0] if doubtful else [1, 1])

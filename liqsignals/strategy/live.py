@@ -270,11 +270,11 @@ class Market:
     def _compare(self, old: Records, new: Records) -> None:
         """Doubt bars that came otherwise before, until they come so again or the disk has them.
 
-        The last one of an answer in time may have been trades short. What else comes otherwise was false: where the
-        exchange's answers are old, or have rows of the future, freqtrade shows another candle in a bar's place, and
-        joins its prices to the true ones.
+        The last one of an answer in time may have been trades short, and one that came late unfinished, where it opened
+        at the close before it. What else comes otherwise was false: where the exchange's answers are old, or have rows
+        of the future, freqtrade shows another candle in a bar's place, and joins its prices to the true ones.
         """
-        whole = len(old) - (self.late == 0)
+        whole = len(old) - (self.late == 0 or self._follows(old[-1:], new))
         _, before, now = np.intersect1d(old["event_time"][:whole], new["event_time"], True, True)
         for row in before[_other(old[before], new[now])]:
             self.retold.setdefault(int(old["event_time"][row]), old[row : row + 1].copy())
@@ -283,6 +283,16 @@ class Market:
             _, before, now = np.intersect1d(kept["event_time"], new["event_time"], True, True)
             for row in before[~_other(kept[before], new[now])]:
                 del self.retold[int(kept["event_time"][row])]
+
+    def _follows(self, row: Records, new: Records) -> bool:
+        """Whether a bar opened as near to the close before it, of `new`, as the disk's bars of the last day did."""
+        bar_ns, bars = self.disk.bar_ns, _rows(self.disk.bars, records.BAR)
+        place = int(np.searchsorted(new["event_time"], row["event_time"][:1] - bar_ns)[0]) if len(row) else len(new)
+        if place >= len(new) or new["event_time"][place] != row["event_time"][0] - bar_ns:
+            return False
+        recent = bars[-DAY // bar_ns :]
+        gap = np.abs(recent["open"][1:] - recent["close"][:-1]).max(initial=0.0)
+        return bool(abs(row["open"][0] - new["close"][place]) <= gap)
 
     def judged(self) -> "Judged":
         """The live rows without those that are what no market does."""
