@@ -245,10 +245,10 @@ class Trial:
         if not at_once:
             kept = self.persisting.of(now, [action.case for action in actions])
             actions = [action for action in actions if action.at_once or action.case in kept]
-        for action in actions:
+        for number, action in enumerate(actions):
             self._say(f"remedy: {action}")
             self.found.remedies[f"{action.kind}: {action.why.split('g is')[-1].lstrip('-0123456789. ')}"] += 1
-        watch.act(self.api, actions, now)
+            watch.act(self.api, action, f"{now}-{number}")
         return bool(amiss)
 
     def _exchange(self) -> watch.Exchange:

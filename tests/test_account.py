@@ -286,7 +286,8 @@ def test_the_watch_sees_and_changes_the_account(
         watch.Open(waits["id"], PAIR, 0.1, stop=False),
         watch.Open(stop["id"], PAIR, -0.2, stop=True, reduce=True),
     }
-    watch.act(client, watch.remedies(seen, watch.Books({}, ())), start)
+    for number, action in enumerate(watch.remedies(seen, watch.Books({}, ()))):
+        watch.act(client, action, f"{start}-{number}")
     assert watch.at_exchange(client, [PAIR]).orders == seen.orders[:1]  # the stop of a position that is no more
     assert made.position(SYMBOL).lots == 0
     assert [o.client for o in made.orders.values() if o.reduce] == [f"{watch.CLIENT}{start}-0"]

@@ -112,8 +112,8 @@ def watch_command(
         bool,
         typer.Option(
             "--mend",
-            help="Act at the exchange instead of saying so: close and cancel what is in no stored order, and place the stop"
-            " of a stored position that has none.",
+            help="Act at the exchange instead of saying so: close and cancel what is in no stored order, and place the"
+            " stop of a stored position that has none.",
         ),
     ] = False,
     raw_days: Annotated[int, typer.Option("--raw-days", min=7, help="Days that the recorder's raw files stay.")] = 90,

@@ -184,7 +184,7 @@ class Watcher:
                 continue
             self.due.forget(action.case)
             try:
-                (other,) = watch.act(self.api, [action], now, number)
+                other = watch.act(self.api, action, f"{now}-{number}")
                 notes.append(f"done at the exchange: {what}{f' ({other})' if other else ''}")
             except Exception as error:
                 notes.append(f"failed at the exchange ({type(error).__name__}): {what}")

@@ -158,8 +158,8 @@ class Market:
     states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
     #: Closes (ns) of live bars that may be made up, as they came once, and that the disk has not.
     doubted: set[int] = field(default_factory=set)
-    #: Live bars that came in two ways although the next one had come already, by their close (ns): as they came first.
-    retold: dict[int, Records] = field(default_factory=dict)
+    #: Live bars that came otherwise than before (`_compare`), by their close (ns): as they came first.
+    retold: dict[int, np.void] = field(default_factory=dict)
     #: Close (ns) of the first live bar that came late or before its end when bars came last, 0 for none.
     late: int = 0
     #: Live bars that the disk lacks between its own: of a recorder that was killed.
@@ -223,18 +223,25 @@ class Market:
             self.ends[family] = (int(event[0]) if len(event) else last, last)
             if family in self.live:
                 self.live[family] = later(self.live[family], last + 1)
-        if disk.bars is not None and (self.doubted or self.retold):
-            stored = set(np.intersect1d([*self.doubted, *self.retold], disk.bars["event_time"]).tolist())
+        if disk.bars is not None and (doubted := self._in_doubt):
+            stored = set(np.intersect1d(list(doubted), disk.bars["event_time"]).tolist())
             self.doubted -= stored
             self.retold = {close: row for close, row in self.retold.items() if close not in stored}
 
+    @property
+    def _in_doubt(self) -> frozenset[int]:
+        """Closes (ns) of live bars that may not be what the exchange traded."""
+        return frozenset((*self.doubted, *self.retold))
+
     def _filled(self, disk: Tape) -> Tape:
-        """The disk's tape with the live bars that it lacks: the exchange's answers are not read where it has later ones."""
+        """The disk's tape with the live bars that it lacks: the exchange's answers are not read where it has later
+        ones.
+        """
         bars = disk.bars
         if bars is None or len(bars) == 0:
             return disk
         live = _rows(self.judged().taken.get("bars"), records.BAR)
-        live = live[~np.isin(live["event_time"], [*self.doubted, *self.retold])]
+        live = live[~np.isin(live["event_time"], list(self._in_doubt))]
         kept = np.concatenate([live, self.filling])
         kept = kept[np.unique(kept["event_time"], return_index=True)[1]]
         at = kept["event_time"]
@@ -275,14 +282,13 @@ class Market:
         of the future, freqtrade shows another candle in a bar's place, and joins its prices to the true ones.
         """
         whole = len(old) - (self.late == 0 or self._follows(old[-1:], new))
-        _, before, now = np.intersect1d(old["event_time"][:whole], new["event_time"], True, True)
-        for row in before[_other(old[before], new[now])]:
-            self.retold.setdefault(int(old["event_time"][row]), old[row : row + 1].copy())
+        before, now = _shared(old[:whole], new)
+        for row in before[_other(before, now)]:
+            self.retold.setdefault(int(row["event_time"]), row)
         if self.retold:
-            kept = np.concatenate([self.retold[close] for close in sorted(self.retold)])
-            _, before, now = np.intersect1d(kept["event_time"], new["event_time"], True, True)
-            for row in before[~_other(kept[before], new[now])]:
-                del self.retold[int(kept["event_time"][row])]
+            before, now = _shared(np.array([self.retold[close] for close in sorted(self.retold)], records.BAR), new)
+            for close in before["event_time"][~_other(before, now)].tolist():
+                del self.retold[close]
 
     def _follows(self, row: Records, new: Records) -> bool:
         """Whether a bar opened as near to the close before it, of `new`, as the disk's bars of the last day did."""
@@ -366,7 +372,7 @@ class Market:
         map that restarted then is warm.
         """
         step, begun, end = self.disk.bar_ns, self.begun, self.ends["bars"][1]
-        kinds, doubted = (self.disk.bars, taken.get("bars")), frozenset((*self.doubted, *self.retold))
+        kinds, doubted = (self.disk.bars, taken.get("bars")), self._in_doubt
 
         def find() -> int:
             stored, live = (
@@ -467,7 +473,7 @@ class Market:
         if self.files:
             tape = self.place.read_or_none()
             if tape is None:
-                # It is read again at the next candle: a file may be whole by then, of the time and size that it has now.
+                # It is read again at the next candle: a file may be whole by then, of the same time and size.
                 return
             self.open(tape)
         self.files = state
@@ -724,11 +730,17 @@ def _other(one: Records, other: Records) -> NDArray[np.bool_]:
     return np.asarray(np.any([one[name] != other[name] for name in _CANDLE], axis=0), np.bool_)
 
 
+def _shared(one: Records, other: Records) -> tuple[Records, Records]:
+    """The rows of both whose event times the other has, too."""
+    _, here, there = np.intersect1d(one["event_time"], other["event_time"], assume_unique=True, return_indices=True)
+    return one[here], other[there]
+
+
 def _grown(old: Records, new: Records) -> set[int]:
     """Event times of BAR rows that were flat because they came before their end: they have more volume now."""
-    _, before, now = np.intersect1d(old["event_time"], new["event_time"], assume_unique=True, return_indices=True)
-    whole = _flat(old[before]) & ~_flat(new[now]) & (new["volume"][now] > old["volume"][before])
-    return set(new["event_time"][now[whole]].tolist())
+    before, now = _shared(old, new)
+    whole = _flat(before) & ~_flat(now) & (now["volume"] > before["volume"])
+    return set(now["event_time"][whole].tolist())
 
 
 def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:

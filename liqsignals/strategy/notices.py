@@ -229,9 +229,9 @@ class Notices:
             self.once(
                 (tape.pair, "unsure", iso(tape.unsure)),
                 logging.WARNING,
-                "%s: the candle that closed at %s is missing, has no volume or a single price (the exchange left it out,"
-                " or did not trade), or came again otherwise than before. No entries (liq_fresh 0) until the disk has it; the bot looks by itself. Way"
-                " out: liqsignals download --datadir %s --pairs %s --days 2, or liqsignals record beside the bot",
+                "%s: the candle that closed at %s is missing, has no volume or a single price (the exchange left it"
+                " out, or did not trade), or came again otherwise than before. No entries (liq_fresh 0) until the disk"
+                " has it; the bot looks by itself. Way out: liqsignals download --datadir %s --pairs %s --days 2, or liqsignals record beside the bot",
                 tape.pair,
                 iso(tape.unsure),
                 datadir,

@@ -199,8 +199,8 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
     is not there is cancelled; a stop, once stored ones cover the position. A trade whose position is gone loses its
     stop, so that freqtrade looks for the order that closed it (freqtradebot.py:1489: only without a stop). A stored
     position gets a stop where none stands, at its trade's price: freqtrade places one only where it runs, and after an
-    entry has been filled whole. It is cancelled once freqtrade's own stands. So does what is left of one that was closed in
-    parts.
+    entry has been filled whole. It is cancelled once freqtrade's own stands. So does what is left of one that was
+    closed in parts.
     """
     actions = []
     strange = unexplained(exchange, books)
@@ -229,29 +229,26 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
     return actions
 
 
-def act(api: Any, actions: Sequence[Action], now: int, first: int = 0) -> list[str]:
-    """Do it, and say what was done instead of what was asked for, "" where it is that. Raises ccxt's errors at the first
-    that fails; those before it are done. `first`: number of the first one among those of `now`.
+def act(api: Any, action: Action, number: str) -> str:
+    """Do it, and say what was done instead, "" where it is what was asked for. Raises ccxt's errors.
+
+    `number`: of an order that it places, no other's.
     """
-    done = []
-    for number, action in enumerate(actions, first):
-        other = ""
-        if action.kind in ("cancel", "cancel_stop"):
-            api.cancel_order(action.id, action.pair, {"stop": True} if action.kind == "cancel_stop" else {})
-        else:
-            side = "sell" if action.amount > 0 else "buy"
-            more = {"reduceOnly": True, "clientOrderId": f"{CLIENT}{now}-{number}"}
-            stop = {"stopLossPrice": action.price} if action.kind == "stop" else {}
-            try:
-                api.create_order(action.pair, "market", side, abs(action.amount), None, more | stop)
-            except Exception:
-                # An exchange refuses a stop that would be triggered at once; it would have closed by now.
-                if not stop or not _passed(api, action):
-                    raise
-                api.create_order(action.pair, "market", side, abs(action.amount), None, more)
-                other = "closed, for the market is beyond the stop"
-        done.append(other)
-    return done
+    if action.kind in ("cancel", "cancel_stop"):
+        api.cancel_order(action.id, action.pair, {"stop": True} if action.kind == "cancel_stop" else {})
+        return ""
+    side = "sell" if action.amount > 0 else "buy"
+    more = {"reduceOnly": True, "clientOrderId": f"{CLIENT}{number}"}
+    stop = {"stopLossPrice": action.price} if action.kind == "stop" else {}
+    try:
+        api.create_order(action.pair, "market", side, abs(action.amount), None, more | stop)
+    except Exception:
+        # An exchange refuses a stop that would be triggered at once; it would have closed by now.
+        if not stop or not _passed(api, action):
+            raise
+        api.create_order(action.pair, "market", side, abs(action.amount), None, more)
+        return "closed, for the market is beyond the stop"
+    return ""
 
 
 def _passed(api: Any, action: Action) -> bool:
