@@ -36,7 +36,7 @@ from liqsignals.clock import HOUR, MINUTE
 from liqsignals.data import store
 from liqsignals.features import Column, Context
 from liqsignals.records import Float64Array
-from liqsignals.strategy import live
+from liqsignals.strategy import place
 from liqsignals.strategy.signals import Signals
 
 Columns = dict[str, Float64Array]
@@ -321,8 +321,8 @@ def test_a_bot_reads_the_disk_once_whatever_history_families_declare(
     lengths: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And wherever the pairs' frames begin: BTC's map is read for both."""
-    reads, read = [], live.read_tape
-    monkeypatch.setattr(live, "read_tape", lambda *a, **k: reads.append(a[1]) or read(*a, **k))
+    reads, read = [], place.read_tape
+    monkeypatch.setattr(place, "read_tape", lambda *a, **k: reads.append(a[1]) or read(*a, **k))
     datadir, made = two_pairs(tmp_path, 380)
     bot, kept = Signals(datadir, families=[*features.FAMILIES, *TOYS]), []
     for end in range(420, 430):

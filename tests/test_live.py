@@ -27,8 +27,9 @@ from hypothesis import strategies as st
 
 from liqsignals import features, liqmap
 from liqsignals.clock import DAY, duration_ns
+from liqsignals.errors import InputError
 from liqsignals.liqmap import fold
-from liqsignals.strategy import live
+from liqsignals.strategy import live, place
 from liqsignals.strategy.signals import Signals
 
 #: Rows of the market, of the disk, and of a bot's first call.
@@ -193,8 +194,8 @@ def test_what_a_checkpoint_stands_for_is_neither_kept_nor_read_again(
     datadir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads, plans = [], []
-    read, plan = live.read_tape, liqmap.plan
-    monkeypatch.setattr(live, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
+    read, plan = place.read_tape, liqmap.plan
+    monkeypatch.setattr(place, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
     bot = walk(datadir, steady(3))
     monkeypatch.setattr(fold, "plan", lambda tape: plans.append(len(tape.bars)) or plan(tape))
     kept = bot.market(PAIR)
@@ -209,8 +210,8 @@ def test_what_a_checkpoint_stands_for_is_neither_kept_nor_read_again(
 
 
 def test_a_view_that_goes_back_has_the_disk_read_again(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, read = [], live.read_tape
-    monkeypatch.setattr(live, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
+    reads, read = [], place.read_tape
+    monkeypatch.setattr(place, "read_tape", lambda *a, **k: reads.append(a) or read(*a, **k))
     walk(datadir, [*steady(3), *steady(1, step=-150), *steady(2)])
     assert len(reads) == 2
 
@@ -259,7 +260,7 @@ def test_a_torn_disk_leaves_a_view_that_goes_back_without_a_map_until_it_is_whol
     bot = walk(datadir, steady(3))
     call, frames_of = steady(1)[0], answers
     with monkeypatch.context() as torn:
-        torn.setattr(live, "read_tape", _refuse)
+        torn.setattr(place, "read_tape", _refuse)
         candles, frames = frames_of(FIRST + 3, call)
         far = bot.attach(candles[-400:], PAIR, "5m", dp=FakeProvider(frames))
         near = bot.attach(candles[-150:], PAIR, "5m", dp=FakeProvider(frames))
@@ -271,7 +272,7 @@ def test_a_torn_disk_leaves_a_view_that_goes_back_without_a_map_until_it_is_whol
 
 
 def _refuse(*args: Any, **options: Any) -> None:
-    raise live.InputError("torn")
+    raise InputError("torn")
 
 
 def test_a_tape_without_its_past_is_not_read(datadir: Path) -> None:

@@ -28,7 +28,7 @@ from liqsignals.clock import SECOND
 from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.liqmap import kernels
-from liqsignals.strategy import live
+from liqsignals.strategy import place
 from liqsignals.strategy.signals import doubted_by_clock
 
 DAYS = 2.0
@@ -188,7 +188,7 @@ def test_a_file_that_could_not_be_read_is_read_again_though_it_looks_the_same(
         def refuse(*args: object, **options: object) -> None:
             raise InputError("torn")
 
-        torn.setattr(live, "read_tape", refuse)
+        torn.setattr(place, "read_tape", refuse)
         assert attach(signals, hole + 3, hole)["liq_fresh"].iloc[-1] == 0
     assert attach(signals, hole + 4, hole)["liq_fresh"].iloc[-1] == 1
 
@@ -453,7 +453,7 @@ def test_a_folder_that_cannot_be_listed_is_not_one_without_files(
         return scandir(path)
 
     with monkeypatch.context() as closed:
-        closed.setattr("liqsignals.strategy.live.os.scandir", refuse)
+        closed.setattr("liqsignals.strategy.place.os.scandir", refuse)
         for upto in (451, 452):
             out = attach(signals, upto)
             assert (out[["liq_fresh", "fund_fresh", "flow_fresh"]] == 0).all(axis=None)

@@ -156,6 +156,8 @@ def test_a_position_without_a_stop_of_its_amount_is_an_alarm_after_ten_seconds()
         fresh = StopWatch()
         assert fresh.look(0, Exchange({PAIR: 2.0}, (wrong,))) == []
         assert len(fresh.look(10 * SECOND, Exchange({PAIR: 2.0}, (wrong,)))) == 1
+    # Nor does one on the wrong side take from those that close the position.
+    assert StopWatch(0.0).look(0, Exchange({PAIR: 2.0}, (stop(-2.0), stop(1.0)))) == []
     # A new fill begins the ten seconds anew.
     fresh = StopWatch()
     fresh.look(0, bare)

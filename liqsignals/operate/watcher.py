@@ -101,8 +101,7 @@ class Watcher:
         """One round; its status is written and returned. Raises OSError where the status cannot be written."""
         problems: list[str] = []
         notes: list[str] = []
-        offset = self._offset(notes)
-        answers = not notes
+        answers = self._measure(notes)
         if self.api is not None:
             problems += self._account(notes)
         if self._bot is not None and self._is_due("bot", BOT_EVERY):
@@ -114,7 +113,7 @@ class Watcher:
         notes += [note for found in self._found.values() for note in found]
         if why := killed(self.userdir):
             notes.append(f"kill switch: {why}")
-        status = Status(self.clock(), offset, tuple(problems), tuple(notes))
+        status = Status(self.clock(), self._offset(), tuple(problems), tuple(notes))
         status.write(self.userdir / livecheck.STATUS)
         self._report(status)
         return status
@@ -126,8 +125,8 @@ class Watcher:
         self._next[what] = now + round(seconds * SECOND)
         return True
 
-    def _offset(self, notes: list[str]) -> float | None:
-        """This machine's clock minus the exchange's, s: the smallest that the time of the answer allows."""
+    def _measure(self, notes: list[str]) -> bool:
+        """Ask for the exchange's clock; whether it answers."""
         urls = (self.config.get("exchange") or {}).get("ccxt_config", {}).get("urls", {}).get("api", {})
         time_of = SERVER_TIMES[self.exchange]
         try:
@@ -137,10 +136,16 @@ class Watcher:
             there = time_of.read(answer.raise_for_status().json())
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             notes.append(f"the exchange's clock cannot be asked ({type(error).__name__})")
-        else:
-            apart = ((begun + ended) / 2 - there) / SECOND
-            sure = max(abs(apart) - (ended - begun) / 2 / SECOND, 0.0)
-            self._measured = ended, round(sure if apart > 0 else -sure, 3)
+            return False
+        apart = ((begun + ended) / 2 - there) / SECOND
+        sure = max(abs(apart) - (ended - begun) / 2 / SECOND, 0.0)
+        self._measured = ended, round(sure if apart > 0 else -sure, 3)
+        return True
+
+    def _offset(self) -> float | None:
+        """This machine's clock minus the exchange's, s: the smallest that the time of an answer allows; None where
+        none is new enough.
+        """
         if self._measured is None or self.clock() - self._measured[0] > CLOCK_AGE * SECOND:
             return None
         return self._measured[1]

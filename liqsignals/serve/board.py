@@ -23,7 +23,7 @@ from liqsignals.report.headline import headline_on_disk
 from liqsignals.report.heatmap import picture
 from liqsignals.report.heatmap_html import clusters_html, data, headline_html, how_html
 from liqsignals.serve.lamps import lamps
-from liqsignals.strategy.live import Place
+from liqsignals.strategy.place import Place
 
 logger = logging.getLogger(__name__)
 

@@ -1,137 +1,36 @@
 """One market in a running bot: the disk's records, the exchange's rows since, and the map's state."""
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from liqsignals import files, liqmap, records
+from liqsignals import liqmap, records
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, timeframe_name
-from liqsignals.data import freqtrade, plausible, store
+from liqsignals.data import freqtrade, plausible
 from liqsignals.data.plausible import Past, Refused
 from liqsignals.data.plausible_kernels import Memory
 from liqsignals.data.search import count_before
-from liqsignals.data.tape import Tape, read_tape
+from liqsignals.data.tape import Tape
 from liqsignals.errors import InputError
 from liqsignals.records import Records, later, same_records
+from liqsignals.strategy.doubts import Doubts
 from liqsignals.strategy.notices import Notices, logger
+from liqsignals.strategy.place import Place
 
 #: Reads a frame's records, and lists the rows that are broken in themselves.
 _Reader = Callable[[pd.DataFrame, list[Refused]], Records]
 
 _Made = TypeVar("_Made")
 
-_CANDLE = ("open", "high", "low", "close", "volume")
-
-#: Kinds of which a recorder's rows continue the files, or stand for them (data/tape.py).
-_RECORDED = ("bar", "open_interest", "funding")
-
 #: Live rows are kept this long, should a view go back: 2 MB a pair.
 KEPT = 60 * DAY
 #: Rows are let go when there are so many of them (ns).
 STEP = DAY
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the disk holds one market."""
-
-    datadir: Path
-    pair: str
-    extras: Path
-    finest: str
-    exchange: str
-    #: freqtrade's `dataformat_ohlcv`, None where it is not known.
-    dataformat: str | None = None
-    #: In dry-run and live a file that cannot be read is logged, and the last good one serves.
-    live: bool = False
-
-    def read(self) -> Tape:
-        """The disk's tape. Raises InputError where it cannot be read, or a folder cannot be listed."""
-        try:
-            _listed(self.extras / "flows")
-            return read_tape(
-                self.datadir,
-                self.pair,
-                extras=self.extras,
-                finest=self.finest,
-                exchange=self.exchange,
-                dataformat=self.dataformat,
-                on_error=self._log if self.live else None,
-            )
-        except OSError as error:
-            raise InputError(
-                f"{error.filename}: cannot be read ({error.strerror})", "let the user who runs this read it"
-            ) from error
-
-    def read_or_none(self) -> Tape | None:
-        """The disk's tape; in dry-run and live None where it cannot be read, which is logged."""
-        try:
-            return self.read()
-        except InputError as error:
-            if not self.live:
-                raise
-            self._log(error)
-            return None
-
-    def _log(self, error: InputError) -> None:
-        logger.error("%s: %s", self.pair, error)
-
-    def files(self, recorded: bool) -> tuple[Any, ...]:
-        """What changes when the disk's files do; a recorder's, which change all the time, only if asked."""
-        folders = (self.datadir, *store.venue_dirs(self.extras).values())
-        held = tuple(files.held(folder / "futures", self.pair) for folder in folders)
-        signatures = {
-            f"{folder}{os.sep}futures{os.sep}{name}": (changed, size)
-            for folder, of in zip(folders, held, strict=True)
-            for name, changed, size in of
-        }
-        out = [(path, *signatures[path]) for path in _chosen(self, folders, held) if path in signatures]
-        others = [path for path in _listed(self.extras / "flows") if path.endswith(".csv")]
-        if recorded:
-            series = (store.series_dir(self.extras, kind, self.exchange, self.pair, "5m") for kind in _RECORDED[:2])
-            others += map(str, series)
-        for path in others:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                out.append((path, *files.signature(path)))
-        return tuple(out)
-
-    def looked(self) -> tuple[Any, ...] | None:
-        """What changes when a market that has nothing here gets something; None where only reading finds it out."""
-        prefix = f"{files.stem(self.pair)}-"
-        try:
-            for kind in _RECORDED:
-                folder = f"{self.extras}{os.sep}{kind}{os.sep}{self.exchange}"
-                if any(name.startswith(prefix) for name in files.names(folder)):
-                    return None
-            return self.files(recorded=False)
-        except OSError:
-            return None
-
-
-@lru_cache(maxsize=4096)
-def _chosen(place: Place, folders: tuple[Path, ...], held: tuple[tuple[tuple[str, int, int], ...], ...]) -> list[str]:
-    """The files of a market that are read, of the own folder and of other venues' `folders`.
-
-    Which they are follows from the names, sizes and times of all that is `held` of the pair: choosing takes ten times as
-    long as looking whether any of it has changed.
-    """
-    datadir, pair, form = place.datadir, place.pair, place.dataformat
-    candles = freqtrade.candle_file(datadir, pair, place.finest, form)
-    paths: list[Path] = [candles[1]] if candles else []
-    paths += [x.path for x in freqtrade.open_interest_files(datadir, pair, form)]
-    paths += freqtrade.funding_files(datadir, pair, form)
-    for folder in folders[1:]:
-        paths += freqtrade.funding_files(folder, pair)
-    return [str(path) for path in paths]
 
 
 @dataclass
@@ -156,16 +55,10 @@ class Market:
     past: Past = field(default_factory=Past)
     #: Map state by the timeframe of the view.
     states: dict[str, liqmap.FoldState] = field(default_factory=lambda: defaultdict(liqmap.FoldState))
-    #: Closes (ns) of live bars that may be made up, as they came once, and that the disk has not.
-    doubted: set[int] = field(default_factory=set)
-    #: Live bars that came otherwise than before (`_compare`), by their close (ns): as they came first.
-    retold: dict[int, np.void] = field(default_factory=dict)
-    #: Close (ns) of the first live bar that came late or before its end when bars came last, 0 for none.
-    late: int = 0
+    #: Live bars that may not be what the exchange traded.
+    doubts: Doubts = field(default_factory=Doubts)
     #: Live bars that the disk lacks between its own: of a recorder that was killed.
     filling: Records = field(default_factory=lambda: np.empty(0, records.BAR))
-    #: Whether this market has bars with volume and one price: where ticks are coarse, they are no sign.
-    flat: bool = False
     #: Close of the disk's last bar at the start: what is missing since is not history, but may still be had.
     begun: int = 0
     #: Live rows as they were judged last: they grow by a row a candle.
@@ -208,7 +101,7 @@ class Market:
         if interest is not None and len(late) and self.place.live:
             # They are judged with the live rows, when their bars are there.
             interest = interest[: np.searchsorted(interest["event_time"], late["event_time"][0])]
-        self.flat = self.flat or bool(_flat(_rows(disk.bars, records.BAR)).any())
+        self.doubts.stored(disk.bars)
         self.disk = disk = replace(disk, open_interest=interest)
         self.states.clear()
         self.answers.clear()
@@ -223,15 +116,6 @@ class Market:
             self.ends[family] = (int(event[0]) if len(event) else last, last)
             if family in self.live:
                 self.live[family] = later(self.live[family], last + 1)
-        if disk.bars is not None and (doubted := self._in_doubt):
-            stored = set(np.intersect1d(list(doubted), disk.bars["event_time"]).tolist())
-            self.doubted -= stored
-            self.retold = {close: row for close, row in self.retold.items() if close not in stored}
-
-    @property
-    def _in_doubt(self) -> frozenset[int]:
-        """Closes (ns) of live bars that may not be what the exchange traded."""
-        return frozenset((*self.doubted, *self.retold))
 
     def _filled(self, disk: Tape) -> Tape:
         """The disk's tape with the live bars that it lacks: the exchange's answers are not read where it has later
@@ -241,7 +125,7 @@ class Market:
         if bars is None or len(bars) == 0:
             return disk
         live = _rows(self.judged().taken.get("bars"), records.BAR)
-        live = live[~np.isin(live["event_time"], list(self._in_doubt))]
+        live = live[~np.isin(live["event_time"], list(self.doubts.closes))]
         kept = np.concatenate([live, self.filling])
         kept = kept[np.unique(kept["event_time"], return_index=True)[1]]
         at = kept["event_time"]
@@ -263,42 +147,12 @@ class Market:
         if same_records(old[before:], new):
             return
         if family == "bars":
-            # Freqtrade gives a candle without prices (NaN) those of the close before, and leaves its volume.
-            made_up = (new["volume"] == 0) | (_flat(new) & (not self.flat))
-            self.doubted |= set(new["event_time"][made_up].tolist())
-            self.doubted -= _grown(old, new)
-            self._compare(old[before:], new)
+            self.doubts.sent(old[before:], new, self.disk)
         used = max((state.upto for state in self.states.values()), default=0)
         then, now = (kind[kind["known_at"] <= used] for kind in (old[before:], new))
         if family != "funding" and not np.array_equal(then, now):
             self.states.clear()
         self.live[family] = np.concatenate([old[:before], new])
-
-    def _compare(self, old: Records, new: Records) -> None:
-        """Doubt bars that came otherwise before, until they come so again or the disk has them.
-
-        The last one of an answer in time may have been trades short, and one that came late unfinished, where it opened
-        at the close before it. What else comes otherwise was false: where the exchange's answers are old, or have rows
-        of the future, freqtrade shows another candle in a bar's place, and joins its prices to the true ones.
-        """
-        whole = len(old) - (self.late == 0 or self._follows(old[-1:], new))
-        before, now = _shared(old[:whole], new)
-        for row in before[_other(before, now)]:
-            self.retold.setdefault(int(row["event_time"]), row)
-        if self.retold:
-            before, now = _shared(np.array([self.retold[close] for close in sorted(self.retold)], records.BAR), new)
-            for close in before["event_time"][~_other(before, now)].tolist():
-                del self.retold[close]
-
-    def _follows(self, row: Records, new: Records) -> bool:
-        """Whether a bar opened as near to the close before it, of `new`, as the disk's bars of the last day did."""
-        bar_ns, bars = self.disk.bar_ns, _rows(self.disk.bars, records.BAR)
-        place = int(np.searchsorted(new["event_time"], row["event_time"][:1] - bar_ns)[0]) if len(row) else len(new)
-        if place >= len(new) or new["event_time"][place] != row["event_time"][0] - bar_ns:
-            return False
-        recent = bars[-DAY // bar_ns :]
-        gap = np.abs(recent["open"][1:] - recent["close"][:-1]).max(initial=0.0)
-        return bool(abs(row["open"][0] - new["close"][place]) <= gap)
 
     def judged(self) -> "Judged":
         """The live rows without those that are what no market does."""
@@ -372,7 +226,7 @@ class Market:
         map that restarted then is warm.
         """
         step, begun, end = self.disk.bar_ns, self.begun, self.ends["bars"][1]
-        kinds, doubted = (self.disk.bars, taken.get("bars")), self._in_doubt
+        kinds, doubted = (self.disk.bars, taken.get("bars")), self.doubts.closes
 
         def find() -> int:
             stored, live = (
@@ -405,7 +259,7 @@ class Market:
         here = here[true["event_time"][row[here]] == at[here]]
         row = row[here]
         off = np.zeros(len(here), bool)
-        for name in _CANDLE:
+        for name in freqtrade.CANDLES:
             shown, expected = frame[name].to_numpy(np.float64)[here], true[name][row]
             # Volumes of shorter bars add up to a candle's but for the rounding.
             off |= ~np.isclose(shown, expected, rtol=1e-6, atol=0.0) if name == "volume" else shown != expected
@@ -413,7 +267,7 @@ class Market:
         stored = (at[here] <= self.ends["bars"][1]) & (here < len(at) - 1)
         if stored.any():
             frame = frame.copy()
-            for name in _CANDLE:
+            for name in freqtrade.CANDLES:
                 values = frame[name].to_numpy(np.float64, copy=True)
                 values[here[stored]] = true[name][row[stored]]
                 frame[name] = values
@@ -651,17 +505,6 @@ _KINDS = ("bar", "open_interest", "funding", "flow")
 _MAP = {"bar", "open_interest"}
 
 
-def _listed(folder: Path) -> list[str]:
-    """Paths of what a folder holds, nothing where there is none. Raises OSError where it cannot be listed (glob does
-    not).
-    """
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries)
-    except FileNotFoundError:
-        return []
-
-
 def unreadable(pair: str, exchange: str) -> Tape:
     """A tape of families that are there and hold nothing: every flag is 0, and blocks entries."""
     nothing = (np.empty(0, dtype) for dtype in (records.BAR, records.OPEN_INTEREST, records.FUNDING, records.FLOW))
@@ -718,29 +561,6 @@ def _before(kind: Records, needs: int) -> Records:
     if len(kind) == 0:  # the disk has caught up
         return kind
     return kind[: len(kind) - len(later(kind, min(needs, int(kind["event_time"][-1]) - KEPT)))]
-
-
-def _flat(bars: Records) -> NDArray[np.bool_]:
-    """Whether BAR rows have volume and one price throughout."""
-    return np.asarray((bars["volume"] > 0) & (bars["high"] == bars["low"]), np.bool_)
-
-
-def _other(one: Records, other: Records) -> NDArray[np.bool_]:
-    """Which of as many BAR rows have other prices or another volume."""
-    return np.asarray(np.any([one[name] != other[name] for name in _CANDLE], axis=0), np.bool_)
-
-
-def _shared(one: Records, other: Records) -> tuple[Records, Records]:
-    """The rows of both whose event times the other has, too."""
-    _, here, there = np.intersect1d(one["event_time"], other["event_time"], assume_unique=True, return_indices=True)
-    return one[here], other[there]
-
-
-def _grown(old: Records, new: Records) -> set[int]:
-    """Event times of BAR rows that were flat because they came before their end: they have more volume now."""
-    before, now = _shared(old, new)
-    whole = _flat(before) & ~_flat(now) & (now["volume"] > before["volume"])
-    return set(now["event_time"][whole].tolist())
 
 
 def _rows(kind: Records | None, dtype: np.dtype[np.void]) -> Records:

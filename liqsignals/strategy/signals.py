@@ -33,9 +33,10 @@ from liqsignals.records import Float64Array
 from liqsignals.strategy import annotations
 from liqsignals.strategy.config import Settings
 from liqsignals.strategy.guard import BEHIND, LATE, is_live, live_mode, orders_sent
-from liqsignals.strategy.live import Market, Place, unreadable
+from liqsignals.strategy.live import Market, unreadable
 from liqsignals.strategy.notices import Notices, nothing
 from liqsignals.strategy.orders import stop_problems
+from liqsignals.strategy.place import Place
 from liqsignals.strategy.placebo import Placebo
 
 # Bytes of attached columns that stand in one block of memory.
@@ -384,7 +385,7 @@ class _View(features.Markets):
         reach = features.history(self.signals.families)
         tape = market.joined(self.dp, self.pair, self.timeframe, self.first, reach, dataframe)
         bars = market.live.get("bars")
-        market.late = doubted_by_clock(bars["event_time"]) if bars is not None and len(bars) else 0
+        market.doubts.late = doubted_by_clock(bars["event_time"]) if bars is not None and len(bars) else 0
         return tape
 
     def tape(self, pair: str, venue: str | None) -> Tape:

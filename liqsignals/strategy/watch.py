@@ -53,11 +53,19 @@ class Exchange:
     orders: tuple[Open, ...]
 
     def covered(self, pair: str, known: frozenset[str] | None = None) -> float:
-        """Amount that stops would close (of `known` ids only, where given), with the sign of the stops' orders."""
+        """Amount that stops would close (of `known` ids only, where given), with the sign of the stops' orders.
+
+        A reduce-only stop of the position's own side closes nothing.
+        """
+        held = self.positions.get(pair, 0.0)
         return sum(
             order.amount
             for order in self.orders
-            if order.pair == pair and order.stop and order.reduce and (known is None or order.id in known)
+            if order.pair == pair
+            and order.stop
+            and order.reduce
+            and order.amount * held < 0
+            and (known is None or order.id in known)
         )
 
 
@@ -222,8 +230,7 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
             why = "stored stops cover the position"
             actions.append(Action("cancel_stop", order.pair, why, order.id, at_once=True))
     for pair, held in exchange.positions.items():
-        right = sum(o.amount for o in exchange.orders if o.pair == pair and o.stop and o.reduce and o.amount * held < 0)
-        bare, price = round(held + right, _DECIMALS), books.stops.get(pair, 0.0)
+        bare, price = round(held + exchange.covered(pair), _DECIMALS), books.stops.get(pair, 0.0)
         if bare * held > 0 and price > 0 and strange.get(pair, 0.0) * held <= 0:
             actions.append(Action("stop", pair, f"{bare:g} of the position has no stop", amount=bare, price=price))
     return actions
