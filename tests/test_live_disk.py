@@ -57,8 +57,8 @@ def attach(signals: Signals, upto: int, made_up: int | None = None, market: Mark
     return signals.attach(told["5m", "futures"], PAIR, "5m", dp=FakeProvider(told))
 
 
-def started(tmp_path: Path) -> tuple[Signals, Path]:
-    datadir = write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[SPLIT]))
+def started(tmp_path: Path, split: int = SPLIT) -> tuple[Signals, Path]:
+    datadir = write_datadir(tmp_path, MADE.upto(MADE.candles["date"].iloc[split]))
     return Signals(datadir), datadir
 
 
@@ -154,11 +154,12 @@ def test_a_bar_that_the_disk_lacks_between_its_own_stays_as_the_exchange_sent_it
 
 @pytest.mark.parametrize("opened", [1.0, 0.997])
 @pytest.mark.parametrize("after", [14 * SECOND, 15 * SECOND, -3 * SECOND])
+@pytest.mark.parametrize("split", [SPLIT, 448])  # the close before it came live, or is the disk's last
 def test_the_newest_candle_is_doubted_if_it_came_late_or_early_and_was_another(
-    after: int, opened: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    split: int, after: int, opened: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An old answer that ends with a row of the future: freqtrade joins its prices to the true candle's."""
-    signals, _ = started(tmp_path)
+    signals, _ = started(tmp_path, split)
     monkeypatch.setattr("liqsignals.strategy.signals.doubted_by_clock", doubted_by_clock)
     closes = ns(MADE.candles["date"]) + FIVE
     doubtful = after != 14 * SECOND and opened != 1.0

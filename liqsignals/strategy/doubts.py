@@ -70,14 +70,15 @@ class Doubts:
 
 
 def _follows(row: Records, new: Records, disk: Tape) -> bool:
-    """Whether a bar opened as near to the close before it, of `new`, as the disk's bars of the last day did."""
+    """Whether a bar opened as near to the close before it, of `new` or the disk, as the disk's bars of the last day
+    did.
+    """
     bar_ns = disk.bar_ns
-    place = int(np.searchsorted(new["event_time"], row["event_time"][:1] - bar_ns)[0]) if len(row) else len(new)
-    if place >= len(new) or new["event_time"][place] != row["event_time"][0] - bar_ns:
-        return False
     recent = disk.bars[-DAY // bar_ns :] if disk.bars is not None else new[:0]
+    known = np.concatenate([recent[-1:], new])
+    close = known["close"][known["event_time"] == row["event_time"][:1] - bar_ns] if len(row) else known["close"][:0]
     gap = np.abs(recent["open"][1:] - recent["close"][:-1]).max(initial=0.0)
-    return bool(abs(row["open"][0] - new["close"][place]) <= gap)
+    return bool((np.abs(row["open"][:1] - close) <= gap).any())
 
 
 def _flat(bars: Records) -> NDArray[np.bool_]:
