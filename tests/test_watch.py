@@ -41,6 +41,16 @@ CASES = {
     "stop not stored, placed again": (
         Exchange({PAIR: 2.0}, (stop(-2.0, "lost"), stop(-2.0))), Books({PAIR: 2.0}, (stop(-2.0),)), [("cancel_stop", "lost", 0.0)],
     ),
+    "two stops not stored, whose answers had no number": (
+        Exchange({PAIR: 2.0}, (stop(-2.0, "lost"), stop(-2.0, "lost, too"))),
+        Books({PAIR: 2.0}, (stop(-2.0, "None"),), {PAIR: 90.0}),
+        [("cancel_stop", "lost", 0.0)],
+    ),
+    "stops not stored beside one that covers a part": (
+        Exchange({PAIR: 2.0}, (stop(-0.5), stop(-2.0, "lost"), stop(-0.5, "lost, too"), stop(-1.5, "last"))),
+        Books({PAIR: 2.0}, (stop(-0.5),), {PAIR: 90.0}),
+        [("cancel_stop", "lost", 0.0), ("cancel_stop", "lost, too", 0.0)],
+    ),
     "stop filled since": (Exchange({}, ()), Books({PAIR: 2.0}, (stop(-2.0),)), []),
     "exit not stored": (
         Exchange({}, (stop(-2.0),)), Books({PAIR: 2.0}, (stop(-2.0),)), [("cancel_stop", "s", 0.0)],
@@ -137,6 +147,9 @@ def test_after_the_remedies_nothing_is_left_to_do(
     covered = sum(o.amount for o in exchange.orders if o.stop and o.amount * left_over < 0)
     if price and excess * left_over <= 0:
         assert abs(covered) >= abs(left_over)
+        # None of them is one too many.
+        spare = abs(covered) - abs(left_over)
+        assert all(abs(o.amount) > spare for o in unknown if o.amount * left_over < 0)
 
 
 def test_a_position_without_a_stop_of_its_amount_is_an_alarm_after_ten_seconds() -> None:

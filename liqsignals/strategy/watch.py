@@ -208,10 +208,11 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
     stop, so that freqtrade looks for the order that closed it (freqtradebot.py:1489: only without a stop). A stored
     position gets a stop where none stands, at its trade's price: freqtrade places one only where it runs, and after an
     entry has been filled whole. It is cancelled once freqtrade's own stands. So does what is left of one that was
-    closed in parts.
+    closed in parts. Of several stops that are not stored those are cancelled that the position does not need.
     """
     actions = []
     strange = unexplained(exchange, books)
+    spare = {pair: abs(exchange.covered(pair)) - abs(held) for pair, held in exchange.positions.items()}
     for pair, amount in strange.items():
         held = exchange.positions.get(pair, 0.0)
         if held * amount > 0:
@@ -229,6 +230,9 @@ def remedies(exchange: Exchange, books: Books) -> list[Action]:
         elif not known and abs(exchange.covered(order.pair, books.known) + held) <= _SAME:
             why = "stored stops cover the position"
             actions.append(Action("cancel_stop", order.pair, why, order.id, at_once=True))
+        elif not known and order.reduce and order.amount * held < 0 and abs(order.amount) <= spare[order.pair] + _SAME:
+            spare[order.pair] -= abs(order.amount)
+            actions.append(Action("cancel_stop", order.pair, "other stops cover the position", order.id))
     for pair, held in exchange.positions.items():
         bare, price = round(held + exchange.covered(pair), _DECIMALS), books.stops.get(pair, 0.0)
         if bare * held > 0 and price > 0 and strange.get(pair, 0.0) * held <= 0:
