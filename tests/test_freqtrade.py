@@ -7,7 +7,10 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,7 @@ from liqsignals import COLUMNS, Signals
 from liqsignals.exchange.server import loopback
 from liqsignals.features import spillover, squeeze, venues
 from liqsignals.liqmap import calibration
+from liqsignals.strategy.livecheck import kill
 
 pytestmark = pytest.mark.slow
 
@@ -129,9 +133,33 @@ def test_recursive_analysis_finds_no_variance(freqtrade: Freqtrade, market: Path
     assert varying == []
 
 
+MINE = (ROOT / "docs" / "use-in-your-strategy.md").read_text().split("```python\n")[1].split("```")[0]
+
+
+def test_the_strategy_of_the_docs_asks_before_it_enters(tmp_path: Path) -> None:
+    module: dict[str, Any] = {}
+    exec(MINE, module)
+    block = {"calibration": "none", "watcher": False, "allow_unproven": ["Mine"]}
+    config = {"runmode": "live", "user_data_dir": tmp_path, "margin_mode": "isolated", "liqsignals": block}
+    mine = module["Mine"](config)
+    mine.account = module["Account"].from_config(config, "Mine")
+    mine.wallets = SimpleNamespace(get_total_stake_amount=lambda: 1e4, get_starting_balance=lambda: 1e4)
+    module["Trade"] = SimpleNamespace(get_trades_proxy=lambda *, is_open: [])
+
+    def asked() -> tuple[bool, bool]:
+        now = datetime.now(UTC)
+        entry = mine.confirm_trade_entry(ETH, "limit", 1.0, 100.0, "GTC", now, None, "long")
+        return entry, mine.check_entry_timeout(ETH, None, None, now)
+
+    assert asked() == (True, False)
+    kill(tmp_path, 0)
+    assert asked() == (False, True)
+    mine.account = SimpleNamespace(allows=None, withdrawn=None)  # whatever fails
+    assert asked() == (False, True)
+
+
 def test_the_strategy_of_the_docs_runs(freqtrade: Freqtrade, tmp_path: Path) -> None:
-    snippet = (ROOT / "docs" / "use-in-your-strategy.md").read_text().split("```python\n")[1].split("```")[0]
-    (tmp_path / "Mine.py").write_text(snippet)
+    (tmp_path / "Mine.py").write_text(MINE)
     said = freqtrade("backtesting", "--strategy", "Mine", "--pairs", ETH, "--cache", "none", strategies=tmp_path)
     assert "BACKTESTING REPORT" in said
 

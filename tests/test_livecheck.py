@@ -48,6 +48,7 @@ CAUSES: dict[str, tuple[dict[str, Any], Callable[[Path], None], str, str]] = {
     "no calibration named": ({"calibration": None}, write, "calibration", '"liqsignals": {"calibration": ...}'),
     "cross margin": ({"margin": "cross"}, write, "margin", '"margin_mode": "isolated" in the config'),
     "leverage beyond the tier": ({"pair": "XYZ/USDT:USDT", "risk": {"leverage": 20, "gap": 0.01, "gap_budget": 1.0}}, write, "tier", '{"risk": {"leverage": 10}}'),
+    "a watcher is neither named nor declined": ({"watcher": None}, write, "watcher", '"liqsignals": {"watcher": true} in the config'),
     "clock ahead": ({}, lambda u: write(u, clock=1.5), "clock", "set it by NTP"),
     "clock behind": ({}, lambda u: write(u, clock=-1.01), "clock", "set it by NTP"),
     "clock not measured": ({}, lambda u: write(u, clock=None), "clock", "see the watcher's log"),
@@ -88,6 +89,27 @@ def test_what_forbids_a_live_entry_and_what_to_do(cause: str, tmp_path: Path, ca
 
 def test_without_a_watcher_in_the_config_no_status_is_asked_for(tmp_path: Path) -> None:
     assert allows(Account.from_config(config(tmp_path, watcher=False), "S"))
+
+
+def test_what_the_watcher_says_is_sent_once_each(tmp_path: Path) -> None:
+    """To Telegram and the like, with real money; ages and amounts make it no other message."""
+    sent: list[str] = []
+    dp = SimpleNamespace(send_msg=lambda text, always_send: sent.append(text))
+    cluster = {f"liq_{where}_{what}": [float("nan")] for where in ("above", "below") for what in ("distance", "usd")}
+    frame = pd.DataFrame({"date": [NOW], **cluster})
+    bots = [Account.from_config(config(tmp_path, mode), "S") for mode in ("live", "dry_run", "backtest")]
+    at = pd.Timestamp.now("UTC").value
+
+    def say(*problems: str) -> None:
+        Status(at, 0.0, problems).write(tmp_path / livecheck.STATUS)
+        for bot in bots:
+            bot.announce(dp, PAIR, frame, 0.01)
+
+    for problems in ((), ("bare for 10 s",), ("bare for 13 s",), ("daily loss",), (), ("bare for 10 s",)):
+        say(*problems)
+    assert sent == [
+        f"entries are refused (watcher): {text}" for text in ("bare for 10 s", "daily loss", "bare for 10 s")
+    ]
 
 
 FRAME = pd.DataFrame(

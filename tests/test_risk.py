@@ -34,7 +34,7 @@ def trades(*profits: float, open_: tuple[tuple[float, float], ...] = ()) -> Any:
 
 
 def account(tmp_path: Path, mode: RunMode | str = RunMode.DRY_RUN, **block: Any) -> Account:
-    block = {"calibration": "none", **block}
+    block = {"calibration": "none", "watcher": False, **block}
     config = {"runmode": mode, "user_data_dir": tmp_path, "margin_mode": "isolated", "liqsignals": block}
     return Account.from_config(config, "S")
 

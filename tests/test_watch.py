@@ -274,7 +274,7 @@ def test_a_stop_that_bybit_lists_among_the_orders_too_is_one_stop() -> None:
         return {"retCode": 0, "result": {"category": "linear", "list": rows}}
 
     api.privateGetV5OrderRealtime = orders
-    api.fetch_positions = lambda pairs: []
+    api.fetch_positions = list
     assert watch.at_exchange(api, [PAIR]).orders == (
         Open("s", PAIR, -2.0, stop=True, reduce=True),
         Open("o", PAIR, -2.0, stop=False, reduce=True),

@@ -46,7 +46,7 @@ class Machine:
     def __init__(self) -> None:
         self.now, self.ahead = START, 0.0
         self.state, self.logs, self.posts = "running", [RAN], list[str]()
-        self.asked = list[str]()
+        self.asked, self.listed = list[str](), list[str]()
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -61,7 +61,12 @@ class Machine:
         if request.method == "POST":
             self.posts.append(name)
             return web.json_response({"status": "starting trader ..."})
-        return web.json_response({"show_config": {"state": self.state}, "logs": {"logs": self.logs}}[name])
+        answers = {
+            "show_config": {"state": self.state},
+            "logs": {"logs": self.logs},
+            "whitelist": {"whitelist": self.listed},
+        }
+        return web.json_response(answers[name])
 
 
 @pytest.fixture
@@ -275,6 +280,71 @@ def test_a_live_account_is_compared_with_the_database_and_mended(tmp_path: Path)
     assert "planted-secret" not in "\n".join(said) + written + repr(one)
 
 
+@pytest.mark.parametrize(
+    ("named", "listed", "own"),
+    [
+        ([PAIR], [], True),
+        ([".*/USDT:USDT"], [], True),
+        ([], [PAIR], True),  # a list of the largest by volume: the bot says which
+        ([], [], False),
+        (["ETH/.*"], [], False),
+    ],
+)
+def test_a_position_in_any_pair_is_seen_and_only_the_bots_own_is_closed(
+    named: list[str], listed: list[str], own: bool, tmp_path: Path, machine: tuple[Machine, str]
+) -> None:
+    now, said = [START], list[str]()
+    machine[0].listed = listed
+    with live(tmp_path, now) as (config, made):
+        config["exchange"]["pair_whitelist"] = named
+        one = Watcher(config, tmp_path, tmp_path / "extras", said.append, machine[1], mend=True, clock=lambda: now[0])
+        one.look()
+        one._first = False
+        one.api.create_order(PAIR, "market", "buy", 0.05)
+        list(passing(now, one, 12))
+        assert (made.position("BTCUSDT").lots == 0) == own
+        assert any("the exchange holds 0.05, the database 0" in text for text in said)
+        assert any("left alone" in text for text in said) != own
+
+
+def test_orders_of_many_pairs_are_asked_for_by_turns(tmp_path: Path, machine: tuple[Machine, str]) -> None:
+    """Those that have one each time, all at first."""
+    pairs = [f"C{n:02}/USDT:USDT" for n in range(25)]
+    one = watcher(tmp_path, machine, exchange={"name": "binance", "pair_whitelist": pairs, "ccxt_config": {}})
+    assert one._asked(set()) == pairs
+    one._first = False
+    rounds = [one._asked({pairs[3]}) for _ in range(5)]
+    assert all(len(asked) == 11 and pairs[3] in asked for asked in rounds)
+    assert set().union(*rounds[:3]) == set().union(*rounds[2:]) == set(pairs)
+
+
+def test_a_full_disk_keeps_no_stop_from_being_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither does a state of the daily loss that cannot be read; entries are forbidden."""
+    now, said = [START], list[str]()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device", "status.json")
+
+    def pause(seconds: float) -> None:
+        now[0] += round(seconds * SECOND)
+        if now[0] > START + 12 * SECOND:
+            raise KeyboardInterrupt
+
+    with filled(tmp_path, now, stop=0.9) as (one, made):
+        one.log = said.append
+        with monkeypatch.context() as patch:
+            patch.setattr(watch.DailyLoss, "_write", full)
+            patch.setattr(Status, "write", full)
+            patch.setattr("liqsignals.operate.watcher.time.sleep", pause)
+            with pytest.raises(KeyboardInterrupt):
+                one.run(3.0)
+        assert len(made.open_stops()) == 1
+        assert said[-1] == "status.json: cannot be written (No space left on device). Way out: make room on the disk"
+        one.daily.file.parent.mkdir(exist_ok=True)
+        one.daily.file.write_text("")
+        assert any("daily-loss.json: is no state" in text for text in one.look().problems)
+
+
 @contextmanager
 def filled(
     folder: Path, now: list[int], *faults: Fault, stop: float = 0.0, side: str = "buy"
@@ -366,7 +436,7 @@ def test_a_stop_that_the_exchange_lists_late_is_placed_once_in_five_seconds(
 def test_orders_of_one_look_have_ids_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, sent = [START], []
     with filled(tmp_path, now, stop=0.9) as (one, _):
-        two = [watch.Action("stop", pair, "", amount=1.0, price=9.0, at_once=True) for pair in (PAIR, "ETH/USDT:USDT")]
+        two = [watch.Action("stop", PAIR, "", amount=amount, price=9.0, at_once=True) for amount in (1.0, 2.0)]
         monkeypatch.setattr(watch, "remedies", lambda there, books: two)
         monkeypatch.setattr(one.api, "create_order", lambda *order: sent.append(order[-1]["clientOrderId"]))
         one.look()
@@ -430,11 +500,11 @@ def test_a_stop_goes_only_where_two_looks_find_no_position(tmp_path: Path, monke
             now[0] = START + second * SECOND
             with monkeypatch.context() as patch:
                 if not there:
-                    patch.setattr(one.api, "fetch_positions", lambda pairs: [])
+                    patch.setattr(one.api, "fetch_positions", list)
                 one.look()
             assert len(made.open_stops()) == 1, second
         now[0] += 2 * SECOND
-        monkeypatch.setattr(one.api, "fetch_positions", lambda pairs: [])
+        monkeypatch.setattr(one.api, "fetch_positions", list)
         one.look()
         assert not made.open_stops()
 

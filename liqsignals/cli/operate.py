@@ -79,7 +79,7 @@ def kill_switch_command(
     why: Annotated[str, typer.Option("--why", help="A note that is kept with it.")] = "",
 ) -> None:
     """Stop all entries of every bot of a user_data at once, dry-run and live; resting entries are cancelled, exits go
-    on.
+    on. The shipped strategies ask for it; your own does as docs/use-in-your-strategy.md shows.
 
     It is a file, user_data/liqsignals/kill-switch: `touch` turns it on, too. It outlasts restarts.
     """

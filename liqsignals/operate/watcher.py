@@ -7,9 +7,12 @@ are aged out (retention.py). It holds no state that a restart loses: the attempt
 """
 
 import json
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,8 @@ CLOCK_AGE = 30
 #: Seconds between two looks at the bot's state, and at the disk.
 BOT_EVERY = 15
 DISK_EVERY = 3600
+#: Pairs without position or order whose orders are asked for in one round: two requests each.
+SWEPT = 10
 #: Free bytes below which it says so.
 DISK_FREE = 1 << 30
 
@@ -77,6 +82,10 @@ class Watcher:
         #: Notes of what is not looked at each time.
         self._found: dict[str, list[str]] = {}
         self._said: set[str] = set()
+        #: The bot's pairs when it was asked last, those that had orders, and the last one of the others that was asked for.
+        self._listed: tuple[str, ...] = ()
+        self._standing: frozenset[str] = frozenset()
+        self._swept = ""
         self._job: refit.Job | None = None
         self._first = True
 
@@ -94,7 +103,11 @@ class Watcher:
     def run(self, every: float) -> None:
         """Look every so many seconds."""
         while True:
-            self.look()
+            try:
+                self.look()
+            except OSError as error:
+                # The bot enters nothing on an old status; what can be done at the exchange goes on.
+                self.log(f"{error.filename}: cannot be written ({error.strerror}). Way out: make room on the disk")
             time.sleep(every)
 
     def look(self) -> Status:
@@ -106,6 +119,7 @@ class Watcher:
             problems += self._account(notes)
         if self._bot is not None and self._is_due("bot", BOT_EVERY):
             self._found["bot"] = list(self._revive(answers))
+            self._list(self._bot)
         if self._is_due("disk", DISK_EVERY):
             self._found["disk"] = list(self._disk())
         if self.datadir is not None:
@@ -158,8 +172,9 @@ class Watcher:
             if file is None:
                 raise InputError("the bot's database is in memory")
             books = watch.in_database(file) if file.exists() else watch.Books({}, ())
-            pairs = sorted({*self._pairs(), *books.positions, *(order.pair for order in books.orders)})
-            there = watch.at_exchange(self.api, pairs)
+            booked = {*books.positions, *(order.pair for order in books.orders)}
+            there = watch.at_exchange(self.api, self._asked(booked | self._standing))
+            self._standing = frozenset(order.pair for order in there.orders)
             worth = equity(self.api, str(self.config.get("stake_currency") or "USDT"))
         except InputError as error:
             return [str(error)]
@@ -173,9 +188,21 @@ class Watcher:
         problems = different if self._first else lasting
         self._first = False
         problems = [*problems, *self.stops.look(now, there)]
-        if (halted := self.daily.look(now, worth)) is not None:
-            problems.append(f"{halted}: remove {self.daily.file}")
-        self._mend(watch.remedies(there, books), now, notes)
+        ours, others = [], set()
+        for action in watch.remedies(there, books):
+            if action.pair in booked or self._is_own(action.pair):
+                ours.append(action)
+            else:
+                others.add(action.pair)
+        notes += [f"{pair} is none of this bot's pairs: it is left alone" for pair in sorted(others)]
+        self._mend(ours, now, notes)
+        try:
+            if (halted := self.daily.look(now, worth)) is not None:
+                problems.append(f"{halted}: remove {self.daily.file}")
+        except InputError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{self.daily.file}: cannot be written ({error.strerror}). Way out: make room on the disk")
         return problems
 
     def _mend(self, actions: Sequence[watch.Action], now: int, notes: list[str]) -> None:
@@ -194,9 +221,30 @@ class Watcher:
             except Exception as error:
                 notes.append(f"failed at the exchange ({type(error).__name__}): {what}")
 
+    def _list(self, bot: httpx.Client) -> None:
+        """Ask the bot for its pairs; while it does not answer, the last ones count."""
+        with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
+            self._listed = tuple(map(str, bot.get("/api/v1/whitelist").raise_for_status().json()["whitelist"]))
+
+    def _asked(self, busy: Set[str]) -> list[str]:
+        """Pairs whose orders are asked for now: the `busy` ones, and by turns of the others, all of them at first."""
+        others = sorted({*self._pairs(), *self._listed} - busy)
+        if not self._first and len(others) > SWEPT:
+            begin = bisect_right(others, self._swept) % len(others)
+            others = [*others[begin:], *others[:begin]][:SWEPT]
+            self._swept = others[-1]
+        return sorted(busy | set(others))
+
     def _pairs(self) -> list[str]:
-        named = (self.config.get("exchange") or {}).get("pair_whitelist") or []
-        return [pair for pair in map(str, named) if "/" in pair and not set(pair) & set("*+?[](){}|^$\\")]
+        """The pairs that the configuration names, patterns left out."""
+        return [pair for pair in self._named() if "/" in pair and not set(pair) & set("*+?[](){}|^$\\")]
+
+    def _named(self) -> list[str]:
+        return list(map(str, (self.config.get("exchange") or {}).get("pair_whitelist") or []))
+
+    def _is_own(self, pair: str) -> bool:
+        """Whether the bot may trade a pair: the configuration names it, or the bot listed it when it was asked last."""
+        return pair in self._listed or any(_matches(name, pair) for name in self._named())
 
     def _revive(self, answers: bool) -> Iterator[str]:
         """Start a bot again that stopped by an exception (restart.py), where the exchange `answers`.
@@ -298,6 +346,14 @@ class Watcher:
         self._said = said
 
 
+def _matches(name: str, pair: str) -> bool:
+    """Whether a name of a whitelist is that of a pair, or a pattern of it, as freqtrade takes it."""
+    try:
+        return re.fullmatch(name, pair, re.IGNORECASE) is not None
+    except re.error:
+        return False
+
+
 def account(config: Mapping[str, Any], exchange: str, clock: Callable[[], int]) -> Any:
     """The bot's account as ccxt gives it, with the configuration's key, addresses and options."""
     try:
@@ -312,7 +368,9 @@ def account(config: Mapping[str, Any], exchange: str, clock: Callable[[], int]) 
             "watch: dry_run is false and there is no key",
             "set FREQTRADE__EXCHANGE__KEY and FREQTRADE__EXCHANGE__SECRET",
         )
-    options = {"defaultType": "swap", **(more.pop("options", None) or {})}
+    # Bybit's positions are asked for by the currency that they settle in.
+    stake = str(config.get("stake_currency") or "USDT")
+    options = {"defaultType": "swap", "defaultSettle": stake, **(more.pop("options", None) or {})}
     api = getattr(ccxt, exchange)({"apiKey": own["key"], "secret": own["secret"], **more, "options": options})
     api.milliseconds = api.nonce = lambda: clock() // 10**6
     decode = api.parse_json

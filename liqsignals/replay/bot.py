@@ -126,6 +126,8 @@ class Bot:
 
     def _config(self) -> dict[str, Any]:
         return {
+            # Nobody watches a driven bot, unless what is laid over says so.
+            "liqsignals": {"watcher": False},
             **self.settings.more,
             "dry_run": not self.settings.live,
             "db_url": f"sqlite:///{self.settings.database.resolve()}",

@@ -5,6 +5,8 @@ It reads freqtrade's wallets and trades and asks the pure functions of sizing.py
 
 import logging
 import math
+import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,6 +38,7 @@ class Account:
 
     def __post_init__(self) -> None:
         self._announced: dict[tuple[str, str], Any] = {}
+        self._alarm: str | None = None
 
     @classmethod
     def from_config(
@@ -133,12 +136,19 @@ class Account:
 
     def announce(self, dp: Any, pair: str, frame: Any, reach: float) -> None:
         """Send a message (`dp.send_msg`: Telegram, API) when a major cluster has come within `reach` (fraction of
-        price).
+        price), and with real money when the watcher says something new.
 
         `frame`: the analysed candles. Once, until it has been out of reach; nothing in backtests.
         """
         if self.stop_file is None or len(frame) == 0:
             return
+        if self.runmode == "live":
+            said = self.check.watcher(time.time_ns())
+            # Ages and amounts change, the matter does not.
+            matter = None if said is None else re.sub(r"[\d.]+", "", said[1])
+            if said is not None and matter != self._alarm:
+                dp.send_msg(f"entries are refused ({said[0]}): {said[1]}", always_send=True)
+            self._alarm = matter
         last = frame.iloc[-1]
         for side, where in (("short", "above"), ("long", "below")):
             distance, usd = last[f"liq_{where}_distance"], last[f"liq_{where}_usd"]

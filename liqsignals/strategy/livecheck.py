@@ -104,8 +104,8 @@ class LiveCheck:
     margin_mode: str = "isolated"
     #: Whether the configuration names a calibration.
     calibrated: bool = True
-    #: Whether it says that a watcher runs.
-    watched: bool = False
+    #: Whether it says that a watcher runs; None where it says nothing.
+    watched: bool | None = None
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -117,7 +117,7 @@ class LiveCheck:
             runmode,
             str(config.get("margin_mode") or ""),
             block.get("calibration") is not None,
-            block.get("watcher") is True,
+            block.get("watcher"),
             limits,
         )
 
@@ -137,6 +137,12 @@ class LiveCheck:
                 "calibration",
                 'the config names no calibration. Way out: "liqsignals": {"calibration": ...} with a file of liqsignals '
                 'calibrate, "shipped", or "none" for the prior',
+            ))  # fmt: skip
+        if self.watched is None:
+            found.append((
+                "watcher",
+                "nobody measures this machine's clock and looks after the stops. Way out: liqsignals watch beside the "
+                'bot, and "liqsignals": {"watcher": true} in the config; false to do without',
             ))  # fmt: skip
         return tuple(found)
 
@@ -160,9 +166,12 @@ class LiveCheck:
                 f"{self.limits.leverage:g}x is beyond what the venue allows for a position of {largest:.4g} in {pair}, "
                 f'{tier:g}x. Way out: "liqsignals": {{"risk": {{"leverage": {tier:g}}}}} in the config'
             )
-        return self._watcher(pd.Timestamp(now).value) if self.watched else None
+        return self.watcher(pd.Timestamp(now).value)
 
-    def _watcher(self, now: int) -> tuple[str, str] | None:
+    def watcher(self, now: int) -> tuple[str, str] | None:
+        """What the watcher says against an entry at `now` (ns), as `refusal`; None where it says nothing, or none runs."""
+        if not self.watched:
+            return None
         path = self.userdir / STATUS
         restart = f"Way out: run liqsignals watch --userdir {self.userdir}, or look at its log"
         try:

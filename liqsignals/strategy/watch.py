@@ -111,14 +111,14 @@ class Action:
 
 
 def at_exchange(api: Any, pairs: Sequence[str]) -> Exchange:
-    """Ask for positions, orders and stops of these pairs. Raises ccxt's errors."""
+    """Ask for all positions, and for orders and stops of their pairs and of these. Raises ccxt's errors."""
     held = {
         row["symbol"]: float(row["contracts"]) * (1 if row["side"] == "long" else -1)
-        for row in api.fetch_positions(list(pairs))
+        for row in api.fetch_positions()  # Bybit takes no list of pairs
         if row["contracts"]
     }
     found = []
-    for pair in pairs:
+    for pair in sorted({*pairs, *held}):
         stops: set[str] = set()
         for stop in (True, False):
             for row in api.fetch_open_orders(pair, params={"stop": True} if stop else {}):
