@@ -25,6 +25,7 @@ from liqsignals import cli, records
 from liqsignals.clock import DAY, HOUR, iso, parse_time
 from liqsignals.data import rawlog, store
 from liqsignals.doctor import examine
+from liqsignals.doctor.config import plain
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_longs_must_be_what_a_fall_liquidates() -> None:
     [
         ('{"trading_mode": "spot", "exchange": {"name": "binance"}}', "spot market has no liquidations"),
         ('{"trading_mode": "futures", "liqsignals": {"extra": 1}}', "unknown key extra"),
-        ("{", "not JSON"),
+        ("{", "no JSON"),
         ('{"trading_mode": "futures", "exchange": {"name": "binance"}}', None),
     ],
 )
@@ -153,7 +154,7 @@ def test_the_configuration_is_checked(tmp_path: Path, market: Market, config: st
     datadir = write_datadir(tmp_path, market, flows=False)
     path = tmp_path / "config.json"
     path.write_text(config)
-    problems = examine.examine(datadir, now=end_of(market), config=path)["problems"]
+    problems = examine.examine(datadir, now=end_of(market), config=plain([path]))["problems"]
     assert (says is None and problems == []) or any(says in problem for problem in problems if says)
 
 

@@ -12,6 +12,7 @@ from test_strategies import NAMES, load
 
 from liqsignals import Signals
 from liqsignals.clock import parse_time
+from liqsignals.doctor.config import plain
 from liqsignals.doctor.examine import examine
 from liqsignals.errors import InputError
 from liqsignals.strategy.orders import stop_problems
@@ -89,7 +90,7 @@ def test_the_doctor_names_it(datadir: Path, tmp_path: Path) -> None:
         config.write_text(json.dumps({**base, **more}))
         return [
             p
-            for p in examine(datadir, now=parse_time("2026-01-10T00:00:00Z"), config=config)["problems"]
+            for p in examine(datadir, now=parse_time("2026-01-10T00:00:00Z"), config=plain([config]))["problems"]
             if "order_types" in p
         ]
 

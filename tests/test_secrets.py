@@ -73,10 +73,11 @@ def test_doctor_names_a_secret_in_the_file_without_its_value(tmp_path: Path) -> 
 @pytest.mark.parametrize("names", [["config.live.example.json"], ["config.json", "config.live.example.json"]])
 def test_freqtrade_takes_the_shipped_configurations(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FREQTRADE__EXCHANGE__KEY", f"{PLANTED}1")
-    found, problems = freqtrade_command.configuration([ROOT / name for name in names])
-    assert problems == []
-    assert found["dry_run"] is False
-    assert found["exchange"]["key"] == f"{PLANTED}1"  # of the environment, as freqtrade has it
+    found = freqtrade_command.configuration([ROOT / name for name in names])
+    assert found.problems == ()
+    assert [Path(path).name for path in found.files] == names[::-1]
+    assert found.merged["dry_run"] is False
+    assert found.merged["exchange"]["key"] == f"{PLANTED}1"  # of the environment, as freqtrade has it
 
 
 def test_the_live_example_lets_a_bot_enter() -> None:
@@ -85,6 +86,41 @@ def test_the_live_example_lets_a_bot_enter() -> None:
     check = LiveCheck.from_config(config, "live", Limits())
     assert check.configured() == ()
     assert check.watched
+
+
+@pytest.mark.slow
+def test_the_doctor_judges_what_freqtrade_makes_of_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comments, a file that another one names, one that lies over another, and the environment."""
+    for name, text in {
+        "base.json": '{"liqsignals": {"wrongkey": 1}, "exchange": {"name": "binance", "secret": "planted-in-base"}} // a comment',
+        "config.json": '{"add_config_files": ["base.json"], "trading_mode": "futures", "margin_mode": "isolated", "dry_run": false}',
+        "over.json": '{"liqsignals": {"calibration": "none", "watcher": true}, "api_server": {"enabled": true}}',
+    }.items():
+        (tmp_path / name).write_text(text)
+    datadir = write_datadir(tmp_path, make_market(1.0))
+
+    def problems(*names: str) -> str:
+        words = [word for name in names for word in ("--config", str(tmp_path / name))]
+        return "\n".join(
+            json.loads(CliRunner().invoke(app, ["doctor", "-d", str(datadir), *words, "--json"]).stdout)["problems"]
+        )
+
+    said = problems("config.json")
+    assert "unknown key wrongkey" in said
+    assert f"{tmp_path / 'base.json'}: exchange.secret is in the file" in said
+    assert "planted-in-base" not in said
+    assert "JSON" not in said
+    (tmp_path / "base.json").write_text('{"exchange": {"name": "binance"}}')
+    said = problems("config.json", "over.json")
+    for wanted in ("REST API is on without user", "there is no key", "no walk-forward has shown"):
+        assert wanted in said
+    assert "margin_mode" not in said
+    assert "names no calibration" not in said
+    for name in ("EXCHANGE__KEY", "EXCHANGE__SECRET", "API_SERVER__USERNAME", "API_SERVER__PASSWORD"):
+        monkeypatch.setenv(f"FREQTRADE__{name}", PLANTED)
+    said = problems("config.json", "over.json")
+    assert "REST API" not in said
+    assert "there is no key" not in said
 
 
 def bundled(datadir: Path, config: Path, log: Path, *more: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from liqsignals.collect import freqtrade_command
+from liqsignals.collect.freqtrade_command import Configuration
 from liqsignals.errors import InputError
 from liqsignals.operate import start
 from liqsignals.operate.start import Start
@@ -43,7 +44,7 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str
         "bot": script(tmp_path / "bot.py", f"{note('bot')}; time.sleep(2); {note('bot-end')}; sys.exit(7)"),
         "download": script(tmp_path / "fill.py", f"{note('fill')}; time.sleep(0.5); {note('fill-end')}"),
     }
-    monkeypatch.setattr(freqtrade_command, "configuration", lambda configs: (CONFIG, []))
+    monkeypatch.setattr(freqtrade_command, "configuration", lambda configs: Configuration(CONFIG, (), {}))
     monkeypatch.setattr(freqtrade_command, "command", lambda *given: words["bot"])
     monkeypatch.setattr(start, "download_command", lambda *given: words["download"])
     return words
@@ -92,6 +93,22 @@ def test_a_download_that_fails_or_hangs_is_a_warning(tmp_path: Path, stubs: dict
     assert "warning: the download failed or took too long" in said[-1]
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"api_server": {"enabled": True, "username": "u", "password": ""}}, "FREQTRADE__API_SERVER__PASSWORD"),
+        ({"dry_run": False, "exchange": {"key": "k"}}, "FREQTRADE__EXCHANGE__SECRET"),
+    ],
+)
+def test_no_bot_starts_without_its_secrets(
+    more: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubs: dict[str, list[str]]
+) -> None:
+    monkeypatch.setattr(freqtrade_command, "configuration", lambda configs: Configuration({**CONFIG, **more}, (), {}))
+    with pytest.raises(InputError, match=says):
+        begin(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_signal_ends_the_download_and_no_bot_starts(tmp_path: Path) -> None:
     """In a process of its own: a signal is sent to it while it downloads, and while the bot runs."""
     for where, wanted in (("fill", ["fill"]), ("bot", ["fill", "bot", "bot-signal"])):
@@ -105,7 +122,7 @@ def test_a_signal_ends_the_download_and_no_bot_starts(tmp_path: Path) -> None:
         code = (
             "import sys; from pathlib import Path; from liqsignals.operate import start\n"
             "from liqsignals.collect import freqtrade_command as f\n"
-            f"f.configuration = lambda configs: ({CONFIG!r}, []); f.command = lambda *given: {bot!r}\n"
+            f"f.configuration = lambda configs: f.Configuration({CONFIG!r}, (), {{}}); f.command = lambda *given: {bot!r}\n"
             f"start.download_command = lambda *given: {fill!r}\n"
             f"sys.exit(start.run(start.Start((), 'S', Path({str(tmp_path)!r})), print))"
         )

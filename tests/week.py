@@ -201,8 +201,9 @@ class Trial:
             )  # fmt: skip
             self.bot = Watched(settings, market.overlay, clock, market.traffic)
             check_loopback(self.bot.configs)
-            self.config, problems = freqtrade_command.configuration(self.bot.configs)
-            assert not problems, problems
+            found = freqtrade_command.configuration(self.bot.configs)
+            assert not found.problems, found.problems
+            self.config = found.merged
             self.bot.watch = self._watch
             self.recorder = Recorder(self.own, market.port, clock, self.folder)
             self.page = Page(self.own, self.bot, self.folder)

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -101,7 +101,10 @@ def doctor(
     ] = None,
     extras: Extras = None,
     exchange: Exchange = None,
-    config: Annotated[Path | None, typer.Option("--config", help="freqtrade configuration to check.")] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", help="freqtrade configuration to check; of several the later one counts."),
+    ] = None,
     schema: Annotated[
         bool, typer.Option("--schema/--no-schema", help="Ask freqtrade about the configuration, too (some seconds).")
     ] = True,
@@ -126,14 +129,14 @@ def doctor(
     now = parse_time(at) if at is not None else time.time_ns()
     since = 0 if days is None else now - days * DAY
     names = None if pairs is None else pairs.replace(",", " ").split()
-    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=config, since=since, pairs=names)
-    merged: dict[str, Any] = {}
-    if config is not None and schema:
+    files = list(map(existing, config or ()))
+    found = None
+    if files:
         from liqsignals.collect import freqtrade_command
+        from liqsignals.doctor.config import plain
 
-        merged, refused = freqtrade_command.configuration([config])
-        report["problems"] += [f"{config}: freqtrade refuses it: {problem}" for problem in refused]
-        report["healthy"] = not report["problems"]
+        found = freqtrade_command.configuration(files) if schema else plain(files)
+    report = checks.examine(datadir, now=now, exchange=exchange, extras=extras, config=found, since=since, pairs=names)
     if live:
         from liqsignals.collect import feeds
         from liqsignals.doctor import firstcontact
@@ -147,7 +150,7 @@ def doctor(
     if bundle is not None:
         from liqsignals.doctor.bundle import write
 
-        held = write(bundle, report, config, merged, log or (), now, os.environ)
+        held = write(bundle, report, found, log or (), now, os.environ)
         say(f"{bundle}: {', '.join(held)}; secrets are hidden, pairs and paths are not: read it before you send it")
     raise typer.Exit(0 if report["healthy"] else 1)
 

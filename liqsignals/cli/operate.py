@@ -133,16 +133,16 @@ def watch_command(
     """
     if check:
         raise typer.Exit(_check(userdir))
-    found, problems = freqtrade_command.configuration(list(map(existing, config)))
-    if problems:
-        raise InputError(f"freqtrade refuses the configuration: {'; '.join(problems)}")
-    history = datadir or starting.datadir_of(found, userdir)
-    folder = extras or starting.extras_of(found, history)
+    found = freqtrade_command.configuration(list(map(existing, config)))
+    if found.problems:
+        raise InputError(f"freqtrade refuses the configuration: {'; '.join(found.problems)}")
+    history = datadir or starting.datadir_of(found.merged, userdir)
+    folder = extras or starting.extras_of(found.merged, history)
 
     def log(text: str) -> None:
         print(f"{iso(time.time_ns())} {text}", file=sys.stderr, flush=True)
 
-    watcher = Watcher(found, userdir, folder, log, bot, mend, raw_days, history if refit else None)
+    watcher = Watcher(found.merged, userdir, folder, log, bot, mend, raw_days, history if refit else None)
     log(f"watching {'the live' if watcher.live else 'a dry-run'} bot of {userdir}; stop with Ctrl-C")
     with suppress(KeyboardInterrupt), closing(watcher):
         watcher.run(every)

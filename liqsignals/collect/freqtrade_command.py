@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +161,41 @@ def _end(child: subprocess.Popen[str]) -> None:
         return
 
 
-def configuration(configs: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
-    """Configurations merged as freqtrade merges them, with its environment variables, and what it refuses of them.
+@dataclass(frozen=True)
+class Configuration:
+    """Configurations of freqtrade. They hold secrets: do not print them."""
 
-    It holds secrets: do not print it. Raises InputError where freqtrade cannot be asked.
-    """
+    #: As freqtrade merges them, with its environment variables.
+    merged: Mapping[str, Any] = field(repr=False)
+    #: What freqtrade refuses of them, or why they cannot be read.
+    problems: tuple[str, ...]
+    #: Each file, those that they name included, by path.
+    files: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    #: Whether freqtrade read them.
+    asked: bool = True
+
+    @property
+    def missing(self) -> list[str]:
+        """What a bot must not start without, in words; freqtrade refuses none of it."""
+        found = []
+        api = self.merged.get("api_server")
+        if isinstance(api, dict) and api.get("enabled") and not (api.get("username") and api.get("password")):
+            found.append(
+                "the REST API is on without user and password: whoever reaches the port trades. Way out: set "
+                "FREQTRADE__API_SERVER__USERNAME and FREQTRADE__API_SERVER__PASSWORD in the environment"
+            )
+        exchange = self.merged.get("exchange")
+        named = isinstance(exchange, dict) and exchange.get("key") and exchange.get("secret")
+        if self.merged.get("dry_run") is False and not named:
+            found.append(
+                "dry_run is false and there is no key. Way out: set FREQTRADE__EXCHANGE__KEY and "
+                "FREQTRADE__EXCHANGE__SECRET in the environment"
+            )
+        return found
+
+
+def configuration(configs: Sequence[Path]) -> Configuration:
+    """What freqtrade makes of configurations. Raises InputError where freqtrade cannot be asked."""
     executable()
     script = Path(__file__).with_name("freqtrade_config.py")
     done = in_group(
@@ -173,7 +203,7 @@ def configuration(configs: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
     )
     try:
         found = json.loads(done.stdout)
-        return dict(found["config"]), [str(problem) for problem in found["problems"]]
+        return Configuration(dict(found["config"]), tuple(map(str, found["problems"])), dict(found["files"]))
     except (ValueError, LookupError, TypeError) as error:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].partition(":")[0]
         raise InputError(

@@ -1,8 +1,8 @@
 """Print what freqtrade makes of configurations, as JSON: `python freqtrade_config.py FILE...`.
 
-{"config": them merged with the environment's FREQTRADE__ variables, "problems": what freqtrade's own schema and checks
-refuse}. A script, run by its path, in a process of its own (collect/freqtrade_command.py): it imports freqtrade and not
-liqsignals. Secrets are in "config", which goes through a pipe, and never in "problems".
+{"config": them merged with the environment's FREQTRADE__ variables, "files": each of them, those that they name included,
+"problems": what freqtrade's own schema and checks refuse}. A script, run by its path, in a process of its own (collect/freqtrade_command.py): it imports freqtrade and not
+liqsignals. Secrets are in "config" and "files", which go through a pipe, and never in "problems".
 """
 
 import json
@@ -19,7 +19,7 @@ def read(files: list[str]) -> dict[str, Any]:
     from freqtrade.config_schema.config_schema import SCHEMA_TRADE_REQUIRED
     from freqtrade.configuration.config_validation import FreqtradeValidator, validate_config_consistency
     from freqtrade.configuration.environment_vars import environment_vars_to_dict
-    from freqtrade.configuration.load_config import load_from_files
+    from freqtrade.configuration.load_config import load_config_file, load_from_files
     from freqtrade.enums import RunMode
     from freqtrade.exceptions import OperationalException
     from freqtrade.misc import deep_merge_dicts
@@ -28,7 +28,7 @@ def read(files: list[str]) -> dict[str, Any]:
         config = deep_merge_dicts(environment_vars_to_dict(), load_from_files(files))
     except OperationalException as error:
         # Its message quotes the file around a slip, and a secret may be there.
-        return {"config": {}, "problems": [str(error).splitlines()[0]]}
+        return {"config": {}, "files": {path: {} for path in files}, "problems": [str(error).splitlines()[0]]}
     schema = deepcopy(CONF_SCHEMA)
     # The strategy gives what else is required.
     schema["required"] = [
@@ -47,7 +47,11 @@ def read(files: list[str]) -> dict[str, Any]:
         except OperationalException as error:
             problems.append(str(error))
     secrets = sorted(set(_secrets(config)), key=len, reverse=True)
-    return {"config": config, "problems": [_without(text, secrets) for text in problems]}
+    return {
+        "config": config,
+        "files": {path: load_config_file(path) for path in config["config_files"]},
+        "problems": [_without(text, secrets) for text in problems],
+    }
 
 
 def _secrets(value: Any, named: bool = False) -> Iterator[str]:

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from liqsignals.clock import iso
 from liqsignals.collect.fetch import HIDDEN, redact
+from liqsignals.collect.freqtrade_command import Configuration
 from liqsignals.errors import InputError
 from liqsignals.files import written
 
@@ -66,22 +67,20 @@ _FORMS = re.compile(
 def write(
     out: Path,
     report: Mapping[str, Any],
-    config: Path | None,
-    merged: Mapping[str, Any],
+    config: Configuration | None,
     logs: Sequence[Path],
     now: int,
     environment: Mapping[str, str],
 ) -> list[str]:
     """Write the bundle to `out` (.zip) in one step; the names of its files.
 
-    `report` is the answer of `examine`; `merged` what freqtrade makes of the configuration and those that it names,
-    empty where it was not asked; `logs` are text files; `environment` has variables that may hold secrets. Raises
+    `report` is the answer of `examine`, `config` freqtrade's configuration, None where none was named; `logs` are text files; `environment` has variables that may hold secrets. Raises
     InputError where a log cannot be read or `out` not be written.
     """
-    own = {} if config is None else _object(config.read_text(errors="replace"))
+    merged = {} if config is None else config.merged
     secrets = {*_secrets(merged), *_of_environment(environment)}
     # Those of a file count, too, where another file has another value.
-    for path in {str(path) for path in (config, *merged.get("config_files", ())) if path is not None}:
+    for path in config.files if config is not None else ():
         text = Path(path).read_text(errors="replace")
         secrets |= {*_secrets(_object(text)), *_quoted(text)}
     home = str(Path.home())
@@ -96,7 +95,7 @@ def write(
         "files.tsv": "\n".join(_files(Path(str(report["datadir"])))) + "\n",
     }
     if config is not None:
-        parts["config.json"] = json.dumps(shown(merged or own), indent=1)
+        parts["config.json"] = json.dumps(shown(merged), indent=1)
     for number, log in enumerate(logs, 1):
         parts[f"log-{number}-{log.name}"] = _tail(log)
     with written(out, (".zip",)) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:

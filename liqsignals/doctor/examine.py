@@ -10,7 +10,6 @@ opens, for open interest the instants of the snapshots, for funding settlements,
 """
 
 import itertools
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -25,16 +24,14 @@ from numpy.typing import NDArray
 
 from liqsignals import records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, iso, parse_time
+from liqsignals.collect.freqtrade_command import Configuration
 from liqsignals.data import choice, coverage, flows, freqtrade, labels, plausible, rawlog, store
 from liqsignals.data.tape import read_tape
+from liqsignals.doctor import config as configured
 from liqsignals.errors import InputError
-from liqsignals.files import FORMATS, DataFile, parse_name, stem
+from liqsignals.files import DataFile, parse_name, stem
 from liqsignals.liqmap import calibration
 from liqsignals.report.fitted import age_line
-from liqsignals.strategy.config import Risk
-from liqsignals.strategy.livecheck import LiveCheck
-from liqsignals.strategy.orders import stop_problems
-from liqsignals.strategy.signals import Signals
 
 #: Rows of a live frame: an older file leaves a hole that the running bot cannot fill (design: live data).
 LIVE_ROWS = 499
@@ -54,11 +51,6 @@ STREAM_DAYS = 30
 BLINK = MINUTE
 #: A recorder that is this long without a sign of life has stopped.
 RECORDER_AGE = 10 * MINUTE
-#: Keys of a configuration that belong into the environment.
-SECRETS = (
-    ("exchange", "key"), ("exchange", "secret"), ("exchange", "password"), ("telegram", "token"), ("api_server", "password"),
-    ("api_server", "jwt_secret_key"), ("api_server", "ws_token"),
-)  # fmt: skip
 #: Hours that fall by so much must liquidate more longs than shorts.
 FALL = 0.03
 
@@ -102,7 +94,7 @@ def examine(
     now: int,
     exchange: str | None = None,
     extras: Path | None = None,
-    config: Path | None = None,
+    config: Configuration | None = None,
     since: int = 0,
     pairs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -110,6 +102,7 @@ def examine(
 
     Everything is listed; what ended before `since` (holes, jumps of open interest, hours with mistaken sides) is no
     problem any more, for nothing can mend it. `pairs`: only these are judged; all that have candles unless given.
+    `config`: freqtrade's, which is judged, too (config.py).
     """
     freqtrade.check_datadir(datadir)
     store.check_extras(extras)
@@ -130,7 +123,7 @@ def examine(
                 problems.append(str(error))
             return None
 
-    dataformat = _dataformat(config)
+    dataformat = configured.dataformat(config)
     there = freqtrade.pairs_in(datadir)
     for pair in pairs or ():
         freqtrade.check_pair(datadir, pair)
@@ -159,9 +152,12 @@ def examine(
         if series is not None:
             _add(report, series, now, since)
     report["disk"] = _disk(datadir, problems)
-    report["config"] = _config(config, datadir, problems)
-    report["calibration"] = (report["config"] or {}).get("calibration") or calibration_in_use(calibration.default())
-    chosen = (report["config"] or {}).pop("chosen", None) or calibration.default()
+    report["config"], chosen = None, None
+    if config is not None:
+        report["config"], chosen, found = configured.judge(config, datadir)
+        problems += found
+    chosen = chosen or calibration.default()
+    report["calibration"] = calibration_in_use(chosen)
     one = next(iter(there if pairs is None else pairs), "BTC/USDT:USDT")
     report["calibration_age"] = age_line(chosen, one, now, extras, exchange)
     report["healthy"] = not problems
@@ -502,15 +498,6 @@ def _streams(report: dict[str, Any], extras: Path, now: int, since: int) -> None
             )
 
 
-def _dataformat(config: Path | None) -> str | None:
-    """`dataformat_ohlcv` of a configuration that can be read; what is wrong with it otherwise is said by `_config`."""
-    try:
-        found = json.loads(config.read_text()).get("dataformat_ohlcv") if config is not None else None
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if found in FORMATS else None
-
-
 def _disk(datadir: Path, problems: list[str]) -> dict[str, Any]:
     usage = shutil.disk_usage(datadir)
     if usage.free < DISK_FREE:
@@ -519,51 +506,6 @@ def _disk(datadir: Path, problems: list[str]) -> dict[str, Any]:
             " make room"
         )
     return {"free_gib": round(usage.free / 2**30, 1), "total_gib": round(usage.total / 2**30, 1)}
-
-
-def _config(config: Path | None, datadir: Path, problems: list[str]) -> dict[str, Any] | None:
-    """What liqsignals would make of a freqtrade configuration, None where none was named."""
-    if config is None:
-        return None
-    if not config.is_file():
-        raise InputError(
-            f"there is no configuration {config}",
-            "name freqtrade's config.json",
-        )
-    try:
-        read = json.loads(config.read_text())
-        if not isinstance(read, dict):
-            raise ValueError("it is no object")
-    except (ValueError, UnicodeDecodeError) as error:
-        problems.append(f"{config}: this is not JSON that can be read ({error}). Way out: mend it")
-        return {"file": str(config)}
-    problems += [f"{config}: {problem}" for problem in (*stop_problems(read), *_secrets(read))]
-    try:
-        signals = Signals.from_config({"datadir": str(datadir), **read})
-    except InputError as error:
-        problems.append(f"{config}: {error}")
-        return {"file": str(config)}
-    if read.get("dry_run") is False:
-        found = LiveCheck.from_config(read, "live", Risk.parse(read.get("liqsignals") or {}).limits).configured()
-        problems += [f"{config}: live entries would be refused: {why}" for _, why in found]
-    return {
-        "file": str(config),
-        "datadir": str(signals.datadir),
-        "extras": str(signals.extras),
-        "finest": signals.finest,
-        "calibration": calibration_in_use(signals.calibration),
-        "chosen": signals.calibration,
-    }
-
-
-def _secrets(config: dict[str, Any]) -> Iterator[str]:
-    """Secrets that stand in a configuration file, by name."""
-    for block, name in SECRETS:
-        if isinstance(inner := config.get(block), dict) and inner.get(name):
-            yield (
-                f"{block}.{name} is in the file, where backups and bug reports carry it away. Way out: take it out and"
-                f" set FREQTRADE__{block.upper()}__{name.upper()} in the environment"
-            )
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:

@@ -89,12 +89,15 @@ def run(start: Start, log: Callable[[str], None]) -> int:
     Signals are passed on to the bot. What goes wrong with the download is logged and stops nothing. Raises InputError
     for a configuration that freqtrade refuses.
     """
-    config, problems = freqtrade_command.configuration(start.configs)
-    if problems:
+    found = freqtrade_command.configuration(start.configs)
+    if found.problems:
         raise InputError(
-            f"freqtrade refuses the configuration: {'; '.join(problems)}",
+            f"freqtrade refuses the configuration: {'; '.join(found.problems)}",
             "mend it; liqsignals doctor --config FILE checks it again",
         )
+    config = found.merged
+    if found.missing:
+        raise InputError("; ".join(found.missing))
     url = database_url(config, start.userdir)
     datadir = start.datadir or datadir_of(config, start.userdir)
     bot = freqtrade_command.command(
