@@ -117,6 +117,11 @@ def test_the_image_is_pinned_and_runs_as_no_root() -> None:
         ("freqtradeorg/freqtrade:${FREQTRADE}_freqai", "freqai"),
     ]
     assert set(re.findall(r"^USER (\w+)", text, re.MULTILINE)) == {"ftuser"}
+    # pip puts the scripts into the user's folder; what is compiled lasts, for the rest of the image cannot be written.
+    (mounted,) = {volume.split(":")[1] for service in SERVICES.values() for volume in service["volumes"]}
+    for stage in text.split("\nFROM ")[2:]:
+        assert "pip install --user" in stage
+        assert f'\nENV PATH="/home/ftuser/.local/bin:${{PATH}}" NUMBA_CACHE_DIR={mounted}/' in stage
     # What is copied is there and is let through.
     let = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for words in re.findall(r"^COPY --chown=\S+ ([^/].*)$", text, re.MULTILINE):

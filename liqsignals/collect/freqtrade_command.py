@@ -1,12 +1,14 @@
 """The freqtrade command: its command line, a run of it, and what its log says went wrong.
 
-It is the freqtrade beside this Python, unmodified, in a process of its own.
+It is this Python's freqtrade, unmodified, in a process of its own.
 """
 
 import json
 import os
 import re
+import shutil
 import signal
+import site
 import subprocess
 import sys
 import sysconfig
@@ -21,6 +23,8 @@ from liqsignals.errors import InputError
 _WIDE = {"COLUMNS": "1000"}
 #: Seconds that a process group has between SIGTERM and SIGKILL.
 _GRACE = 10.0
+#: The Python that a script names.
+_PYTHON = re.compile(rb"(/[^\"'\n]*)/python[\d.]*\b")
 #: The start of a record in freqtrade's log: time, logger, level.
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ - \S+ - ([A-Z]+) - (.*)$")
 #: A line that continues a record: not empty, not indented, not drawn.
@@ -28,14 +32,35 @@ _MORE = re.compile(r"^[^\s─-╿]")
 
 
 def executable() -> str:
-    """Path of the freqtrade command beside this Python. Raises InputError where it is not installed."""
-    path = Path(sysconfig.get_path("scripts")) / "freqtrade"
-    if not path.exists():
-        raise InputError(
-            "freqtrade is not installed beside liqsignals",
-            "pip install freqtrade==2026.9",
-        )
-    return str(path)
+    """Path of this Python's freqtrade command. Raises InputError where it has none."""
+    folders = [sysconfig.get_path("scripts")]
+    if site.ENABLE_USER_SITE:  # where `pip install --user` puts it: freqtrade's image has all there
+        folders.append(sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")))
+    for folder in folders:
+        path = Path(folder) / "freqtrade"
+        if path.exists():
+            return str(path)
+    found = shutil.which("freqtrade")
+    if found and _is_ours(Path(found)):
+        return found
+    also = f"; {found} belongs to another Python, which would not find liqsignals" if found else ""
+    raise InputError(
+        f"freqtrade is not installed for {sys.executable}{also}",
+        f"{sys.executable} -m pip install freqtrade==2026.9",
+    )
+
+
+def _is_ours(script: Path) -> bool:
+    """Whether a script's first lines name a Python of this one's folder.
+
+    Not the file itself is compared: an environment's python is a link to the one that it was made with.
+    """
+    try:
+        with script.open("rb") as file:
+            named = _PYTHON.search(file.read(4096))
+        return named is not None and os.path.samefile(os.fsdecode(named[1]), Path(sys.executable).parent)
+    except OSError:
+        return False
 
 
 def command(what: str, configs: Sequence[Path], userdir: Path, datadir: Path, *more: str) -> list[str]:

@@ -27,7 +27,7 @@ def run(words: Sequence[str], datadir: Path | None) -> int:
 def prepared(words: Sequence[str], datadir: Path, overlay: Path) -> list[str]:
     """The command line to run. With `{overlay}` in it, only that is replaced.
 
-    Else it is a freqtrade command, with or without the word: the freqtrade beside this Python, with the configurations
+    Else it is a freqtrade command, with or without the word: this Python's freqtrade, with the configurations
     that it names, or those that freqtrade takes unasked, then the overlay, and with the data directory. Raises
     InputError without a command, and for `trade`: its candles end in the past.
     """
