@@ -10,6 +10,7 @@ import typer.main
 import yaml
 
 from liqsignals.cli import app
+from liqsignals.sources import PROVIDERS
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -94,6 +95,26 @@ def test_no_file_holds_a_secret() -> None:
             assert not any(held), path
     # The recorder needs none at all.
     assert "environment" not in SERVICES["recorder"]
+
+
+def documented() -> dict[str, set[str]]:
+    """Who needs each variable, by the table of docs/deploy.md."""
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([a-z, ]+) \|", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    return {name: set(who.split(", ")) for names, who in rows for name in re.findall(r"[A-Z_]+", names)}
+
+
+def test_who_needs_a_variable_gets_it_and_nobody_else() -> None:
+    found = documented()
+    assert {provider.key_env for provider in PROVIDERS if provider.key_env} < set(found)
+    for name, service in SERVICES.items():
+        given = service.get("environment", {})
+        # Without a value it is the shell's.
+        passed = {key for key, value in given.items() if value is None or str(value).startswith(f"${{{key}")}
+        assert passed == {key for key, who in found.items() if name in who}, name
+        # The others are no secret, and not the user's to choose.
+        assert set(given) - passed <= {"FREQTRADE__API_SERVER__ENABLED", "FREQTRADE__API_SERVER__LISTEN_IP_ADDRESS"}
+        unit = lines_of(DEPLOY / "systemd" / f"liqsignals-{name}.service")
+        assert ("EnvironmentFile" in unit) == bool(passed)
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
