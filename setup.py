@@ -1,4 +1,4 @@
-"""Build step: the strategies and the configuration, which stand at the top level for freqtrade's sake, go into the wheel.
+"""Build step: the strategies and their configurations, which stand at the top level for freqtrade's sake, go into the wheel.
 
 All else is in pyproject.toml. `liqsignals init` and `liqsignals demo` find them: liqsignals/replay/starter.py.
 """
@@ -9,7 +9,8 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-STRATEGIES = ("SqueezeMomentum.py", "RejectionFade.py")
+STRATEGIES = ("SqueezeMomentum.py", "RejectionFade.py", "LiqSignalsFreqAI.py")
+CONFIGS = ("config.json", "config.freqai.json")
 
 
 class BuildWithStarter(build_py):
@@ -20,7 +21,8 @@ class BuildWithStarter(build_py):
         if not self.editable_mode:
             starter = Path(self.build_lib) / "liqsignals" / "starter"
             self.mkpath(str(starter / "strategies"))
-            self.copy_file(str(ROOT / "config.json"), str(starter / "config.json"))
+            for name in CONFIGS:
+                self.copy_file(str(ROOT / name), str(starter / name))
             for name in STRATEGIES:
                 self.copy_file(str(ROOT / "user_data" / "strategies" / name), str(starter / "strategies" / name))
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import typer.main
 import yaml
 
 from liqsignals.cli import app
+from liqsignals.replay import starter
 from liqsignals.sources import PROVIDERS
 
 ROOT = Path(__file__).parents[1]
@@ -25,16 +27,29 @@ def lines_of(unit: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"[A-Z]\w*=", line))
 
 
+def started(unit: Path, secrets: Mapping[str, str]) -> str:
+    """Words after `liqsignals` that a unit runs, with the variables of its secrets file."""
+    lines = lines_of(unit)
+    values = dict(word.split("=", 1) for word in lines["Environment"].split())
+    words = lines["ExecStart"].removeprefix("%S/liqsignals/.venv/bin/liqsignals ")
+    return re.sub(r"\$\{(\w+)\}", lambda found: {**values, **secrets}[found[1]], words)
+
+
+def filled(text: str, chosen: Mapping[str, str]) -> str:
+    """What compose makes of a text with variables; those that are not chosen have their defaults."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: chosen.get(found[1], found[2]), text)
+
+
 def commands() -> dict[str, str]:
     """Words after `liqsignals` by where they stand."""
-    found = {f"compose: {name}": service["command"] for name, service in SERVICES.items()}
+    found = {f"compose: {name}": filled(service["command"], {}) for name, service in SERVICES.items()}
     found |= {
-        f"compose: health of {name}": shlex.join(service["healthcheck"]["test"][2:])
+        f"compose: health of {name}": filled(shlex.join(service["healthcheck"]["test"][2:]), {})
         for name, service in SERVICES.items()
         if service["healthcheck"]["test"][1] == "liqsignals"
     }
     for unit in UNITS:
-        found[unit.name] = lines_of(unit)["ExecStart"].removeprefix("%S/liqsignals/.venv/bin/liqsignals ")
+        found[unit.name] = started(unit, {})
     page = (ROOT / "docs" / "deploy.md").read_text()
     steps = re.findall(r"^ *(?:\S*/)?liqsignals ([a-z-]+ .*?[^\\])$", page.replace("\\\n", " "), re.MULTILINE)
     assert len(steps) >= 6
@@ -71,6 +86,31 @@ def test_a_service_has_no_more_rights_than_it_needs(name: str) -> None:
 def test_each_service_has_a_unit() -> None:
     assert set(SERVICES) == {"bot", "recorder", "page", "watcher"}
     assert {unit.stem for unit in UNITS} == {f"liqsignals-{name}" for name in SERVICES}
+
+
+def test_one_choice_of_image_strategy_and_configuration_counts_everywhere() -> None:
+    """As docs/deploy.md says for FreqAI, with compose and with systemd."""
+    (line,) = re.findall(r"^export (LIQSIGNALS_.*)$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    chosen = dict(word.split("=", 1) for word in line.split())
+    assert set(chosen) == set(re.findall(r"\$\{(\w+):-[^}]", (DEPLOY / "compose.yaml").read_text()))
+    stages = re.findall(r"^FROM \S+ AS (\w+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    for service in SERVICES.values():
+        for values, image, target in (({}, "liqsignals:latest", "plain"), (chosen, "liqsignals:freqai", "freqai")):
+            assert filled(service["image"], values) == image
+            assert filled(service["build"]["target"], values) == target
+            assert target in stages
+    config, strategy = Path(chosen["LIQSIGNALS_CONFIG"]), chosen["LIQSIGNALS_STRATEGY"]
+    assert config.parent.name == "user_data"
+    assert config.name in starter.CONFIGS
+    assert strategy == starter.FREQAI
+    for name in ("bot", "watcher"):
+        of = SERVICES[name]
+        texts = [filled(of["command"], chosen), started(DEPLOY / "systemd" / f"liqsignals-{name}.service", chosen)]
+        if name == "watcher":
+            texts.append(filled(shlex.join(of["healthcheck"]["test"]).replace("'", ""), chosen))
+        else:
+            assert all(f"--strategy {strategy} " in text for text in texts)
+        assert all(f"--config {config} " in text for text in texts)
 
 
 def test_bot_and_watcher_have_the_rest_api() -> None:

@@ -1,5 +1,6 @@
 """What ships beside the package: in the wheel, and by `liqsignals init` in a user_data folder."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from liqsignals import __version__
+from liqsignals.collect import freqtrade_command
 from liqsignals.errors import InputError
 from liqsignals.replay import starter
 
@@ -22,8 +24,10 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
     written, kept = starter.init(userdir)
     assert kept == [own]
     assert own.read_text() == "my own"
-    assert set(written) == {userdir / "config.json", userdir / "strategies" / "SqueezeMomentum.py"}
-    assert (userdir / "config.json").read_bytes() == (ROOT / "config.json").read_bytes()
+    names = ("config.json", "config.freqai.json")
+    others = {f"strategies/{name}.py" for name in ("SqueezeMomentum", "LiqSignalsFreqAI")}
+    assert set(written) == {userdir / name for name in (*names, *others)}
+    assert all((userdir / name).read_bytes() == (ROOT / name).read_bytes() for name in names)
     before = {path: path.stat().st_mtime_ns for path in written}
     assert starter.init(userdir)[0] == []
     assert before == {path: path.stat().st_mtime_ns for path in written}
@@ -57,6 +61,31 @@ def test_the_wheel_carries_strategies_and_configuration(tmp_path: Path) -> None:
     built = tmp_path / "lib" / "liqsignals" / "starter"
     found = {str(path.relative_to(built)): path.read_bytes() for path in built.rglob("*") if path.is_file()}
     assert found == {
-        "config.json": (ROOT / "config.json").read_bytes(),
-        **{f"strategies/{n}.py": (ROOT / "user_data/strategies" / f"{n}.py").read_bytes() for n in starter.STRATEGIES},
+        **{name: (ROOT / name).read_bytes() for name in starter.CONFIGS},
+        **{
+            f"strategies/{name}.py": (ROOT / "user_data" / "strategies" / f"{name}.py").read_bytes()
+            for name in (*starter.STRATEGIES, starter.FREQAI)
+        },
     }
+
+
+def test_the_source_archive_and_the_image_carry_them_too() -> None:
+    """A wheel is built of them there."""
+    listed = (ROOT / "MANIFEST.in").read_text().split()
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text().split()
+    for name in starter.CONFIGS:
+        assert name in listed
+        assert name in dockerfile
+    assert {f"{name}.py" for name in (*starter.STRATEGIES, starter.FREQAI)} <= set(listed)
+
+
+def test_freqais_configuration_adds_to_the_one_beside_it(tmp_path: Path) -> None:
+    starter.init(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["exchange"]["pair_whitelist"] = ["SOL/USDT:USDT"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found, problems = freqtrade_command.configuration([tmp_path / "config.freqai.json"])
+    assert problems == []
+    assert found["freqai"]["enabled"]
+    assert found["exchange"]["pair_whitelist"] == ["SOL/USDT:USDT"]
+    assert found["stake_amount"] == 500  # its own word counts more

@@ -52,7 +52,7 @@ def simulate(
 def init(
     userdir: Annotated[Path, typer.Option("--userdir", help="freqtrade's user_data; made where it is not there.")],
 ) -> None:
-    """Put the strategies and config.json that ship into a user_data folder; nothing that stands there is overwritten."""
+    """Put the strategies and configurations that ship into a user_data folder; nothing that is there is overwritten."""
     written, existing = starter.init(userdir)
     for path in written:
         console.print(f"written: {path}", markup=False)

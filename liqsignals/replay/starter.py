@@ -1,4 +1,4 @@
-"""The strategies and the configuration that ship: from the wheel's data, or from the checkout of an editable install."""
+"""The strategies and their configurations that ship: from the wheel's data, or from the checkout of an editable install."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from liqsignals.files import replaced
 class Starter:
     """Where they stand."""
 
+    #: FreqAI's `config.freqai.json` stands beside it.
     config: Path
     #: A folder for freqtrade's --strategy-path.
     strategies: Path
@@ -31,19 +32,22 @@ def shipped() -> Starter:
     )
 
 
-#: The strategies that ship; a checkout's folder may hold a user's own beside them.
+#: The strategies that ship and are judged; a checkout's folder may hold a user's own beside them.
 STRATEGIES = ("SqueezeMomentum", "RejectionFade")
+#: The example for FreqAI, which adds its own settings to config.json.
+FREQAI = "LiqSignalsFreqAI"
+CONFIGS = ("config.json", "config.freqai.json")
 
 
 def init(userdir: Path) -> tuple[list[Path], list[Path]]:
-    """Put `config.json` and `strategies/` into a user_data folder: files written, and files that stood there and are
+    """Put the configurations and `strategies/` into a user_data folder: files written, and files that stood there and are
     kept.
 
     Raises InputError where the folder cannot be written.
     """
     source = shipped()
-    files = {userdir / "config.json": source.config}
-    files |= {userdir / "strategies" / f"{name}.py": source.strategies / f"{name}.py" for name in STRATEGIES}
+    files = {userdir / name: source.config.with_name(name) for name in CONFIGS}
+    files |= {userdir / "strategies" / f"{n}.py": source.strategies / f"{n}.py" for n in (*STRATEGIES, FREQAI)}
     written: list[Path] = []
     kept: list[Path] = []
     for target, origin in files.items():
