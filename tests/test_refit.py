@@ -1,6 +1,7 @@
-"""The weekly refit: never a worse calibration, the old one kept, the scores of both said."""
+"""The weekly refit: never a worse calibration, the old one kept, the scores of all said."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ def answer(rank: float | None, dollars: float | None) -> str:
     return json.dumps({"models": {"map": {"rank": [rank, rank], "dollars": [dollars, dollars]}}})
 
 
-def drive(userdir: Path, new: list[str], old: list[str], fails: str = "") -> tuple[str, list[list[str]]]:
+def drive(
+    userdir: Path, answered: list[str], fails: str = "", current: str | None = "mine.json"
+) -> tuple[str, list[list[str]]]:
     """What came of it, and the commands; a calibration is written as `liqsignals calibrate` would."""
     tables = {pair: userdir / f"{pair[:3]}.parquet" for pair in PAIRS}
-    plan = refit.steps(userdir / "data", userdir / "extras", userdir, tables, "mine.json", NOW)
+    plan = refit.steps(userdir / "data", userdir / "extras", userdir, tables, current, NOW)
     asked = [next(plan)]
-    answers = iter([*new, *old])
+    answers = iter(answered)
     while True:
         words = asked[-1]
         if words[0] == "calibrate":
@@ -36,6 +39,12 @@ def drive(userdir: Path, new: list[str], old: list[str], fails: str = "") -> tup
             return str(end.value), asked
 
 
+def by_name(asked: list[list[str]]) -> list[str]:
+    """The calibrations that were scored, in order."""
+    return [words[words.index("--calibration") + 1] for words in asked if words[0] == "validate"]
+
+
+@pytest.mark.parametrize("in_use", [True, False])  # whether the configuration names the kept file
 @pytest.mark.parametrize(
     ("new", "old", "taken"),
     [
@@ -49,31 +58,52 @@ def drive(userdir: Path, new: list[str], old: list[str], fails: str = "") -> tup
     ],
 )
 def test_a_worse_one_is_never_taken_and_the_old_one_is_kept(
-    new: list[Any], old: list[Any], taken: bool, tmp_path: Path
+    new: list[Any], old: list[Any], taken: bool, in_use: bool, tmp_path: Path
 ) -> None:
     kept = tmp_path / refit.CALIBRATION
     kept.parent.mkdir()
     kept.write_text("old")
-    said, asked = drive(tmp_path, [answer(*one) for one in new], [answer(*one) for one in old])
+    answers = [answer(*one) for one in (*new, *([] if in_use else [(0.0, 99.0)] * 2), *old)]
+    said, asked = drive(tmp_path, answers, current=str(kept) if in_use else "shipped")
     assert kept.read_text() == ("new" if taken else "old")
     assert (tmp_path / refit.PREVIOUS).exists() == taken
     if taken:
         assert (tmp_path / refit.PREVIOUS).read_text() == "old"
-    assert "new rank" in said
-    assert "in use rank" in said
-    # Fitted on nothing of the week that scores, and both scored on the same hours of it.
+    # A file that is both is scored once.
+    rivals = {"in use": str(kept)} if in_use else {"in use": "shipped", "kept": str(kept)}
+    named = {"new": str(tmp_path / refit.CANDIDATE), **rivals}
+    assert all(f"{which} rank" in said for which in named)
+    assert ("worse than the one" in said) == (not taken)
+    # Fitted on nothing of the week that scores, and all scored on the same hours and prints of it.
     cut = "2026-03-03T07:00:00Z"
     assert asked[0][asked[0].index("--until") + 1] == cut
-    assert [words[words.index("--fit-until") + 1] for words in asked[1:]] == [cut] * 4
-    assert [words[words.index("--calibration") + 1] for words in asked[1:]] == [str(tmp_path / refit.CANDIDATE)] * 2 + [
-        "mine.json"
-    ] * 2
+    assert [words[words.index("--fit-until") + 1] for words in asked[1:]] == [cut] * 2 * len(named)
+    tables = [str(tmp_path / "BTC.parquet"), str(tmp_path / "ETH.parquet")]
+    assert [words[words.index("-l") + 1] for words in asked[1:]] == tables * len(named)
+    assert by_name(asked) == [name for name in named.values() for _ in PAIRS]
+
+
+def test_one_that_is_worse_than_the_one_in_use_alone_is_not_taken(tmp_path: Path) -> None:
+    kept = tmp_path / refit.CALIBRATION
+    kept.parent.mkdir()
+    kept.write_text("old")
+    said, _ = drive(tmp_path, [answer(*one) for one in [(0.8, 1.5)] * 2 + [(0.8, 1.2)] * 2 + [(0.7, 2.0)] * 2])
+    assert said.endswith("the new one is worse than the one in use, and the calibration stays")
+    assert kept.read_text() == "old"
+
+
+def test_the_first_one_is_scored_against_the_one_in_use(tmp_path: Path) -> None:
+    said, asked = drive(tmp_path, [answer(0.8, 1.1)] * 4, current=None)
+    assert by_name(asked) == [str(tmp_path / refit.CANDIDATE)] * 2 + ["shipped"] * 2
+    assert (tmp_path / refit.CALIBRATION).read_text() == "new"
+    assert "kept rank" not in said
 
 
 @pytest.mark.parametrize("fails", ["calibrate", "validate"])
-def test_what_fails_changes_nothing(fails: str, tmp_path: Path) -> None:
-    said, _ = drive(tmp_path, [answer(1, 1)] * 2, [answer(0, 9)] * 2, fails)
-    assert "stays" in said
+def test_what_fails_changes_nothing_and_is_named(fails: str, tmp_path: Path) -> None:
+    said, asked = drive(tmp_path, [answer(1, 1)] * 2 + [answer(0, 9)] * 2, fails)
+    assert f"liqsignals {fails} failed (exit code 2); the calibration stays. Way out: run it by hand" in said
+    assert said.endswith(shlex.join(["liqsignals", *asked[-1]]))
     assert not (tmp_path / refit.CALIBRATION).exists()
 
 
@@ -98,7 +128,7 @@ def test_a_job_runs_beside_the_loop_and_writes_down_what_came_of_it(tmp_path: Pa
     until = time.monotonic() + 600  # it runs at the lowest priority
     while (found := job.poll()) is None and time.monotonic() < until:
         time.sleep(0.2)
-    assert found == "refit: liqsignals calibrate failed (exit code 2); the calibration stays"
+    assert found.startswith("refit: liqsignals calibrate failed (exit code 2); the calibration stays")
     assert json.loads((tmp_path / refit.RECORD).read_text()) == {"at_ns": NOW, "at": iso(NOW), "found": found}
     again = refit.Job(tmp_path, NOW, refit.steps(tmp_path, tmp_path, tmp_path, tables, None, NOW))
     again.close()  # ends what runs

@@ -1,13 +1,14 @@
 """A weekly refit of the calibration from the user's own recorded prints: dollars drift within weeks.
 
-Fitted on all but the newest week; that week scores the new file and the one in use, on the same hours. The new one is
-kept where neither rank nor dollars are worse, exactly as it was scored; the one before stays beside it. A bot reads its
-calibration when it starts.
+Fitted on all but the newest week; that week scores the new file, the one in use and the one kept by an earlier refit, on
+the same hours. The new one is kept, exactly as it was scored, where neither its rank nor its dollars are worse than those
+of the two; the one before stays beside it. A bot reads its calibration when it starts.
 """
 
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -98,23 +99,29 @@ def steps(
         words += ["-p", pair, "-l", str(table)]
     code, _ = yield words
     if code != 0:
-        return f"refit: liqsignals calibrate failed (exit code {code}); the calibration stays"
-    scored = []
-    for name in (str(candidate), current or "shipped"):
+        return _failed(words, code)
+    named = {"new": str(candidate), "in use": current or "shipped"}
+    # What is replaced: the configuration may name another one.
+    if kept.exists() and Path(named["in use"]).resolve() != kept.resolve():
+        named["kept"] = str(kept)
+    scored = {}
+    for which, name in named.items():
         answers = []
         for pair, table in tables.items():
-            code, said = yield [
+            words = [
                 "validate", *where, "-p", pair, "-l", str(table), "--fit-until", iso(cut), "--no-baselines", "--json",
                 "--calibration", name,
             ]  # fmt: skip
+            code, said = yield words
             if code != 0:
-                return f"refit: liqsignals validate failed (exit code {code}); the calibration stays"
+                return _failed(words, code)
             answers.append(json.loads(said))
-        scored.append(Scores.of(answers))
-    new, old = scored
-    summary = f"refit on prints up to {iso(cut)}, scored on the week after: new {new}; in use {old}"
-    if not better(new, old):
-        return f"{summary}; it is worse, and the calibration stays"
+        scored[which] = Scores.of(answers)
+    told = "; ".join(f"{which} {scores}" for which, scores in scored.items())
+    summary = f"refit on prints up to {iso(cut)}, scored on the week after: {told}"
+    new = scored.pop("new")
+    if worse := [which for which, old in scored.items() if not better(new, old)]:
+        return f"{summary}; the new one is worse than the one {' and the one '.join(worse)}, and the calibration stays"
     if kept.exists():
         os.replace(kept, userdir / PREVIOUS)
     os.replace(candidate, kept)
@@ -171,6 +178,14 @@ class Job:
             self._child.wait(10.0)
         self._child = None
         self._out.close()
+
+
+def _failed(words: Sequence[str], code: int) -> str:
+    """A command that failed; its own message went nowhere."""
+    return (
+        f"refit: liqsignals {words[0]} failed (exit code {code}); the calibration stays. Way out: run it by hand, it says"
+        f" why: {shlex.join(['liqsignals', *words])}"
+    )
 
 
 def _number(value: Any) -> float:
