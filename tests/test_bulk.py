@@ -1,5 +1,7 @@
 """All pairs at once: the same as one by one, resumable, and wrong pairs do not cost the others."""
 
+import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -101,6 +103,60 @@ def test_a_broken_pair_does_not_cost_the_others(
     assert f"{ETH_STEM}-5m-futures.feather" in said
     assert "1 of 2 pairs could not be computed" in said
     assert [p.name for p in out.iterdir()] == [f"{STEM}-5m.parquet"]
+
+
+@pytest.fixture
+def relative(datadir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Words of `features` that name everything by paths relative to the folder of `datadir`, where it runs."""
+    home = datadir.parent
+    for name in ("default", "squeeze"):
+        shutil.copy(Path(columns.calibration.__file__).with_name(f"{name}.json"), home / f"my-{name}.json")
+    (home / "extras").mkdir()
+    monkeypatch.chdir(home)
+    return [
+        "features", "--all-pairs", "-d", datadir.name, "--extras", "extras",
+        "--calibration", "my-default.json", "--squeeze", "my-squeeze.json",
+    ]  # fmt: skip
+
+
+def test_a_worker_in_another_folder_finds_every_file(
+    relative: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert liqsignals(monkeypatch, *relative, "-o", "here", "-j", 1) == 0
+    job = columns.Job(
+        Path(relative[3]), extras=Path("extras"), calibrated="my-default.json", squeezed="my-squeeze.json"
+    )
+    write = pickle.dumps(columns.writer(job, Path("there")))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert [run.one(pickle.loads(write), pair) for pair in (PAIR, ETH)] == [run.Done(PAIR, 576), run.Done(ETH, 576)]
+    assert content(tmp_path / "there") == content(tmp_path / "here")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_words_that_name_no_file_stay(tmp_path: Path) -> None:
+    for words in (("none", "none"), ("shipped", None), (None, None)):
+        job = columns.Job(Path("binance"), calibrated=words[0], squeezed=words[1]).absolute()
+        assert (job.calibrated, job.squeezed) == words
+    assert columns.Job(tmp_path).absolute() == columns.Job(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_dask_worker_in_another_folder_writes_the_same_bytes(
+    relative: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed (the extra scale)")
+    (tmp_path / "elsewhere").mkdir()
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path / "elsewhere")  # where its worker starts
+        cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with cluster:
+        address = cluster.scheduler_address
+        assert liqsignals(monkeypatch, *relative, "-o", "there", "--scheduler", address) == 0
+        assert "there: 2 of 2 pairs, 1152 rows written" in capsys.readouterr().out
+    assert liqsignals(monkeypatch, *relative, "-o", "here", "-j", 1) == 0
+    assert content(tmp_path / "there") == content(tmp_path / "here")
+    assert len(content(tmp_path / "here")) == 2
 
 
 @pytest.mark.slow

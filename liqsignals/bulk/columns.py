@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,16 @@ class Job:
     def chosen(self) -> calibration.Calibration:
         """The calibration to use, its squeeze parameters included."""
         return calibration.choose(self.calibrated).with_squeeze(squeeze.choose(self.squeezed))
+
+    def absolute(self) -> "Job":
+        """The same for a worker in another folder: files and folders by their whole paths."""
+        return replace(
+            self,
+            datadir=self.datadir.absolute(),
+            extras=None if self.extras is None else self.extras.absolute(),
+            calibrated=_absolute(self.calibrated, "none", "shipped"),
+            squeezed=_absolute(self.squeezed, "none"),
+        )
 
 
 def table(job: Job, pair: str, tape: Tape | None = None) -> pd.DataFrame:
@@ -132,7 +142,7 @@ def files_of(datadir: Path, extras: Path | None, pairs: Iterable[str]) -> Iterat
 def writer(job: Job, out: Path) -> partial[int | None]:
     """`write` into the folder `out`, which is made, for bulk/run.py."""
     out.mkdir(parents=True, exist_ok=True)
-    return partial(write, job, out.absolute())
+    return partial(write, job.absolute(), out.absolute())
 
 
 def write(job: Job, out: Path, pair: str) -> int | None:
@@ -149,6 +159,11 @@ def write(job: Job, out: Path, pair: str) -> int | None:
     with written(path, (".parquet",)) as temporary:
         pq.write_table(arrow, temporary)
     return len(frame)
+
+
+def _absolute(name: str | None, *words: str) -> str | None:
+    """The whole path of a file that a user names, unless it is one of the `words` that name none."""
+    return str(Path(name).absolute()) if name and name not in words else name
 
 
 def _inputs_of(path: Path) -> bytes | None:
