@@ -93,6 +93,49 @@ SUFFIXES = tuple(FORMATS.values())
 _DATA_FILE = re.compile(rf"(.+)-(\d+[mhdw])-({'|'.join(CANDLE_TYPES)})({'|'.join(map(re.escape, SUFFIXES))})")
 
 
+#: Words of what a table is about; some are names of coins, too.
+_SUBJECT = frozenset(
+    [
+        "all",
+        "by",
+        "daily",
+        "data",
+        "exchange",
+        "flow",
+        "flows",
+        "hourly",
+        "in",
+        "interest",
+        "inflow",
+        "net",
+        "netflow",
+        "of",
+        "open",
+        "out",
+        "outflow",
+        "total",
+        "venue",
+    ]
+)
+
+
+def names_coin(path: Path, coin: str) -> bool:
+    """Whether the name of a table has a coin as a word of its own.
+
+    A coin that is called as what tables are about counts only where no other word could be one.
+
+    >>> names_coin(Path("open-interest-btc-eth-4h.csv"), "ETH"), names_coin(Path("open-interest-btc-eth-4h.csv"), "OPEN")
+    (True, False)
+    >>> names_coin(Path("flow-exchange-flows.csv"), "FLOW")
+    True
+    """
+    words = re.split(r"[^a-z0-9]+", path.stem.lower())
+    if coin.lower() not in words:
+        return False
+    others = {word for word in words if word and not any(c.isdigit() for c in word)} - _SUBJECT
+    return coin.lower() not in _SUBJECT or not others
+
+
 @lru_cache(maxsize=4096)
 def stem(pair: str) -> str:
     """A pair in a file's name, as freqtrade writes it.

@@ -1,5 +1,6 @@
 """Facts of each exchange: units and labels of open interest, funding intervals, maintenance brackets."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def known_exchange(datadir: Path) -> str | None:
         if name == exchange or (name.startswith(exchange) and not name[len(exchange)].isalnum()):
             return exchange
     return None
+
+
+def coin(market: str) -> str:
+    """The coin of a market as vendors spell it, without the factor of 1000PEPE.
+
+    >>> [coin(text) for text in ("BTCUSDT", "BTC-USDT-SWAP", "1000PEPE/USDT:USDT", "XBTUSD", "btc")]
+    ['BTC', 'BTC', 'PEPE', 'BTC', 'BTC']
+    """
+    text = re.sub(r"[^A-Z0-9]", "", market.upper())
+    found = re.match(r"(?:10{3,6})?([A-Z0-9]*?[A-Z][A-Z0-9]*?)(?:USDT|USDC|FDUSD|BUSD|USD|$)", text)
+    name = found[1] if found else text
+    return "BTC" if name == "XBT" else name
 
 
 def exchange_of(datadir: Path) -> str:

@@ -47,6 +47,18 @@ def test_all_pairs_are_equal_to_single_runs(datadir: Path, tmp_path: Path, monke
         assert tuple(both[1].columns) == ("date", *features.NAMES)
 
 
+def test_a_pairs_files_are_not_those_of_a_pair_whose_name_ends_like_it(datadir: Path, tmp_path: Path) -> None:
+    """T beside DOT."""
+    for name in ("DOT", "T"):
+        write_datadir(tmp_path, make_market(1.0), stem=f"{name}_USDT_USDT", flows=False)
+    own = tmp_path / "binance" / "liqsignals" / "bar" / "bybit" / "DOT_USDT_USDT-5m" / "2026-01-01.npy"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    job = columns.Job(tmp_path / "binance")
+    assert own in columns.files_of(job.datadir, None, ["DOT/USDT:USDT"])
+    assert own not in columns.files_of(job.datadir, None, ["T/USDT:USDT"])
+
+
 def test_a_second_run_writes_only_what_changed(datadir: Path, tmp_path: Path) -> None:
     job, out = columns.Job(datadir), tmp_path / "all"
     assert {done.pair: done.rows for done in run.run(columns.writer(job, out), [PAIR, ETH], jobs=1)} == {

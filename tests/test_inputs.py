@@ -392,7 +392,13 @@ def flow_file(datadir: Path) -> Path:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("FlowInExNtv", -1.0, r"row 4 \(20.*\) is not a whole day with flows >= 0 and supply > 0\. Way out"),
+        (
+            "FlowInExNtv",
+            -1.0,
+            r"row 4 \(20.*\) is not a whole day with flows >= 0 and supply > 0, and at least .* Way out",
+        ),
+        ("FlowInExNtv", 1e12, "row 4 .* at least what flowed in and not out"),
+        ("asset", "eth", "holds no rows of BTC, but of ETH"),
         ("FlowOutExNtv", -1.0, "row 4 .* is not a whole day with flows >= 0"),
         ("SplyExNtv", 0.0, "row 4 .* is not a whole day with flows >= 0 and supply > 0"),
         ("FlowInExNtv", np.inf, "row 4 .* is not a whole day with flows >= 0"),
@@ -405,11 +411,43 @@ def flow_file(datadir: Path) -> Path:
 def test_bad_rows_of_flows_are_refused(datadir: Path, market: Market, column: str, value: Any, message: str) -> None:
     path = flow_file(datadir)
     frame = pd.read_csv(path).astype(object)
-    frame.loc[4, column] = value
+    frame.loc[4 if column != "asset" else slice(None), column] = value
     frame.to_csv(path, index=False)
     with pytest.raises(InputError, match=message) as caught:
         attach(datadir, market)
     assert str(path) in str(caught.value)
+
+
+def test_of_flows_of_several_coins_the_own_count(datadir: Path, market: Market) -> None:
+    own = attach(datadir, market)
+    frame = pd.read_csv(flow_file(datadir))
+    other = frame.assign(asset="eth", FlowInExNtv=frame["FlowInExNtv"] * 2)
+    pd.concat([other, frame.assign(asset="btc")]).to_csv(flow_file(datadir), index=False)
+    assert_same_bits(attach(datadir, market), own)
+
+
+def test_a_settlement_that_stands_twice_counts_once(datadir: Path, market: Market) -> None:
+    """As two versions of freqtrade stamp it; another rate there is a contradiction."""
+    own = attach(datadir, market)
+    path = next((datadir / "futures").glob("*funding_rate.feather"))
+    once = pd.read_feather(path)
+    late = once.assign(date=once["date"] + pd.Timedelta("7ms"))
+    both = pd.concat([once, late]).sort_values("date", ignore_index=True)
+    both.to_feather(path)
+    assert_same_bits(attach(datadir, market), own)
+    late.loc[20, "funding_rate"] += 1e-3
+    pd.concat([once, late.iloc[[20]]]).sort_values("date", ignore_index=True).to_feather(path)
+    with pytest.raises(InputError, match=r"row 21 .* gives the settlement of .* another rate"):
+        attach(datadir, market)
+
+
+@pytest.mark.parametrize("hours", [-1, 1, 3])
+def test_settlements_in_another_time_zone_are_refused(datadir: Path, market: Market, hours: int) -> None:
+    path = next((datadir / "futures").glob("*funding_rate.feather"))
+    rows = pd.read_feather(path)
+    rows.assign(date=rows["date"] + pd.Timedelta(hours=hours)).to_feather(path)
+    with pytest.raises(InputError, match="the dates are in another time zone"):
+        attach(datadir, market)
 
 
 def test_flows_without_a_column_or_a_number(datadir: Path, market: Market) -> None:

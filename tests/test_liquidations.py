@@ -6,6 +6,7 @@ envelopes), and liqsignals' own extras and prints.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,15 +162,54 @@ def test_equal_prints_count_once_and_that_is_said(tmp_path: Path, times: int, st
     assert not any("repeat" in note for note in once.notes)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("price", 50_000.5), ("base", 0.25), ("side", 1), ("venue", "bybit"), ("symbol", "ETHUSDT")]
-)
+@pytest.mark.parametrize(("column", "value"), [("price", 50_000.5), ("base", 0.25), ("side", 1), ("venue", "bybit")])
 def test_prints_that_differ_in_anything_count_each(tmp_path: Path, column: str, value: object) -> None:
     one = prints(venue="binance", symbol="BTCUSDT").iloc[:8]
     both = pd.concat([one, one.assign(**{column: value})], ignore_index=True)
     equal = int((one[column] == value).sum())
     found = liquidations.read(saved(pd.concat([both, prints()]), tmp_path / "p.csv"))
     assert any(f"{equal} of " in note for note in found.notes) == (equal > 0)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"side": ["LONG" if n % 2 else "SHORT" for n in range(10)]},
+        {"venue": "Binance"},
+        {"symbol": "BTC-USDT-SWAP"},
+        {"symbol": None},
+        {"usd": 1.0},
+    ],
+    ids=str,
+)
+def test_a_print_that_is_spelled_otherwise_is_the_same(tmp_path: Path, spelled: dict[str, Any]) -> None:
+    sides = ["long" if n % 2 else "short" for n in range(10)]
+    one = prints(venue="binance", symbol="BTCUSDT").assign(side=sides)
+    one["usd"] = one["price"] * one["base"]
+    once = liquidations.read(saved(one, tmp_path / "once.csv"))
+    again = liquidations.read(saved(pd.concat([one, one.assign(**spelled)]), tmp_path / "again.csv"))
+    assert np.array_equal(again.usd, once.usd)
+
+
+@pytest.mark.parametrize("table", ["prints", "hours"])
+@pytest.mark.parametrize("name", ["symbol", "pair", "coin", "asset"])
+def test_several_coins_are_refused(tmp_path: Path, name: str, table: str) -> None:
+    rows = (
+        prints()
+        if table == "prints"
+        else pd.DataFrame({"date": to_dates(HOURS), "liq_long_usd": 1.0, "liq_short_usd": 1.0})
+    )
+    mixed = rows.assign(**{name: ["ETHUSDT" if n % 3 == 2 else "BTCUSDT" for n in range(len(rows))]})
+    with pytest.raises(InputError, match=rf"column '{name}' holds several coins \(BTC, ETH\)\. Way out: keep one"):
+        liquidations.read(saved(mixed, tmp_path / "p.csv"))
+    liquidations.read(saved(rows.assign(**{name: "BTC"}), tmp_path / "p.csv"))
+
+
+def test_the_coin_of_another_market_is_refused(tmp_path: Path, tape: Tape) -> None:
+    path = saved(prints(symbol="ETHUSDT"), tmp_path / "p.csv")
+    liquidations.read(path)
+    with pytest.raises(InputError, match="column 'symbol' says ETHUSDT, the candles are"):
+        liquidations.read(path, tape)
 
 
 def test_rows_of_refusals_are_counted_in_the_file(tmp_path: Path) -> None:

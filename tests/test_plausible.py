@@ -29,7 +29,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liqsignals import records, venues
-from liqsignals.clock import DAY, HOUR, MINUTE, iso, to_dates
+from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, iso, parse_time, to_dates
 from liqsignals.data import freqtrade, plausible
 from liqsignals.data.tape import checked_tape, read_tape
 from liqsignals.doctor import examine
@@ -530,7 +530,34 @@ def test_volume_in_another_unit_is_refused(tmp_path: Path) -> None:
         attach(tmp_path, replace(made, candles=dollars))
 
 
-@pytest.mark.parametrize(("rate", "days", "said"), [(1e-2, 25, True), (5e-4, 25, False), (1e-2, 10, False)])
+def test_a_week_of_volume_in_another_unit_is_refused() -> None:
+    """A file that freqtrade went on with after another vendor's history."""
+    at = np.arange(60 * 24, dtype=np.int64) * HOUR + parse_time("2026-01-01T00:00:00Z")
+    volume = np.full(len(at), 10.0)
+    interest = records.records(
+        records.OPEN_INTEREST, at, at, base=np.full(len(at), 100.0), start=np.zeros(len(at), np.int64)
+    )
+    assert plausible.turnover(bars_of(at, volume), interest) == pytest.approx(2.4)
+    for first in (0, 20, 46):
+        part = volume.copy()
+        part[first * 24 : (first + 14) * 24] *= 50_000
+        assert plausible.turnover(bars_of(at, part), interest) > plausible.TURNOVER
+
+
+def bars_of(at: Int64Array, volume: np.ndarray) -> np.ndarray:
+    return records.records(records.BAR, at, at, open=1.0, high=1.0, low=1.0, close=1.0, volume=volume)
+
+
+@pytest.mark.parametrize("days", [(0, 34), (60, 80), (30, 45)])
+def test_some_weeks_of_rates_in_percent_are_said(days: tuple[int, int]) -> None:
+    at = np.arange(80 * 3, dtype=np.int64) * 8 * HOUR + parse_time("2026-01-01T00:00:00Z")
+    rate = np.full(len(at), 1e-4)
+    assert plausible.in_percent(records.records(records.FUNDING, at, at, rate=rate, interval_h=8.0)) is None
+    rate[days[0] * 3 : days[1] * 3] *= 100
+    assert plausible.in_percent(records.records(records.FUNDING, at, at, rate=rate, interval_h=8.0)) is not None
+
+
+@pytest.mark.parametrize(("rate", "days", "said"), [(1e-2, 25, True), (5e-4, 25, False), (1e-2, 9, False)])
 def test_rates_in_percent_are_said_and_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, rate: float, days: int, said: bool
 ) -> None:
@@ -540,7 +567,7 @@ def test_rates_in_percent_are_said_and_used(
     funding = pd.DataFrame({"date": to_dates(dates), "funding_rate": rate})
     with caplog.at_level(logging.WARNING, "liqsignals"):
         found = attach(tmp_path, replace(made, funding=funding))
-    words = "half of the funding rates are above 1.00% per 8 h"
+    words = "are above 1.00% per 8 h"
     assert any(words in m for m in caplog.messages) is said
     report = examine.examine(tmp_path / "binance", now=end)
     assert any(words in p for p in report["problems"]) is said

@@ -47,13 +47,27 @@ def test_a_table_is_read_by_venue_and_known_two_periods_late(tmp_path: Path) -> 
     assert (read_table(path, PAIR)["binance"]["known_at"][0] - parse_time("2026-01-01T00:00:00Z")) == DAY
 
 
+def test_sums_are_no_venues_and_a_venue_stands_once(tmp_path: Path) -> None:
+    path = table(tmp_path / "btc.csv", binance=[1.0] * 6, All=[9.0] * 6, total=[9.0] * 6)
+    assert list(read_table(path, PAIR)) == ["binance"]
+    table(path, okx=[1.0] * 6, OKX=[1.0] * 6)
+    with pytest.raises(InputError, match="has the column okx twice"):
+        read_table(path, PAIR)
+    path.write_text("date,okx\n")
+    with pytest.raises(InputError, match="holds no rows of BTC"):
+        read_table(path, PAIR)
+
+
 def test_rows_of_another_coin_and_files_of_another_coin_are_not_read(tmp_path: Path) -> None:
     path = table(tmp_path / "oi-btc-eth.csv", coin=["BTC", "ETH"] * 3, binance=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     assert read_table(path, ETH)["binance"]["usd"].tolist() == [2, 4, 6]
     assert table_file(tmp_path, "SOL/USDT:USDT") is None
+    # A coin's name that is the table's subject.
+    path.rename(path := tmp_path / "open-interest-btc-eth-4h.csv")
+    assert table_file(tmp_path, "OPEN/USDT:USDT") is None
     assert table_file(tmp_path, ETH) == path
     table(tmp_path / "more-eth.csv", binance=[1.0] * 6)
-    with pytest.raises(InputError, match=r"several tables for ETH: more-eth.csv, oi-btc-eth.csv"):
+    with pytest.raises(InputError, match=r"several tables for ETH: more-eth.csv, open-interest-btc-eth-4h.csv"):
         table_file(tmp_path, ETH)
 
 

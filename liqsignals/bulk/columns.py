@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -135,7 +136,9 @@ def files_of(datadir: Path, extras: Path | None, pairs: Iterable[str]) -> Iterat
     others = {stem(pair) for pair in freqtrade.pairs_in(datadir)} - stems
     for path in extras.rglob("*"):
         parts = path.relative_to(extras).parts
-        if path.is_file() and parts[0] not in _UNREAD and not any(o in part for part in parts for o in others):
+        # A stem is the whole of a name or of its first part: T_USDT_USDT stands in that of DOT, too.
+        named = {re.split(r"[-.]", part)[0] for part in parts}
+        if path.is_file() and parts[0] not in _UNREAD and not named & others:
             yield path
 
 

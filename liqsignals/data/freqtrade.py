@@ -34,7 +34,7 @@ from liqsignals.data.choice import TIMEFRAMES, data_file, load_file
 from liqsignals.data.plausible import Refused
 from liqsignals.errors import InputError
 from liqsignals.files import SUFFIXES, parse_name, read_stable, stem
-from liqsignals.records import Records, later
+from liqsignals.records import Float64Array, Records, later
 from liqsignals.venues import VENUES
 
 __all__ = ["data_file", "load_file"]
@@ -278,13 +278,15 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     """FUNDING records of a frame of settled rates; intervals by the settlements before (venues.funding_intervals).
 
     Rows whose interval is not known are not taken: the first one, and the first one after a settlement that may be
-    missing. An infinite rate raises InputError, or is left out as in `bars`; so does a frame most of whose rates are
+    missing. Of rows less than half an hour apart the first counts; other rates there raise InputError, as do settlements
+    that stand at none of their interval's hours, of which most of a file are. An infinite rate raises InputError, or is left out as in `bars`; so does a frame most of whose rates are
     above venues.FUNDING_RATE_MAX, which is in another unit. Whether single rates are what a market does:
     data/plausible.py.
     """
     missing = frame["funding_rate"].isna().to_numpy()
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
     rate = _numbers(frame, "funding_rate", what)
+    frame, event, rate = _settled_once(frame, event, rate, what)
     hours = venues.funding_intervals(np.round(np.diff(event, prepend=event[:1]) / HOUR))
     large = np.abs(rate) > venues.FUNDING_RATE_MAX
     if 2 * large.sum() > len(rate):
@@ -294,6 +296,15 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
             " rates are fractions per interval",
             "delete the file and download it again",
         )
+    known = np.isfinite(hours)
+    off = known & (np.round(event / HOUR) % np.where(known, hours, 1) != 0)
+    if 2 * off.sum() > known.sum():
+        row = int(np.flatnonzero(off)[0])
+        raise InputError(
+            f"{what}: row {row} ({iso(event[row])}) and most others are no settlements of a rate for {hours[row]:g} h,"
+            " which exchanges settle at its multiples from 00:00 UTC on: the dates are in another time zone",
+            "delete the file and download it again",
+        )
     infinite = np.isinf(rate)
     for row in np.flatnonzero(infinite).tolist():
         why = f"has a funding rate of {rate[row]:g}; rates are fractions per interval"
@@ -301,6 +312,25 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     taken = np.isfinite(hours) & ~infinite
     event, rate = event[taken], rate[taken]
     return records.records(records.FUNDING, event, event + records.FUNDING_LAG, rate=rate, interval_h=hours[taken])
+
+
+def _settled_once(
+    frame: pd.DataFrame, event: Int64Array, rate: Float64Array, what: str
+) -> tuple[pd.DataFrame, Int64Array, Float64Array]:
+    """One row for each settlement: they are stamped some ms late, and not the same way each time."""
+    again = np.diff(event, prepend=np.iinfo(np.int64).min // 2) < HOUR // 2
+    if not again.any():
+        return frame, event, rate
+    first = np.maximum.accumulate(np.where(again, 0, np.arange(len(event))))
+    other = np.flatnonzero(rate != rate[first])
+    if other.size:
+        row = int(other[0])
+        raise InputError(
+            f"{what}: row {row} ({iso(event[row])}) gives the settlement of {iso(event[first[row]])} another rate,"
+            f" {rate[row]:g} and not {rate[first[row]]:g}",
+            "delete the file and download it again",
+        )
+    return frame[~again], event[~again], rate[~again]
 
 
 def funding_files(datadir: Path, pair: str, dataformat: str | None = None) -> list[Path]:

@@ -223,15 +223,16 @@ def funding(rows: Records, memory: Memory | None = None) -> Verdict:
     return _verdict(rows, why, found, against, memory)
 
 
-#: A market that trades so many times its open interest a day counts one of them in another unit. Measured: 9.4 at most.
+#: A market that trades so many times its open interest a day, in the median of a week, counts one of them in another
+#: unit. Measured: 9.4 at most.
 TURNOVER = 1_000.0
-#: A market half of whose rates per 8 h, in SETTLED or more, are above this counts them in percent. Measured: 0.05 %.
-HIGH, SETTLED = 0.004, 20 * DAY
+#: A market half of whose rates per 8 h, in SETTLED, are above this counts them in percent. Measured: 0.12 %.
+HIGH, SETTLED = 0.004, 10 * DAY
 
 
 def turnover(bar_rows: Records, interest_rows: Records) -> float:
-    """Of BAR and OPEN_INTEREST rows: the day's volume / mean open interest, the median of days that have both; 0
-    without.
+    """Of BAR and OPEN_INTEREST rows: the day's volume / mean open interest, the median of a week's days that have both,
+    in the week where it is largest; 0 without.
     """
     if len(bar_rows) == 0 or len(interest_rows) == 0:
         return 0.0
@@ -244,19 +245,26 @@ def turnover(bar_rows: Records, interest_rows: Records) -> float:
     )
     both = (counts[0] > 0) & (counts[1] > 0)
     daily = volume[both] * counts[1][both] / base[both]
-    return float(np.median(daily)) if len(daily) else 0.0
+    weeks = np.split(daily, range(7, len(daily) - 6, 7))
+    return max(float(np.median(week)) for week in weeks) if len(daily) else 0.0
 
 
 def in_percent(rates: Records) -> str | None:
     """What to say of FUNDING rows that look like percentages; None of others. They are used: a coin may be like that."""
     if len(rates) == 0 or rates["event_time"][-1] - rates["event_time"][0] < SETTLED:
         return None
-    usual = float(np.median(np.abs(rates["rate"]) * 8.0 / rates["interval_h"]))
-    if usual <= HIGH:
+    at, rate = rates["event_time"], np.abs(rates["rate"]) * 8.0 / rates["interval_h"]
+    # The last stretch is a whole one, too.
+    ends = np.append(np.arange(at[0] + SETTLED, at[-1], SETTLED), at[-1] + 1)
+    first, last = np.searchsorted(at, ends - SETTLED), np.searchsorted(at, ends)
+    usual = np.array([np.median(rate[i:j]) if j > i else 0.0 for i, j in zip(first, last, strict=True)])
+    worst = int(np.argmax(usual))
+    if usual[worst] <= HIGH:
         return None
     return (
-        f"half of the funding rates are above {usual:.2%} per 8 h, which is {usual * 3 * 365:.0%} a year. Rates are"
-        " fractions per interval; if the file has them in percent, download it again"
+        f"half of the funding rates in the ten days up to {iso(int(ends[worst]))} are above {usual[worst]:.2%} per 8 h,"
+        f" which is {usual[worst] * 3 * 365:.0%} a year. Rates are fractions per interval; if the file has them in"
+        " percent, download it again"
     )
 
 

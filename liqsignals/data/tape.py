@@ -289,7 +289,7 @@ def read_tape(
     own = funding.pop(exchange, None)
     funding = {} if own is None else {exchange: own, **funding}
     flow_path = flows.flow_file(extras, pair)
-    flow = flows.read_flows(flow_path) if flow_path else None
+    flow = flows.read_flows(flow_path, pair) if flow_path else None
     others = Extras(extras, pair, on_error)
     return Tape(
         pair, bar_ns, period_ns, bars, interest, funding, flow, convention,

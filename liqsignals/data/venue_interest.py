@@ -1,11 +1,10 @@
 """Reads the user's table of open interest by venue: `<extras>/venue_interest/*.csv` (or .parquet), one column a venue.
 
-Column `date` is the instant of the snapshot (ISO 8601 with a zone), every other column but `price` and `coin` a venue
-in lower case: USD of all its contracts in the coin, empty where it is not known. A file counts for the coins that stand
+Column `date` is the instant of the snapshot (ISO 8601 with a zone), every other column but `price`, `coin` and sums
+(`all`, `total`, `sum`) a venue in lower case: USD of all its contracts in the coin, empty where it is not known. A file counts for the coins that stand
 as separate words in its name (`open-interest-btc-eth-4h.csv`); with a column `coin` only their rows do.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +14,11 @@ import pandas as pd
 from liqsignals import records
 from liqsignals.clock import HOUR, Int64Array, dates_ns, iso
 from liqsignals.errors import InputError
-from liqsignals.files import read_stable
+from liqsignals.files import names_coin, read_stable
 from liqsignals.records import Records
 
-#: Columns that are no venues.
-_OTHERS = ("date", "coin", "price")
+#: Columns that are no venues; vendors add sums of all.
+_OTHERS = ("date", "coin", "price", "all", "total", "sum")
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
 
 
@@ -29,7 +28,7 @@ def table_file(folder: Path, pair: str) -> Path | None:
     found = [
         path
         for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if path.suffix in _READERS and coin in re.split(r"[^a-z0-9]+", path.stem.lower())
+        if path.suffix in _READERS and names_coin(path, coin)
     ]
     if len(found) > 1:
         raise InputError(
@@ -53,8 +52,13 @@ def read_table(path: Path, pair: str) -> dict[str, Records]:
             f"{path} must have a column date and one column for each venue (it has: {', '.join(frame.columns)})",
             "docs/data.md has the format",
         )
+    doubled = sorted({name for name in frame.columns if list(frame.columns).count(name) > 1})
+    if doubled:
+        raise InputError(f"{path} has the column {doubled[0]} twice", "keep one")
     if "coin" in frame.columns:
         frame = frame[frame["coin"].astype(str).str.upper() == pair.split("/")[0].upper()]
+    if len(frame) == 0:
+        raise InputError(f"{path}: holds no rows of {pair.split('/')[0]}", "add some, or move the file away")
     at = _dates(frame, path)
     order = np.argsort(at, kind="stable")
     twice = np.flatnonzero(np.diff(at[order]) == 0)
@@ -83,11 +87,7 @@ def _dates(frame: pd.DataFrame, path: Path) -> Int64Array:
             ) from error
     if not isinstance(dates.dtype, pd.DatetimeTZDtype):
         raise InputError(
-            (
-                f"{path}: column 'date' has no time zone (row {frame.index[0]}: {frame['date'].iloc[0]})"
-                if len(frame)
-                else f"{path}: holds no rows of this coin"
-            ),
+            f"{path}: column 'date' has no time zone (row {frame.index[0]}: {frame['date'].iloc[0]})",
             "write every date as 2026-01-31T12:00:00Z",
         )
     return dates_ns(dates, str(path))

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from liqsignals import files, records
+from liqsignals import files, records, venues
 from liqsignals.clock import HOUR, SECOND, Int64Array, iso, timeframe_name
 from liqsignals.data import store
 from liqsignals.data.tape import Tape, hour_rows
@@ -52,8 +52,8 @@ _COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("long", "short", None),
 )
 _PRINTS = ("price", "base")
-#: Columns that tell two prints apart.
-_IDENTITY = ("event_time", "side", "liquidated_side", "price", "base", "usd", "pair", "symbol", "exchange", "venue")
+#: Columns that name the market of a row, and its exchange.
+_MARKETS, _EXCHANGES = ("pair", "symbol", "coin", "asset"), ("exchange", "venue")
 _SIDES = ("side", "liquidated_side")
 _TIMES = ("date", "time", "t", "event_time")
 _SUFFIXES = (".parquet", ".feather", ".csv", ".json", ".jsonl")
@@ -82,6 +82,7 @@ def read(path: Path, tape: Tape | None = None, *, unit: str | None = None) -> Li
     if unit not in (None, "usd", "base"):
         raise InputError(f"--unit {unit}: must be usd or base")
     frame = _frame(path)
+    _check_coin(frame, path, tape.pair if tape is not None else None)
     if set(_PRINTS) <= set(frame.columns) and not set(_SIDES).isdisjoint(frame.columns):
         if unit == "base":
             raise InputError(f"{path}: recorded prints carry their USD; leave --unit out")
@@ -167,6 +168,23 @@ def _unwrapped(content: Any, path: Path) -> list[dict[str, Any]]:
 
 
 # --- columns
+
+
+def _check_coin(frame: pd.DataFrame, path: Path, pair: str | None) -> None:
+    """Raise InputError for rows of several coins, or of another one than the candles'."""
+    for name in _MARKETS:
+        if name not in frame.columns:
+            continue
+        named = frame[name].dropna().astype(str).unique()
+        coins = sorted({venues.coin(text) for text in named})
+        if len(coins) > 1:
+            raise InputError(
+                f"{path}: column '{name}' holds several coins ({', '.join(coins[:5])})", "keep one in a file"
+            )
+        if coins and pair is not None and coins[0] != venues.coin(pair):
+            raise InputError(
+                f"{path}: column '{name}' says {named[0]}, the candles are {pair}", "give the table of the same coin"
+            )
 
 
 def _times(frame: pd.DataFrame, path: Path) -> tuple[Int64Array, str]:
@@ -346,9 +364,11 @@ def _prints(frame: pd.DataFrame, path: Path) -> Liquidations:
     """
     if "event_time" not in frame.columns:
         raise InputError(f"{path}: prints need the column event_time (epoch ns, when it happened)")
-    repeated = frame.duplicated([name for name in _IDENTITY if name in frame.columns]).to_numpy()
     at, _ = _times(frame[["event_time"]], path)
     side = _sides(frame[next(n for n in _SIDES if n in frame.columns)], path)
+    venue = next((frame[n].astype(str).str.lower() for n in _EXCHANGES if n in frame.columns), "")
+    identity = frame[list(_PRINTS)].assign(at=at, side=side, venue=venue)
+    repeated = identity.duplicated().to_numpy()
     amounts = frame if "usd" in frame.columns else frame.assign(usd=frame["price"] * frame["base"])
     usd = _amounts(amounts, ("usd", "usd"), path)[0]
     bad = np.flatnonzero(np.isnan(usd))
