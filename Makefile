@@ -18,7 +18,7 @@ HOURS ?= 24
 # Two processes, whole files each: the tests of bots wait for their bots half of the time.
 TWO := -n 2 --dist loadfile
 
-.PHONY: help setup demo quick test check backtest paper parity soak week bench viewers kill kill-orders fuzz properties pictures docs compat clean
+.PHONY: help setup demo quick test check backtest paper parity soak week bench viewers kill kill-orders fuzz properties pictures docs compat hashes clean
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make docs       the documentation as pages in build/site, that load nothing from elsewhere"
 	@echo "make compat FREQTRADE=2026.10   the quick tests and the demo with another freqtrade, in build/compat"
 	@echo "make pictures   the pictures of README.md and docs/reading-the-map.md, from the SIMULATED market"
+	@echo "make hashes     hashed/*.txt anew, after each change of constraints.txt or of what pyproject.toml requires"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 
 $(BIN)/python:
@@ -136,6 +137,17 @@ compat: | $(BIN)/python
 	build/compat/venv/bin/python -m pip list --format=freeze --disable-pip-version-check | grep -iE '^(freqtrade|ccxt|numba|numpy|pandas)=='
 	HYPOTHESIS_PROFILE=quick build/compat/venv/bin/python -m pytest $(TWO) -m "not slow"
 	build/compat/venv/bin/liqsignals demo --out build/compat/market
+
+# For every Python and machine of Linux and macOS, so without what only Windows needs. One package is to be had as source
+# only, as liqsignals is, and what builds it must be there before.
+# uv reads no settings of pip's: where another index than its own is meant, set UV_DEFAULT_INDEX.
+HASHED := build/hashes/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-package colorama --no-emit-package winloop --custom-compile-command "make hashes" -c constraints.txt
+hashes: | $(BIN)/python
+	$(BIN)/python -m venv build/hashes
+	build/hashes/bin/python -m pip install -qq --disable-pip-version-check uv
+	echo setuptools | $(HASHED) - -o hashed/build.txt
+	$(HASHED) --extra bot --extra sim --extra truth pyproject.toml -o hashed/requirements.txt
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

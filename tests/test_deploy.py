@@ -3,12 +3,15 @@
 import re
 import shlex
 from collections.abc import Mapping
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from liqsignals.cli import app
 from liqsignals.replay import starter
@@ -165,6 +168,36 @@ def test_a_unit_is_as_shut_as_the_container(unit: Path) -> None:
     assert found["ReadWritePaths"] == "%S/liqsignals/user_data"
     assert found["Restart"] == "always"
     assert {"MemoryMax", "CPUQuota", "TasksMax"} <= set(found)
+
+
+def pins(text: str) -> dict[str, str]:
+    """Versions by name."""
+    found = re.findall(r"^([A-Za-z][\w.-]*)==([^\s;\\]+)", text, re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+def test_hashes_are_of_the_versions_that_were_tested() -> None:
+    tested = pins((ROOT / "constraints.txt").read_text())
+    build, needed = ((ROOT / "hashed" / name).read_text() for name in ("build.txt", "requirements.txt"))
+    for text in (build, needed):
+        assert pins(text).items() <= tested.items()
+        for block in re.split(r"\n(?=\w)", text)[1:]:
+            _, *hashes = block.rstrip().split(" \\\n")
+            assert hashes, block
+            assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in hashes), block
+        assert "://" not in text
+    assert set(pins(build)) == {"setuptools"}
+    # All that is asked for, and what that needs in turn, by what is installed here.
+    queue, seen = [("liqsignals", extra) for extra in ("", "bot", "sim", "truth")], set[tuple[str, str]]()
+    while queue:
+        name, extra = one = queue.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for asked in map(Requirement, requires(name) or ()):
+            if asked.marker is None or asked.marker.evaluate({"extra": extra}):
+                queue += [(canonicalize_name(asked.name), more) for more in ("", *asked.extras)]
+    assert {name for name, _ in seen} - {"liqsignals"} <= set(pins(needed))
 
 
 def test_the_image_is_pinned_and_runs_as_no_root() -> None:
