@@ -1,5 +1,6 @@
 """What runs a bot unattended: the files of deploy/ name commands that exist, give away no secret and keep the box shut."""
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 from liqsignals.cli import app
 from liqsignals.replay import starter
 from liqsignals.sources import PROVIDERS
+from liqsignals.strategy import verdicts
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -158,6 +160,25 @@ def test_who_needs_a_variable_gets_it_and_nobody_else() -> None:
         assert set(given) - passed <= {"FREQTRADE__API_SERVER__ENABLED", "FREQTRADE__API_SERVER__LISTEN_IP_ADDRESS"}
         unit = lines_of(DEPLOY / "systemd" / f"liqsignals-{name}.service")
         assert ("EnvironmentFile" in unit) == bool(passed)
+
+
+def test_the_step_to_real_money_says_what_the_walk_forward_found() -> None:
+    step = (ROOT / "docs" / "deploy.md").read_text().split("\n## 6. ")[1].split("\n## ")[0]
+    shipped = json.loads((ROOT / "config.live.example.json").read_text())["liqsignals"]
+    assert json.dumps({"allow_unproven": shipped["allow_unproven"]})[1:-1] in step
+    for name in starter.STRATEGIES:
+        row = re.search(
+            rf"^\| {name} \|.*\| (\S+ %) \| \S+ \| \S+ % \| (.*) \|$",
+            (ROOT / "docs" / "results.md").read_text(),
+            re.MULTILINE,
+        )
+        assert row
+        net, verdict = row.groups()
+        assert net in step
+        assert f'"{verdict}"' in step
+        assert not any(verdicts.allowed(name, side, shipped["allow_unproven"]) for side in verdicts.SIDES)
+    (example,) = re.findall(r'"allow_unproven": \["(\S+)"\]', step)
+    assert verdicts.allowed(*example.split(":"), [example])
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
