@@ -2,8 +2,11 @@
 
 import base64
 import json
+import random
+import string
 import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +15,7 @@ from typer.testing import CliRunner
 
 from liqsignals.cli.app import app
 from liqsignals.collect import freqtrade_command
+from liqsignals.doctor import bundle
 from liqsignals.strategy.livecheck import LiveCheck
 from liqsignals.strategy.sizing import Limits
 
@@ -199,3 +203,158 @@ def test_a_report_hides_the_secrets_of_configurations_that_are_named_in_one(tmp_
     parts = bundled(write_datadir(tmp_path, make_market(1.0)), tmp_path / "config.json", log)
     assert PLANTED not in "".join(parts.values())
     assert json.loads(parts["config.json"])["exchange"]["name"] == "binance"
+
+
+def packed(tmp_path: Path, config: str, log: str) -> tuple[str, str]:
+    """The configuration and the log of a report, without an examination."""
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "bot.log").write_text(log)
+    out, merged = tmp_path / "report.zip", bundle._object(config)
+    report = {"datadir": tmp_path / "data"}
+    bundle.write(out, report, tmp_path / "config.json", merged, [tmp_path / "bot.log"], 0, {})
+    with zipfile.ZipFile(out) as archive:
+        return archive.read("config.json").decode(), archive.read("log-1-bot.log").decode()
+
+
+def drawn(rng: random.Random, letters: str = string.ascii_letters + string.digits, length: int = 12) -> str:
+    return "".join(rng.choices(letters, k=length))
+
+
+NAMES = (
+    "pass", "apiPass", "pwd", "passcode", "login", "seed_phrase", "seedPhrase", "account_id", "accountId", "subAccount",
+    "sub_account", "twofa", "credentials", "X-MBX-APIKEY", "Cookie", "Authorization", "listenKey", "walletAddress",
+    "uid",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_each_name_of_a_secret_hides_its_value_wherever_it_stands(plain: bool, tmp_path: Path) -> None:
+    rng = random.Random(7)
+    values = {name: f"{drawn(rng)}{rng.randrange(10)}" for name in NAMES}
+    number = rng.randrange(10**9, 10**10)
+    config = {"exchange": {"name": "binance", "ccxt_config": values, "account_id": number}, "max_open_trades": 3}
+    log = "\n".join([*values.values(), str(number)]) + "\nthe last line"
+    shown, told = packed(tmp_path, json.dumps(config, indent=1) + ("" if plain else " // a comment"), log)
+    assert not [name for name, value in values.items() if value in shown + told]
+    assert str(number) not in shown + told
+    assert told.endswith("the last line")
+    # One that is too short to be looked for, too.
+    assert bundle.shown(dict.fromkeys(NAMES, "ab")) == dict.fromkeys(NAMES, "[hidden]")
+    if plain:
+        read = json.loads(shown)
+        assert read["exchange"]["name"] == "binance"
+        assert read["exchange"]["account_id"] == "[hidden]"
+        assert read["max_open_trades"] == 3
+
+
+def test_words_beside_a_secret_and_names_that_are_words_stay_in_a_log(tmp_path: Path) -> None:
+    rng = random.Random(8)
+    token, cookie, login = (f"{drawn(rng)}{k}" for k in range(3))
+    headers = {"Cookie": f"session={cookie}; theme=dark", "Authorization": f"Bearer {token}", "User-Agent": "someone"}
+    more = {"headers": headers, "subAccount": "trading", "login": f"{login}@example.org"}
+    lines = ["a new session begins, trading in dark mode", "hyperliquid: 1234567 prints", "2 subaccounts: 3 and 4"]
+    log = "\n".join([*lines, f"{cookie} {token} {login}@example.org"])
+    config = {"exchange": {"ccxt_config": more}, "trading_mode": "futures", "hyperliquid": "futures"}
+    shown, told = packed(tmp_path, json.dumps(config), log)
+    assert told == "\n".join([*lines, "[hidden] [hidden] [hidden]"])
+    assert json.loads(shown) == {
+        "exchange": {
+            "ccxt_config": {
+                "headers": dict.fromkeys(headers, "[hidden]"),
+                "subAccount": "[hidden]",
+                "login": "[hidden]",
+            }
+        },
+        "trading_mode": "futures",
+        "hyperliquid": "futures",
+    }
+
+
+#: What logs have before and after a secret that is in no configuration: $ is one, @ a number.
+FORMS = (
+    "X-MBX-APIKEY: $", "{'X-MBX-APIKEY': '$', 'Content-Type': 'text'}", "-H 'X-MBX-APIKEY: $' -H 'Accept: text'",
+    '{"apiKey": "$", "secret": "$", "balances": []}', '{"apiKey":"$","uid":@}', '"{\\"apiKey\\": \\"$\\"}"', "api key: $",
+    "listenKey=$", '{"listenKey":"$"}', "wss://stream.binance.com/ws/x?listenKey=$", "PUT listenKey=$&symbol=BTCUSDT",
+    "password: $", "password=$", "password = $", "Password: '$'", '{"key": "$", "password": "$"}', "passphrase: $",
+    "KC-API-PASSPHRASE: $", "'passphrase': '$'", "OK-ACCESS-SIGN: $", "Authorization: $", "authorization: Basic $",
+    "Authorization: AWS4-HMAC-SHA256 Credential=$, Signature=$", "[(b'Authorization', b'$'), (b'Host', b'there')]",
+    "('X-MBX-APIKEY', '$')", "Cookie: session=$; other=$", "Set-Cookie: $", "seed_phrase: $ $ $", '"mnemonic": "$ $ $"',
+    '"account_id": @', "accountId=@", "accountId: @", '"subAccount": "$"', "token: $", "secret_key = $", "secret=$",
+    '"signature":"$"', "walletAddress: 0x$", "chat_id: -100@", '"token" => "$"', '"password": ["$"]',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("letters", "most"),
+    [
+        (string.ascii_letters + string.digits, ""),
+        (string.hexdigits[:16], ""),
+        (string.ascii_letters, ""),
+        (string.ascii_letters + string.digits + "+/-_.~!#*^%|", ""),
+        (string.ascii_lowercase, "password passphrase authorization cookie '$' \"$\""),
+        (string.ascii_letters + string.digits + ",;:)}]({[&<>@", "password: passphrase: authorization '$' \"$\""),
+    ],
+)
+def test_what_a_log_has_after_the_name_of_a_secret_is_hidden(letters: str, most: str, tmp_path: Path) -> None:
+    """Whatever it is made of; for the last two, in forms that no sentence has."""
+    rng = random.Random(9)
+    wanted = [form for form in FORMS if not most or any(word in form.lower() for word in most.split())]
+    said, secrets = [], []
+    for form in wanted:
+        line = "2026-01-10 00:00:00 - DEBUG - "
+        for c in form:
+            drew = {"$": drawn(rng, letters, 24), "@": str(rng.randrange(10**9, 10**10))}.get(c)
+            secrets += [] if drew is None else [(form, drew)]
+            line += c if drew is None else drew
+        said.append(line)
+    _, told = packed(tmp_path, "{}", "\n".join(said))
+    assert len(told.splitlines()) == len(wanted)
+    assert not [
+        (form, secret) for form, secret in secrets if any(secret[i : i + 6] in told for i in range(len(secret) - 5))
+    ]
+    assert told.count("[hidden]") >= len(wanted)
+    assert all(line.startswith("2026-01-10 00:00:00 - DEBUG - ") for line in told.splitlines())
+
+
+ORDINARY = """\
+2026-01-10 00:00:00,000 - freqtrade.loggers - INFO - Verbosity set to 0
+2026-01-10 00:00:00,000 - freqtrade.configuration.configuration - INFO - Using user-data directory: /freqtrade/user_data ...
+2026-01-10 00:00:00,000 - freqtrade.exchange.exchange - INFO - Using CCXT 4.5.76
+2026-01-10 00:00:00,000 - freqtrade.exchange.check_exchange - INFO - Exchange "binance" is officially supported.
+2026-01-10 00:00:00,000 - freqtrade.resolvers.strategy_resolver - INFO - Strategy using order_types: {'entry': 'limit', 'exit': 'limit', 'stoploss': 'market', 'stoploss_on_exchange': True, 'stoploss_on_exchange_interval': 60}
+2026-01-10 00:00:00,000 - freqtrade.rpc.api_server.webserver - WARNING - SECURITY WARNING - No password for local REST Server defined. Please make sure that this is intentional!
+2026-01-10 00:00:00,000 - freqtrade.rpc.api_server.webserver - WARNING - SECURITY WARNING - `jwt_secret_key` seems to be default.
+2026-01-10 00:00:00,000 - freqtrade.worker - INFO - Bot heartbeat. PID=12345, version='2026.9', state='RUNNING'
+2026-01-10 00:00:00,000 - freqtrade.freqtradebot - INFO - Long signal found: about create a new trade for BTC/USDT:USDT with stake_amount: 2500.0 and price: 93000.5 ...
+2026-01-10 00:00:00,000 - freqtrade.freqtradebot - INFO - Found open order for Trade(id=1, pair=BTC/USDT:USDT, amount=0.02700000, is_short=False, leverage=3.0, open_rate=93000.50000000, open_since=2026-01-10 00:00:00)
+2026-01-10 00:00:00,000 - freqtrade.rpc.rpc_manager - INFO - Sending rpc message: {'type': status, 'status': 'running'}
+2026-01-10 00:00:00,000 - freqtrade.wallets - INFO - Wallets synced.
+2026-01-10 00:00:00,000 - freqtrade.exchange.common - WARNING - fetch_positions() returned exception: "binance {"code":-2015,"msg":"Invalid API-key, IP, or permissions for action."}". Retrying still for 4 times.
+2026-01-10 00:00:00,000 - freqtrade.rpc.telegram - ERROR - InvalidToken: The token was rejected by the server.
+2026-01-10 00:00:00,000 - freqtrade.plugins.pairlist.ShuffleFilter - INFO - ShuffleFilter - Shuffling pairs, seed = 42.
+2026-01-10 00:00:00,000 - liqsignals - WARNING - COINGLASS_API_KEY: holds characters that no key has
+2026-01-10 00:00:00,000 - liqsignals - WARNING - config: unknown key: calibratoin; KeyError: 'calibration'
+2026-01-10 00:00:00,000 - liqsignals - INFO - hyperliquid: sides of open interest: 1234567890 and 0.5512345678
+2026-01-10 00:00:00,000 - liqsignals - INFO - 3 accounts: 2 long, 1 short; account: 10000.00 USDT; top_account: 1.2345678
+2026-01-10 00:00:00,000 - liqsignals - INFO - {"longAccount": "0.55", "shortAccount": "0.45", "accounts": 3, "tokens": 1250000}
+2026-01-10 00:00:00,000 - liqsignals - INFO - liq_bypass=0.12345678; second bypass: 1234567 rows; sorted(held, key=duration_ns)
+  File "/freqtrade/freqtrade/main.py", line 46, in main
+    raise KeyError("liq_above_price") from error
+KeyError: 'liq_above_price'
+"""
+
+
+def test_ordinary_lines_of_a_log_stay_as_they_are(tmp_path: Path) -> None:
+    config = json.dumps({"exchange": {"name": "binance", "accounts": 3}, "liqsignals": {"finest": "5m"}})
+    assert packed(tmp_path, config, ORDINARY)[1] == ORDINARY
+
+
+def test_what_is_hidden_in_a_finding_leaves_it_json(tmp_path: Path) -> None:
+    found: dict[str, Any] = {
+        "problems": ["apiKey: zQ9other8Wxyv5b", "password: zQ9other8Wxyv5b", "Cookie: a=zQ9other8Wxyv5b"]
+    }
+    out = tmp_path / "report.zip"
+    bundle.write(out, {"datadir": tmp_path / "data", **found}, None, {}, [], 0, {})
+    with zipfile.ZipFile(out) as archive:
+        read = json.loads(archive.read("doctor.json"))
+    assert read["problems"] == ["apiKey: [hidden]", "password: [hidden]", "Cookie: [hidden]"]
