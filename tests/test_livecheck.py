@@ -18,6 +18,7 @@ from liqsignals.strategy import guard, livecheck
 from liqsignals.strategy.account import Account
 from liqsignals.strategy.config import Settings
 from liqsignals.strategy.livecheck import Status
+from liqsignals.strategy.signals import Signals
 
 PAIR = "BTC/USDT:USDT"
 NOW = pd.Timestamp("2026-01-10 12:05:02", tz="UTC")
@@ -193,8 +194,12 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"extras": 3}, ["extras", "must be a text"]),
         ({"calibration": ["x"]}, ["calibration", "must be a text"]),
         ({"finest": "15m"}, ["finest", '"5m" or "1m"']),
-        ([1], ["no object"]),
-        ("none", ["no object"]),
+        ({"extras": ""}, ["extras", "must be a text, the name of a folder", 'leave "extras" out']),
+        ({"squeeze": " "}, ["squeeze", "must be a text, the name of a file", 'leave "squeeze" out']),
+        ({"allow_unproven": ["RejectonFade"]}, ["RejectonFade", "allows nothing", 'write "RejectionFade"']),
+        ({"allow_unproven": ["S", "squeezemomentum:long"]}, ["allows nothing", 'write "SqueezeMomentum:long"']),
+        ({"allow_unproven": ["RejectionFade:lng"]}, ["names no side", 'write "RejectionFade:long"']),
+        *((block, ["no object", 'write "liqsignals": {}']) for block in ([1], "none", 0, [], "", False)),
     ],
 )
 def test_each_slip_in_the_block_is_named_with_its_way_out(block: Any, words: list[str], tmp_path: Path) -> None:
@@ -202,3 +207,38 @@ def test_each_slip_in_the_block_is_named_with_its_way_out(block: Any, words: lis
     with pytest.raises(InputError) as caught:
         Settings.parse(given)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["RejectionFade", "MyRejectionFade:short", "RejectionFade2", "Mine:long", "RejectonFade"]
+)
+def test_ones_own_strategy_may_be_allowed_by_its_name(name: str, tmp_path: Path) -> None:
+    """Also one whose name is near a shipped one's, where it runs."""
+    given = {"datadir": tmp_path / "binance", "trading_mode": "futures", "strategy": "RejectonFade"}
+    for block in ({"allow_unproven": [name]}, {}, None):
+        assert Settings.parse({**given, "liqsignals": block}).extras is None
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("liqsignal", True),
+        ("liqsignals ", True),
+        ("LiqSignals", True),
+        ("liqsingals", True),
+        ("signals", False),
+        (None, False),
+    ],
+)
+def test_a_block_under_a_key_that_nobody_reads_is_named(
+    key: str | None, said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    datadir = tmp_path / "binance"
+    (datadir / "futures").mkdir(parents=True)
+    given = {"datadir": datadir, "trading_mode": "futures", "exchange": {"name": "binance"}}
+    written = {**given, key: {}} if key else given
+    Signals.from_config({**written, "liqsignals": {}})  # beside the right one it may be anything
+    assert caplog.text == ""
+    Signals.from_config(written)
+    assert (f'"{key}" is read by nobody' in caplog.text) == said
+    assert ('Way out: write "liqsignals"' in caplog.text) == said

@@ -53,6 +53,12 @@ def allows(found: Account, of: Any, side: str = "long", tag: str | None = None) 
         ({"risk": {"stake": 1}}, "known are: per_trade, gap"),
         ({"risk": 3}, "risk"),
         ({"allow_unproven": "S"}, "no list"),
+        ({"allow_unproven": ["S", "S:lng"]}, '"S:lng" names no side write "S:long"; "S" is both'),
+        ({"allow_unproven": ["S: Short"]}, 'write "S:short"; "S" is both'),
+        ({"allow_unproven": ["S:"]}, 'write "S:long" or "S:short"; "S" is both'),
+        ({"allow_unproven": [":long"]}, '":long" names no strategy write the name of its class'),
+        ({"allow_unproven": ["RejectionFade "]}, '"RejectionFade " names no strategy'),
+        ({"allow_unproven": [""]}, "names no strategy"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(block: dict[str, Any], match: str) -> None:
@@ -129,7 +135,7 @@ def test_real_money_needs_a_verdict_or_a_name_in_the_config(
     said = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert len(said) == (1 if verdict == "adds" else 2)
     assert all('"allow_unproven": ["S:' in r.getMessage() for r in said)
-    for named, sides in ((["S:long"], ("long",)), (["S"], ("long", "short")), (["T", "S:"], ())):
+    for named, sides in ((["S:long"], ("long",)), (["S"], ("long", "short")), (["T"], ())):
         bot = account(tmp_path, RunMode.LIVE, allow_unproven=named)
         for side in ("long", "short"):
             assert allows(bot, trades(), side) == (side in sides or (side, verdict) == ("long", "adds"))

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from liqsignals import files, venues
 from liqsignals.data import store
 from liqsignals.errors import InputError
 from liqsignals.liqmap import calibration, squeeze
-from liqsignals.strategy import sizing
+from liqsignals.strategy import sizing, verdicts
 from liqsignals.strategy.placebo import Placebo
 
 #: Keys of the block "liqsignals".
@@ -37,6 +37,19 @@ class Risk:
                 f'config: "allow_unproven": {named!r} is no list of names',
                 'for example "liqsignals": {"allow_unproven": ["RejectionFade:long"]}',
             )
+        for name in named:
+            strategy, colon, side = name.partition(":")
+            if not strategy.isidentifier():
+                raise InputError(
+                    f'config: "allow_unproven": "{name}" names no strategy',
+                    'write the name of its class, for example "RejectionFade" or "RejectionFade:long"',
+                )
+            if colon and side not in verdicts.SIDES:
+                meant = difflib.get_close_matches(side.strip().lower(), verdicts.SIDES, 1) or verdicts.SIDES
+                either = " or ".join(f'"{strategy}:{side}"' for side in meant)
+                raise InputError(
+                    f'config: "allow_unproven": "{name}" names no side', f'write {either}; "{strategy}" is both'
+                )
         given = block.get("risk", {})
         bounds = {
             "per_trade": (1e-5, 0.05), "gap": (0.01, 1.0), "gap_budget": (1e-4, 1.0), "leverage": (1.0, 20.0),
@@ -79,7 +92,8 @@ class Settings:
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
         """Settings of a freqtrade configuration (keys: Signals.from_config). Raises InputError for what cannot work."""
-        block = config.get("liqsignals") or {}
+        block = config.get("liqsignals")
+        block = {} if block is None else block
         if not isinstance(block, Mapping):
             raise InputError(f'config: "liqsignals": {block!r} is no object', 'write "liqsignals": {}')
         unknown = sorted(set(block) - KEYS)
@@ -92,12 +106,14 @@ class Settings:
             )
         if not isinstance(block.get("watcher", False), bool):
             raise InputError(f'config: "liqsignals": {{"watcher": {block["watcher"]!r}}} must be true or false')
-        for name in ("extras", "calibration", "squeeze"):
-            if block.get(name) is not None and not isinstance(block[name], str):
+        for name, kind in (("extras", "folder"), ("calibration", "file"), ("squeeze", "file")):
+            named = block.get(name)
+            if named is not None and not (isinstance(named, str) and named.strip()):
                 raise InputError(
-                    f'config: "liqsignals": {{"{name}": {block[name]!r}}} must be a text, the name of a file'
+                    f'config: "liqsignals": {{"{name}": {named!r}}} must be a text, the name of a {kind}',
+                    f'name one, or leave "{name}" out',
                 )
-        Risk.parse(block)
+        _check_names(Risk.parse(block).allow_unproven, config.get("strategy"))
         if config.get("trading_mode", "spot") != "futures":
             raise InputError(
                 'config: liqsignals needs "trading_mode": "futures"; a spot market has no liquidations or funding'
@@ -108,7 +124,7 @@ class Settings:
         exchange = venues.exchange_name(str((config.get("exchange") or {}).get("name") or "")) or None
         if exchange is not None:
             venues.check_exchange(exchange)
-        extras = Path(block["extras"]) if block.get("extras") else None
+        extras = None if block.get("extras") is None else Path(block["extras"])
         store.check_extras(extras)
         folder = venues.known_exchange(Path(config["datadir"]))
         if exchange is not None and folder is not None and folder != exchange:
@@ -127,3 +143,28 @@ class Settings:
         calibrated = calibration.choose(block.get("calibration")).with_squeeze(squeeze.choose(block.get("squeeze")))
         placebo = Placebo.parse(block.get("placebo"), config.get("runmode"))
         return cls(Path(config["datadir"]), extras, finest, exchange, dataformat, calibrated, placebo)
+
+
+def misnamed(config: Mapping[str, Any]) -> str | None:
+    """A key of a configuration without "liqsignals" that looks like it: freqtrade takes any key."""
+    if "liqsignals" in config:
+        return None
+    # As near as a letter or two.
+    return next((key for key in config if difflib.get_close_matches(key.lower(), ["liqsignals"], 1, 0.85)), None)
+
+
+def _check_names(allowed: Sequence[str], running: Any) -> None:
+    """Raise InputError for a name that is a slip of a shipped strategy's: it would allow nothing.
+
+    One's own may have any other name, or contain a shipped one's; so may the one that runs.
+    """
+    shipped = {name.lower(): name for name in verdicts.packaged()}
+    for name in allowed:
+        strategy, colon, side = name.partition(":")
+        if strategy == running or any(known in strategy for known in shipped.values()):
+            continue
+        if near := difflib.get_close_matches(strategy.lower(), shipped, 1, 0.8):
+            raise InputError(
+                f'config: "allow_unproven": "{name}" is no strategy of liqsignals, and allows nothing',
+                f'write "{shipped[near[0]]}{colon}{side}"; a strategy of your own needs a name less like it',
+            )

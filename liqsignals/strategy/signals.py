@@ -31,7 +31,7 @@ from liqsignals.liqmap import calibration
 from liqsignals.liqmap import state as saved
 from liqsignals.records import Float64Array
 from liqsignals.strategy import annotations
-from liqsignals.strategy.config import Settings
+from liqsignals.strategy.config import Settings, misnamed
 from liqsignals.strategy.guard import BEHIND, LATE, is_live, live_mode, orders_sent
 from liqsignals.strategy.live import Market, unreadable
 from liqsignals.strategy.notices import Notices, nothing
@@ -127,6 +127,11 @@ class Signals:
             dataformat=s.dataformat,
             calibrated=s.calibrated,
         )
+        if (key := misnamed(config)) is not None:
+            signals.notices.once(
+                ("config", key), logging.WARNING,
+                'config: "%s" is read by nobody, and there is no block "liqsignals". Way out: write "liqsignals"', key,
+            )  # fmt: skip
         signals.placebo = s.placebo
         signals.strategy = str(config["strategy"]) if config.get("strategy") else None
         if live_mode(config.get("runmode")) and (problems := stop_problems(config)):
