@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from liqsignals.cli.app import app
 from liqsignals.collect import freqtrade_command
+from liqsignals.collect.freqtrade_command import Configuration
 from liqsignals.doctor import bundle
 from liqsignals.strategy.livecheck import LiveCheck
 from liqsignals.strategy.sizing import Limits
@@ -211,7 +212,9 @@ def packed(tmp_path: Path, config: str, log: str) -> tuple[str, str]:
     (tmp_path / "bot.log").write_text(log)
     out, merged = tmp_path / "report.zip", bundle._object(config)
     report = {"datadir": tmp_path / "data"}
-    bundle.write(out, report, tmp_path / "config.json", merged, [tmp_path / "bot.log"], 0, {})
+    bundle.write(
+        out, report, Configuration(merged, (), {str(tmp_path / "config.json"): {}}), [tmp_path / "bot.log"], 0, {}
+    )
     with zipfile.ZipFile(out) as archive:
         return archive.read("config.json").decode(), archive.read("log-1-bot.log").decode()
 
@@ -354,7 +357,7 @@ def test_what_is_hidden_in_a_finding_leaves_it_json(tmp_path: Path) -> None:
         "problems": ["apiKey: zQ9other8Wxyv5b", "password: zQ9other8Wxyv5b", "Cookie: a=zQ9other8Wxyv5b"]
     }
     out = tmp_path / "report.zip"
-    bundle.write(out, {"datadir": tmp_path / "data", **found}, None, {}, [], 0, {})
+    bundle.write(out, {"datadir": tmp_path / "data", **found}, None, [], 0, {})
     with zipfile.ZipFile(out) as archive:
         read = json.loads(archive.read("doctor.json"))
     assert read["problems"] == ["apiKey: [hidden]", "password: [hidden]", "Cookie: [hidden]"]

@@ -84,8 +84,8 @@ def test_freqais_configuration_adds_to_the_one_beside_it(tmp_path: Path) -> None
     config = json.loads((tmp_path / "config.json").read_text())
     config["exchange"]["pair_whitelist"] = ["SOL/USDT:USDT"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    found, problems = freqtrade_command.configuration([tmp_path / "config.freqai.json"])
-    assert problems == []
-    assert found["freqai"]["enabled"]
-    assert found["exchange"]["pair_whitelist"] == ["SOL/USDT:USDT"]
-    assert found["stake_amount"] == 500  # its own word counts more
+    found = freqtrade_command.configuration([tmp_path / "config.freqai.json"])
+    assert found.problems == ()
+    assert found.merged["freqai"]["enabled"]
+    assert found.merged["exchange"]["pair_whitelist"] == ["SOL/USDT:USDT"]
+    assert found.merged["stake_amount"] == 500  # its own word counts more
