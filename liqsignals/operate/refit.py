@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 from liqsignals.clock import DAY, HOUR, iso
 from liqsignals.data import store
+from liqsignals.files import replaced
 
 #: Where it is, in user_data; the one before; and one that was worse.
 CALIBRATION = Path("liqsignals") / "calibration.json"
@@ -123,7 +125,9 @@ def steps(
     if worse := [which for which, old in scored.items() if not better(new, old)]:
         return f"{summary}; the new one is worse than the one {' and the one '.join(worse)}, and the calibration stays"
     if kept.exists():
-        os.replace(kept, userdir / PREVIOUS)
+        # A copy: a bot that starts now finds its file.
+        with replaced(userdir / PREVIOUS) as staged:
+            shutil.copyfile(kept, staged)
     os.replace(candidate, kept)
     return (
         f'{summary}; {kept} is new (before: {PREVIOUS.name}). A bot whose config names it ("calibration": "{kept}")'

@@ -105,13 +105,13 @@ class Watcher:
         while True:
             try:
                 self.look()
-            except OSError as error:
-                # The bot enters nothing on an old status; what can be done at the exchange goes on.
-                self.log(f"{error.filename}: cannot be written ({error.strerror}). Way out: make room on the disk")
+            except (InputError, OSError) as error:
+                # A full disk. The bot enters nothing on an old status; what can be done at the exchange goes on.
+                self.log(str(error))
             time.sleep(every)
 
     def look(self) -> Status:
-        """One round; its status is written and returned. Raises OSError where the status cannot be written."""
+        """One round; its status is written and returned. Raises InputError where the status cannot be written."""
         problems: list[str] = []
         notes: list[str] = []
         answers = self._measure(notes)
@@ -199,10 +199,8 @@ class Watcher:
         try:
             if (halted := self.daily.look(now, worth)) is not None:
                 problems.append(f"{halted}: remove {self.daily.file}")
-        except InputError as error:
+        except (InputError, OSError) as error:
             problems.append(str(error))
-        except OSError as error:
-            problems.append(f"{self.daily.file}: cannot be written ({error.strerror}). Way out: make room on the disk")
         return problems
 
     def _mend(self, actions: Sequence[watch.Action], now: int, notes: list[str]) -> None:

@@ -44,7 +44,7 @@ def killed(userdir: Path) -> str:
 
 
 def kill(userdir: Path, now: int, why: str = "") -> Path:
-    """Turn the kill switch on; a file that is there stays. Raises OSError where it cannot be written."""
+    """Turn the kill switch on; a file that is there stays. Raises InputError where it cannot be written."""
     path = userdir / KILL_SWITCH
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
