@@ -53,6 +53,10 @@ def timeframe_name(timeframe_ns: int) -> str:
     return f"{timeframe_ns // HOUR}h" if timeframe_ns % HOUR == 0 else f"{timeframe_ns // MINUTE}m"
 
 
+#: Times that int64 ns can hold.
+FAR = pd.Timestamp("1678-01-01", tz="UTC"), pd.Timestamp("2262-01-01", tz="UTC")
+
+
 def dates_ns(dates: pd.Series, what: str) -> Int64Array:
     """Int64 ns of a tz-aware date column; `what` names the file or frame in the error.
 
@@ -66,7 +70,15 @@ def dates_ns(dates: pd.Series, what: str) -> Int64Array:
             "download the file again with freqtrade, or convert it: "
             + ("df['date'].dt.tz_localize('UTC')" if naive else "pd.to_datetime(df['date'], unit='ms', utc=True)"),
         )
-    ns: Int64Array = dates.array.as_unit("ns").asi8
+    try:
+        ns: Int64Array = dates.array.as_unit("ns").asi8
+    except pd.errors.OutOfBoundsDatetime as error:
+        far = (dates > FAR[1]) | (dates < FAR[0])
+        row = int(np.flatnonzero(far.to_numpy())[0])
+        raise InputError(
+            f"{what}: row {row} has the date {dates.iloc[row]}, which no market has; remove the row or download the file"
+            " again"
+        ) from error
     if (ns == pd.NaT.value).any():
         missing = np.flatnonzero(ns == pd.NaT.value)
         raise InputError(f"{what}: row {missing[0]} has no date; remove the row or download the file again")
@@ -94,7 +106,7 @@ def parse_time(text: str) -> int:
     '2026-01-02T03:04:05Z'
     """
     try:
-        stamp = pd.Timestamp(text)
+        stamp = pd.Timestamp(text).as_unit("ns")
     except ValueError as error:
         raise InputError(f"'{text}' is not a time; write it as 2026-01-31T12:00:00Z") from error
     if pd.isna(stamp):

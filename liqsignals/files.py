@@ -236,11 +236,28 @@ def format_of(datadir: Path) -> str | None:
 
 
 def put(temporary: Path, path: Path, *, durable: bool = True) -> None:
-    """Let a whole file take a name in one step. It is on disk by then, unless not `durable`."""
+    """Let a whole file take a name in one step. It is on disk by then, unless not `durable`.
+
+    A link stays one: the file that it names is replaced, on another disk by way of a copy there.
+    """
     if durable:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-    temporary.replace(path)
+    target = path.resolve() if path.is_symlink() else path
+    try:
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = target.parent / f".{target.name}-{secrets.token_hex(4)}.tmp"
+        try:
+            shutil.copy2(temporary, near)
+            with near.open("rb") as file:
+                os.fsync(file.fileno())
+            near.replace(target)
+        finally:
+            near.unlink(missing_ok=True)
+        temporary.unlink()
 
 
 def lock(handle: int) -> bool:

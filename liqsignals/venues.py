@@ -43,10 +43,12 @@ def exchange_name(name: str) -> str:
 
 def known_exchange(datadir: Path) -> str | None:
     """Exchange that a data directory is named after (`binance`, `binance-2024`), None where it is not known."""
-    name = datadir.resolve().name.lower()
-    for exchange in VENUES:
-        if name == exchange or (name.startswith(exchange) and not name[len(exchange)].isalnum()):
-            return exchange
+    # A link's own name counts, too: `binance` may lie on another disk.
+    for path in (datadir.absolute(), datadir.resolve()):
+        name = path.name.lower()
+        for known in (*VENUES, *_ALIASES):
+            if name == known or (name.startswith(known) and not name[len(known)].isalnum()):
+                return exchange_name(known)
     return None
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from liqsignals.clock import DAY, dates_ns, duration_ns, iso
+from liqsignals.clock import DAY, FAR, dates_ns, duration_ns, iso
 from liqsignals.errors import InputError
 from liqsignals.files import FORMATS, SUFFIXES, data_name, parse_name, read_stable, signature
 
@@ -109,11 +109,24 @@ def _load_json(path: Path) -> pd.DataFrame:
                 "download it again with freqtrade",
             )
     frame = pd.DataFrame(rows, columns=list(names))
-    frame["date"] = pd.to_datetime(frame["date"], unit="ms", utc=True).dt.as_unit("ms")
+    far = frame["date"].abs() > FAR[1].value // 10**6
+    if far.any():
+        row = int(far.to_numpy().argmax())
+        raise InputError(
+            f"{path}: row {row} has the date {frame['date'].iloc[row]}, which is no epoch in ms",
+            "download it again with freqtrade",
+        )
+    frame["date"] = pd.to_datetime(frame["date"].astype("int64"), unit="ms", utc=True).dt.as_unit("ms")
     for name in names[1:]:
         # JSON writes whole numbers without a point, and null for NaN.
         if all(isinstance(value, int | float | None) for value in frame[name]):
-            frame[name] = frame[name].astype("float64")
+            try:
+                frame[name] = frame[name].astype("float64")
+            except OverflowError as error:
+                raise InputError(
+                    f"{path}: column '{name}' has a number beyond any price or amount",
+                    "download it again with freqtrade",
+                ) from error
     return frame
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from liqsignals import records, venues
@@ -313,6 +314,7 @@ def _named(
     for path, offsets in files:
         frame = freqtrade.read_table(path, ())
         rows_at: dict[int, list[int]] = {}
+        amounts = None if unit is None else pd.to_numeric(frame["open_interest_amount"], errors="coerce") * unit
         for row, at in enumerate(dates_ns(frame["date"], str(path)).tolist()):
             rows_at.setdefault(at, []).append(row)
         for i, refused in enumerate(verdict.named(str(path))):
@@ -320,7 +322,7 @@ def _named(
                 continue
             for at in (refused.at - offset for offset in offsets):
                 for row in rows_at.get(at, ()):
-                    if unit is None or frame["open_interest_amount"].iloc[row] * unit == verdict.refused["base"][i]:
+                    if amounts is None or amounts.iloc[row] == verdict.refused["base"][i]:
                         out[i] = replace(refused, at=at, row=row)
                         found.add(i)
     return out

@@ -27,13 +27,13 @@ SECRETS = (
 
 
 def plain(files: Sequence[Path]) -> Configuration:
-    """Files of JSON, later ones over earlier, without freqtrade: it alone reads comments, other files that they name,
-    and the environment.
+    """Files of JSON, later ones over earlier, without freqtrade: it alone reads other files that they name, and the
+    environment.
     """
     read, merged, problems = dict[str, Any](), dict[str, Any](), []
     for path in files:
         try:
-            found = json.loads(path.read_text())
+            found = _parsed(path.read_text())
             if not isinstance(found, dict):
                 raise ValueError("it is no object")
         except (ValueError, UnicodeDecodeError) as error:
@@ -42,6 +42,15 @@ def plain(files: Sequence[Path]) -> Configuration:
         read[str(path)] = found
         merged = _over(merged, found)
     return Configuration(merged, tuple(problems), read, asked=False)
+
+
+def _parsed(text: str) -> Any:
+    """JSON as freqtrade reads it, with comments and commas at the end; strictly without its parser."""
+    try:
+        import rapidjson
+    except ImportError:
+        return json.loads(text)
+    return rapidjson.loads(text, parse_mode=rapidjson.PM_COMMENTS | rapidjson.PM_TRAILING_COMMAS)
 
 
 def _over(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +64,7 @@ def _over(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def dataformat(config: Configuration | None) -> str | None:
     """`dataformat_ohlcv`, where it is one."""
     found = config.merged.get("dataformat_ohlcv") if config is not None else None
-    return found if found in FORMATS else None
+    return found if isinstance(found, str) and found in FORMATS else None
 
 
 def judge(config: Configuration, datadir: Path) -> tuple[dict[str, Any], calibration.Calibration | None, list[str]]:
@@ -68,7 +77,9 @@ def judge(config: Configuration, datadir: Path) -> tuple[dict[str, Any], calibra
         return {"file": name}, None, problems
     problems += [f"{name}: {text}" for text in (*stop_problems(merged), *config.missing)]
     try:
-        signals = Signals.from_config({"datadir": str(datadir), **merged})
+        if not isinstance(merged.get("exchange", {}), dict):
+            raise InputError('"exchange" is no object', 'write "exchange": {"name": "binance"}')
+        signals = Signals.from_config({**merged, "datadir": merged.get("datadir") or str(datadir)})
     except InputError as error:
         return {"file": name}, None, [*problems, f"{name}: {error}"]
     if merged.get("dry_run") is False:

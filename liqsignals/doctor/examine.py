@@ -197,7 +197,11 @@ def _add(report: dict[str, Any], series: Series, now: int, since: int) -> None:
         )
     if stale:
         assert series.max_age is not None
-        bridged = "" if age > LIVE_ROWS * np.max(series.step) else "; a bot that starts now fetches what is missing"
+        bridged = (
+            ""
+            if age > LIVE_ROWS * np.max(series.step, initial=0)
+            else "; a bot that starts now fetches what is missing"
+        )
         report["problems"].append(
             f"{series.name}: the newest row is {age / HOUR:.1f} h old, {series.max_age / HOUR:.1f} h are"
             f" allowed{bridged}. Way out: download, or leave `liqsignals record` running"
