@@ -413,6 +413,28 @@ def test_okx_prints_wait_for_the_sizes_of_contracts(tmp_path: Path) -> None:
     assert rows["side"].tolist() == [records.LONG, records.SHORT]
 
 
+def test_prints_without_sizes_are_not_published_by_the_next_run_either(tmp_path: Path) -> None:
+    (stream,) = feeds.liquidation_streams([PAIR], ["okx"], feeds.URLS)
+    polls = [poll for poll in feeds.polls([PAIR], ["okx"], flows=True) if poll.needed]
+    assert [request.kind for poll in polls for request in poll.requests] == ["contracts"]
+    first = Recorder(tmp_path, [stream], polls)
+    first.capture.take("okx", "liquidations", time.time_ns(), feed.okx(now_ms(), "sell").encode())
+    asyncio.run(first.publish())
+    for _ in range(2):
+        again = Recorder(tmp_path, [stream], polls)
+        again.recover()
+        asyncio.run(again.publish())
+        assert len(feed.prints(tmp_path, "okx")) == 0
+    sizes = b'{"code":"0","data":[{"instId":"BTC-USDT-SWAP","ctType":"linear","ctVal":"0.01","ctMult":"1"}]}'
+    again = Recorder(tmp_path, [stream], polls)
+    again.recover()
+    again.capture.take("okx", "contracts", time.time_ns(), sizes)
+    asyncio.run(again.publish())
+    last = Recorder(tmp_path, [stream], polls)
+    last.recover()
+    assert feed.prints(tmp_path, "okx")["base"].tolist() == [0.01]
+
+
 def test_sizes_of_contracts_are_remembered_by_a_run_that_asks_for_nothing(tmp_path: Path) -> None:
     (stream,) = feeds.liquidation_streams([PAIR], ["okx"], feeds.URLS)
     sizes = b'{"code":"0","data":[{"instId":"BTC-USDT-SWAP","ctType":"linear","ctVal":"0.01","ctMult":"1"}]}'

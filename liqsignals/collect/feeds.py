@@ -78,6 +78,11 @@ class Poll:
     every: float
     after: float = 0.0
 
+    @property
+    def needed(self) -> bool:
+        """Whether prints are no numbers without it."""
+        return all(request.kind == "contracts" for request in self.requests)
+
 
 def liquidation_streams(pairs: Sequence[str], exchanges: Sequence[str], urls: Mapping[str, str]) -> list[Feed]:
     """The liquidation feeds of the exchanges; an exchange that has none of the pairs has no feed."""

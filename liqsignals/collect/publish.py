@@ -188,14 +188,20 @@ class Publication:
                         batch[key].append(line)
                         lines += 1
                         if lines % capture.WAITING == 0:
-                            self.publish(batch, None)
+                            self._publish_again(batch)
                             batch.clear()
-        self.publish(batch, None)
+        self._publish_again(batch)
         fold_parts(self.extras, time.time_ns())
         if lines:
             self.notices.log(
                 f"read {lines} messages again that an earlier run had kept since {iso(since)}; none is counted twice"
             )
+
+    def _publish_again(self, batch: Batch) -> None:
+        """Publish raw lines of an earlier run, but prints whose contracts have no size yet: a later run does."""
+        for lines in self.hold_back(batch).values():
+            self._unpublished = min(self._unpublished, lines[0][0])
+        self.publish(batch, None)
 
     def _recover_newest(self) -> None:
         """The newest event of each polled series, from what is published."""

@@ -186,7 +186,7 @@ def record(
         recorder = Recorder(
             extras,
             streams,
-            feeds.polls(pairs, exchanges, flows=True) if poll else (),
+            [one for one in feeds.polls(pairs, exchanges, flows=True) if poll or one.needed],
             urls,
             rhythm,
             log,

@@ -134,7 +134,7 @@ class Settings:
                 "set exchange.name to the data's exchange",
             )
         dataformat = config.get("dataformat_ohlcv") or None
-        if dataformat is not None and dataformat not in files.FORMATS:
+        if dataformat is not None and str(dataformat) not in files.FORMATS:
             raise InputError(
                 f'config: "dataformat_ohlcv": "{dataformat}" is none of freqtrade\'s formats:'
                 f" {', '.join(files.FORMATS)}",
