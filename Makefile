@@ -38,7 +38,7 @@ help:
 	@echo "make docs       the documentation as pages in build/site, that load nothing from elsewhere"
 	@echo "make compat FREQTRADE=2026.10   the quick tests and the demo with another freqtrade, in build/compat"
 	@echo "make pictures   the pictures of README.md and docs/reading-the-map.md, from the SIMULATED market"
-	@echo "make hashes     hashed/*.txt anew, after each change of constraints.txt or of what pyproject.toml requires"
+	@echo "make hashes     deploy/hashed/*.txt anew, after each change of constraints.txt or of what pyproject.toml requires"
 	@echo "make setup      only the environment: $(BIN)/liqsignals, $(BIN)/freqtrade"
 
 $(BIN)/python:
@@ -146,8 +146,8 @@ HASHED := build/hashes/bin/uv pip compile --quiet --upgrade --universal --python
 hashes: | $(BIN)/python
 	$(BIN)/python -m venv build/hashes
 	build/hashes/bin/python -m pip install -qq --disable-pip-version-check uv
-	echo setuptools | $(HASHED) - -o hashed/build.txt
-	$(HASHED) --extra bot --extra sim --extra truth pyproject.toml -o hashed/requirements.txt
+	echo setuptools | $(HASHED) - -o deploy/hashed/build.txt
+	$(HASHED) --extra bot --extra sim --extra truth pyproject.toml -o deploy/hashed/requirements.txt
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

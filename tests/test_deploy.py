@@ -199,7 +199,7 @@ def pins(text: str) -> dict[str, str]:
 
 def test_hashes_are_of_the_versions_that_were_tested() -> None:
     tested = pins((ROOT / "constraints.txt").read_text())
-    build, needed = ((ROOT / "hashed" / name).read_text() for name in ("build.txt", "requirements.txt"))
+    build, needed = ((ROOT / "deploy" / "hashed" / name).read_text() for name in ("build.txt", "requirements.txt"))
     for text in (build, needed):
         assert pins(text).items() <= tested.items()
         for block in re.split(r"\n(?=\w)", text)[1:]:

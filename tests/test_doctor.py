@@ -26,6 +26,7 @@ from liqsignals.clock import DAY, HOUR, iso, parse_time
 from liqsignals.data import rawlog, store
 from liqsignals.doctor import examine
 from liqsignals.doctor.config import plain
+from liqsignals.strategy.signals import Signals
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +272,45 @@ def test_pairs_that_nobody_trades_any_more_are_left_out(tmp_path: Path, market: 
     report = examine.examine(datadir, now=end_of(market), pairs=[PAIR])
     assert report["healthy"]
     assert {s["series"][: len(STEM)] for s in report["series"]} == {STEM}
+
+
+def hourly(market: Market) -> pd.DataFrame:
+    """The market's candles of 1 h."""
+    how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    return market.candles.resample("1h", on="date").agg(how).reset_index()
+
+
+def test_a_candle_of_another_file_that_closes_otherwise_is_named_and_not_fresh(tmp_path: Path, market: Market) -> None:
+    """The strategy's own candles are a file of their own, beside the bars that the map folds."""
+    datadir = write_datadir(tmp_path, market, flows=False)
+    candles = hourly(market)
+    write(datadir, "1h-futures", candles, STEM)
+    assert examine.examine(datadir, now=end_of(market))["problems"] == []
+    found = Signals(datadir).attach(candles, PAIR, "1h")["liq_fresh"]
+    assert found.iloc[20:].eq(1).all()
+    wrong = candles.copy()
+    wrong.loc[40, ["close", "high"]] *= 1.1
+    write(datadir, "1h-futures", wrong, STEM)
+    (problem,) = examine.examine(datadir, now=end_of(market))["problems"]
+    assert f"1 candles close otherwise than those of {STEM}-5m-futures.feather" in problem
+    again = Signals(datadir).attach(wrong, PAIR, "1h")["liq_fresh"]
+    assert again[again != found].index.tolist() == [40]
+
+
+def test_extras_that_no_feature_can_use_are_problems(tmp_path: Path, market: Market) -> None:
+    datadir = write_datadir(tmp_path, market)
+    flow = next((datadir / "liqsignals" / "flows").glob("*.csv"))
+    flow.write_text(flow.read_text().splitlines()[0] + "\n")
+    table = datadir / "liqsignals" / "venue_interest" / "btc.csv"
+    table.parent.mkdir()
+    table.write_text("date,okx,OKX\n2026-01-05T00:00:00Z,1,1\n")
+    problems = "\n".join(examine.examine(datadir, now=end_of(market))["problems"])
+    assert f"{flow} holds no whole day" in problems
+    assert f"{table} has the column okx twice" in problems
+
+
+def test_one_settlement_is_no_traceback(tmp_path: Path, market: Market) -> None:
+    datadir = write_datadir(tmp_path, replace(market, funding=market.funding.iloc[:1]), flows=False)
+    assert any(
+        "1h-funding_rate: the newest row is" in p for p in examine.examine(datadir, now=end_of(market))["problems"]
+    )

@@ -1,5 +1,7 @@
 """Bad input: mended with a warning where nothing is lost, else refused with the file, the row and the way out."""
 
+import errno
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -16,13 +18,14 @@ from conftest import (
     Market,
     assert_same_bits,
     make_market,
+    ns,
     resampled,
     write,
     write_datadir,
 )
 
-from liqsignals import liqmap, venues
-from liqsignals.clock import DAY
+from liqsignals import files, liqmap, venues
+from liqsignals.clock import DAY, parse_time
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import read_tape
 from liqsignals.doctor import examine
@@ -577,3 +580,68 @@ def test_a_data_directory_of_another_exchange(tmp_path: Path, market: Market) ->
     with pytest.raises(InputError, match=r"the exchange is 'binance', but the data directory .* belongs to 'bybit'"):
         Signals.from_config(config(datadir))
     assert Signals.from_config(config(datadir, exchange={"name": "bybit"})).exchange == "bybit"
+
+
+FAR = [
+    ("feather", lambda f: f.assign(date=f["date"].astype("datetime64[us, UTC]").where(f.index != 9, pd.Timestamp("2300-01-01", tz="UTC"))), "row 9 has the date 2300-01-01"),
+    ("json", lambda rows: [[row[0] * 1000, *row[1:]] for row in rows], "row 0 has the date [0-9]{16}, which is no epoch in ms"),
+    ("json", lambda rows: [*rows[:-1], [rows[-1][0], 10**400, 1, 1, 1, 1]], "column 'open' has a number beyond any price"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "how", "message"), FAR)
+def test_times_and_numbers_beyond_what_a_market_has_are_named(
+    kind: str, how: Any, message: str, datadir: Path, market: Market
+) -> None:
+    path = datadir / "futures" / "BTC_USDT_USDT-5m-futures.feather"
+    if kind == "feather":
+        how(pd.read_feather(path)).to_feather(path)
+    else:
+        frame = pd.read_feather(path)
+        names = ["open", "high", "low", "close", "volume"]
+        rows = [
+            [int(at), *row]
+            for at, row in zip(ns(frame["date"]) // 10**6, frame[names].to_numpy().tolist(), strict=True)
+        ]
+        path.unlink()
+        path = path.with_suffix(".json")
+        path.write_text(json.dumps(how(rows)))
+    with pytest.raises(InputError, match=message) as caught:
+        attach(datadir, market)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["2500-01-01T00:00:00Z", "1500-01-01T00:00:00Z"])
+def test_a_time_that_no_clock_has_is_none(text: str) -> None:
+    with pytest.raises(InputError, match="is not a time"):
+        parse_time(text)
+
+
+def test_a_link_stays_one_and_another_disk_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, link = tmp_path / "other" / "a.txt", tmp_path / "a.txt"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to(target)
+    with files.replaced(link) as staged:
+        staged.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    move = Path.replace
+
+    def across(self: Path, to: Path) -> Path:
+        if self.parent != Path(to).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return move(self, to)
+
+    monkeypatch.setattr(Path, "replace", across)
+    with files.replaced(link) as staged:
+        staged.write_text("newer")
+    assert target.read_text() == "newer"
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.txt", "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["binance", "binanceusdm", "binance-2024"])
+def test_a_linked_data_directory_is_known_by_its_own_name(name: str, datadir: Path, market: Market) -> None:
+    real = datadir.rename(datadir.parent / "market-data")
+    (datadir.parent / name).symlink_to(real)
+    assert Signals(datadir.parent / name).exchange == "binance"

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from liqsignals import records, venues
 from liqsignals.clock import DAY, HOUR, MINUTE, Int64Array, dates_ns, duration_ns, iso, parse_time
 from liqsignals.collect.freqtrade_command import Configuration
-from liqsignals.data import choice, coverage, flows, freqtrade, labels, plausible, rawlog, store
+from liqsignals.data import choice, coverage, flows, freqtrade, labels, plausible, rawlog, store, venue_interest
 from liqsignals.data.tape import read_tape
 from liqsignals.doctor import config as configured
 from liqsignals.errors import InputError
@@ -145,12 +145,18 @@ def examine(
     for pair in there if pairs is None else [pair for pair in pairs if pair in there]:
         checked(_refused, report, datadir, pair, exchange, extras, dataformat, since)
         checked(_pair_checks, report, datadir, pair, exchange, dataformat, since)
+        checked(_other_candles, report, datadir, pair, dataformat, since)
+        checked(_table_by_venue, extras, pair)
         checked(_sides, report, datadir, pair, extras, dataformat, since)
     _streams(report, extras, now, max(since, now - STREAM_DAYS * DAY))
     for path in sorted((extras / "flows").glob("*.csv")):
         series = checked(_flow_series, path)
         if series is not None:
             _add(report, series, now, since)
+        elif checked(flows.read_flows, path) is not None:
+            problems.append(
+                f"{path} holds no whole day: flow_fresh is 0 as long. Way out: download it again, or remove it"
+            )
     report["disk"] = _disk(datadir, problems)
     report["config"], chosen = None, None
     if config is not None:
@@ -336,6 +342,33 @@ def _refused(
                 " traded; it is taken for real and the map starts anew there. Way out: compare with the exchange's"
                 " page before you trade on it"
             )
+
+
+def _other_candles(report: dict[str, Any], datadir: Path, pair: str, dataformat: str | None, since: int) -> None:
+    """Candles of longer timeframes that close otherwise than the bars that the map folds."""
+    folded = freqtrade.candle_file(datadir, pair, "5m", dataformat)
+    if folded is None:
+        return
+    bars = freqtrade.bars(freqtrade.read_table(folded[1], freqtrade.CANDLES), folded[0], str(folded[1]))
+    for timeframe in (name for name in choice.TIMEFRAMES if duration_ns(name) > duration_ns(folded[0])):
+        for path in choice.formats_of(datadir, pair, timeframe, "futures"):
+            other = freqtrade.bars(freqtrade.read_table(path, freqtrade.CANDLES), timeframe, str(path))
+            _, here, there = np.intersect1d(other["event_time"], bars["event_time"], return_indices=True)
+            apart = np.abs(other["close"][here] / bars["close"][there] - 1.0) > 1e-9
+            wrong = here[apart & (other["event_time"][here] >= since)]
+            if len(wrong):
+                report["problems"].append(
+                    f"{path}: {len(wrong)} candles close otherwise than those of {folded[1].name}, the first at"
+                    f" {iso(int(other['event_time'][wrong[0]]))}; liq_fresh is 0 there. Way out: compare with the exchange's"
+                    " page, and download the wrong file again"
+                )
+
+
+def _table_by_venue(extras: Path, pair: str) -> None:
+    """Read the table of open interest by venue, as a feature does."""
+    path = venue_interest.table_file(extras / "venue_interest", pair)
+    if path is not None:
+        venue_interest.read_table(path, pair)
 
 
 def _flow_series(path: Path) -> Series | None:

@@ -105,7 +105,7 @@ COLUMNS = (
         "flag",
         "0, 1",
         _NO_FILE,
-        "1 where no candle is missing and the newest open interest due by now is known",
+        "1 where no candle is missing, the newest open interest due by now is known, and the candle closes as the bars do",
     ),
     Column("liq_warm", "flag", "0, 1", _NO_FILE, "1 where the map has run for 14 days without a hole in the candles"),
 )
@@ -129,6 +129,11 @@ def compute(context: Context) -> dict[str, Float64Array]:
         complete &= at - measured < lag + lag // 2
     if tape.unsure:
         complete &= at < tape.unsure
+    # Candles of a longer timeframe are another file: one that closes otherwise than the bars is wrong in one of them.
+    if tape.bars is not None and len(tape.bars):
+        row = np.minimum(count_before(tape.bars["event_time"], at), len(tape.bars) - 1)
+        close = tape.bars["close"][row]
+        complete &= (tape.bars["event_time"][row] != at) | (np.abs(closes / close - 1.0) < 1e-9)
     out = {
         "liq_fresh": complete.astype(np.float64),
         "liq_warm": (running & (at - reading.started >= liqmap.WARMUP)).astype(np.float64),
