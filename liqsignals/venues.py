@@ -108,23 +108,27 @@ def funding_interval(hours: Float64Array) -> Float64Array:
     return np.where(np.isin(hours, FUNDING_INTERVALS_H), hours, np.nan)
 
 
-def funding_intervals(distances: Float64Array) -> Float64Array:
+def funding_intervals(distances: Float64Array, settled: Float64Array | None = None) -> Float64Array:
     """Hours that each of n settlements covers, by the `distances` (n,) to the one before (h; the first one's is 0).
 
     NaN where that is not known: for the first settlement, and where rows may be missing. Rows can be missing, never too
     many, so a distance shorter than the interval so far is the new interval. A longer one is a missing settlement or a
     longer interval: what it covers is not known until the next distance repeats it (the interval changed) or returns to
-    the old one. Under the longest interval that venues have, a longer distance can only be a missing row. A value
-    depends on earlier rows only.
+    the old one. Under the longest interval that venues have, a longer distance can only be a missing row. Where the hours
+    `settled` (n,) since 1970 are given, a longer interval must be one of whose multiples the hour is: venues settle at
+    these, and two missing rows, one apart, are no change. A value depends on earlier rows only.
 
     >>> funding_intervals(np.array([0.0, 4, 4, 8, 4, 8, 8, 16, 1])).tolist()
     [nan, 4.0, 4.0, nan, 4.0, nan, 8.0, 8.0, 1.0]
+    >>> funding_intervals(np.array([0.0, 4, 8, 8, 4]), np.array([0.0, 4, 12, 20, 24])).tolist()
+    [nan, 4.0, nan, nan, 4.0]
     """
     out = np.full(len(distances), np.nan)
     interval, longer = np.nan, 0.0
     longest = max(FUNDING_INTERVALS_H)
     for i, hours in enumerate(distances.tolist()):
-        if hours in FUNDING_INTERVALS_H and not (hours > interval and hours != longer):
+        off = settled is not None and hours > 0 and settled[i] % hours != 0
+        if hours in FUNDING_INTERVALS_H and not (hours > interval and (hours != longer or off)):
             interval, longer = hours, 0.0
             out[i] = hours
         elif hours < interval or interval == longest:

@@ -765,6 +765,19 @@ def test_one_missing_settlement_on_disk(tmp_path: Path, interval: int) -> None:
     assert [(h["from"], h["missing"]) for h in holes] == [(iso(due), 1)]
 
 
+@pytest.mark.parametrize("gone", [(24, 26), (25, 27), (9, 11, 13)])
+def test_settlements_missing_one_apart_are_no_longer_interval(tmp_path: Path, gone: tuple[int, ...]) -> None:
+    """Venues settle 8 h at 00:00, 08:00 and 16:00: 12:00 and 20:00 are none of these."""
+    made = make_market(6, 5, funding_h=4)
+    settled = made.funding.assign(funding_rate=5e-5)
+    hour = settled["date"].dt.hour
+    first = int(np.flatnonzero(hour == 8)[2])
+    rows = [first + n - gone[0] for n in gone]  # those that are left between stand at 12:00, 20:00, ...
+    datadir = write_datadir(tmp_path, replace(made, funding=settled.drop(index=rows)), flows=False)
+    found = Signals(datadir).attach(made.candles, PAIR, "5m")
+    assert set(found["fund_rate_8h"].dropna()) == {1e-4}
+
+
 def test_a_change_to_a_longer_interval_is_no_hole_for_the_doctor(tmp_path: Path) -> None:
     made = make_market(2, 5)
     dates = np.r_[np.arange(START - 5 * DAY, START, 4 * HOUR), np.arange(START, START + 2 * DAY + 1, 8 * HOUR)]

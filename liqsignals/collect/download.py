@@ -314,13 +314,21 @@ def _metrics(run: _Run, pair: str) -> tuple[Records, Records]:
     # A file of end labels ends with the next day's 00:00, which is that day's first instant.
     files = archive.daily(f"metrics/{symbol}", symbol, "metrics", folder, plan.start - DAY, plan.end)
     there = _bring(run, files, f"{pair} metrics")
-    interest, ratios = [], []
+    interest, ratios = list[Records](), list[Records]()
     for file, raw in there:
-        try:
-            interest.append(binance.parse_metrics(raw, plan.now, symbol))
-            ratios.append(binance.parse_metrics_ratios(raw, plan.now, symbol))
-        except ParseError as error:
-            run.problem(f"{file.local}: {error}. It is left out; the day is a hole unless another source has it")
+        failed = ""
+        for what, parse, found in (
+            ("open interest", binance.parse_metrics, interest),
+            ("ratios", binance.parse_metrics_ratios, ratios),
+        ):
+            try:
+                found.append(parse(raw, plan.now, symbol))
+            except ParseError as error:
+                if str(error) != failed:
+                    run.problem(
+                        f"{file.local}: {error}. Its {what} of the day are left out: a hole unless another source has them"
+                    )
+                failed = str(error)
     return _joined(interest, records.OI_VALUE), _joined(ratios, records.RATIO)
 
 

@@ -287,7 +287,7 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
     rate = _numbers(frame, "funding_rate", what)
     frame, event, rate = _settled_once(frame, event, rate, what)
-    hours = venues.funding_intervals(np.round(np.diff(event, prepend=event[:1]) / HOUR))
+    hours = venues.funding_intervals(np.round(np.diff(event, prepend=event[:1]) / HOUR), np.round(event / HOUR))
     large = np.abs(rate) > venues.FUNDING_RATE_MAX
     if 2 * large.sum() > len(rate):
         row = int(np.flatnonzero(large)[0])

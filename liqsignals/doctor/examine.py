@@ -302,7 +302,7 @@ def _settlements_due(times: Int64Array) -> Int64Array:
     Where a distance was longer than the interval before it, and the next one did not repeat it, rows are missing.
     """
     distance = np.diff(times, prepend=times[:1])
-    hours = venues.funding_intervals(np.round(distance / HOUR))
+    hours = venues.funding_intervals(np.round(distance / HOUR), np.round(times / HOUR))
     due, interval = np.empty(len(times) - 1, np.int64), float(max(venues.FUNDING_INTERVALS_H))
     for i in range(1, len(times)):
         known = hours[i]

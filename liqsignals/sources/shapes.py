@@ -69,7 +69,7 @@ def funding(settled: Int64Array, rate: Float64Array, what: str) -> Records:
     new = np.concatenate(([True], settled[1:] != settled[:-1]))[: len(settled)]
     settled, rate = settled[new], rate[new]
     check_rates(rate, what)
-    hours = venues.funding_intervals(np.diff(settled, prepend=settled[:1]) / HOUR)
+    hours = venues.funding_intervals(np.diff(settled, prepend=settled[:1]) / HOUR, settled / HOUR)
     usable = np.isfinite(hours) & np.isfinite(rate)
     settled, rate, hours = settled[usable], rate[usable], hours[usable]
     return records.records(records.FUNDING, settled, settled + records.FUNDING_LAG, rate=rate, interval_h=hours)
