@@ -1,8 +1,9 @@
 """Print what freqtrade makes of configurations, as JSON: `python freqtrade_config.py FILE...`.
 
-{"config": them merged with the environment's FREQTRADE__ variables, "files": each of them, those that they name included,
-"problems": what freqtrade's own schema and checks refuse}. A script, run by its path, in a process of its own (collect/freqtrade_command.py): it imports freqtrade and not
-liqsignals. Secrets are in "config" and "files", which go through a pipe, and never in "problems".
+{"config": them merged with the environment's FREQTRADE__ variables, "files": each of them, those that they name
+included, "problems": what freqtrade's own schema and checks refuse}. A script, run by its path, in a process of its own
+(collect/freqtrade_command.py): it imports freqtrade and not liqsignals. Secrets are in "config" and "files", which go
+through a pipe, and never in "problems".
 """
 
 import json

@@ -279,7 +279,8 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
 
     Rows whose interval is not known are not taken: the first one, and the first one after a settlement that may be
     missing. Of rows less than half an hour apart the first counts; other rates there raise InputError, as do settlements
-    that stand at none of their interval's hours, of which most of a file are. An infinite rate raises InputError, or is left out as in `bars`; so does a frame most of whose rates are
+    most of which stand at none of their interval's hours. An infinite rate raises InputError, or is left out as in
+    `bars`; so does a frame most of whose rates are
     above venues.FUNDING_RATE_MAX, which is in another unit. Whether single rates are what a market does:
     data/plausible.py.
     """

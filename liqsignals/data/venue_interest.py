@@ -1,8 +1,9 @@
 """Reads the user's table of open interest by venue: `<extras>/venue_interest/*.csv` (or .parquet), one column a venue.
 
 Column `date` is the instant of the snapshot (ISO 8601 with a zone), every other column but `price`, `coin` and sums
-(`all`, `total`, `sum`) a venue in lower case: USD of all its contracts in the coin, empty where it is not known. A file counts for the coins that stand
-as separate words in its name (`open-interest-btc-eth-4h.csv`); with a column `coin` only their rows do.
+(`all`, `total`, `sum`) a venue in lower case: USD of all its contracts in the coin, empty where it is not known. A file
+counts for the coins that stand as separate words in its name (`open-interest-btc-eth-4h.csv`); with a column `coin` only
+their rows do.
 """
 
 from collections.abc import Callable
