@@ -23,7 +23,7 @@ from conftest import (
 
 from liqsignals import cli, records
 from liqsignals.clock import DAY, HOUR, iso, parse_time
-from liqsignals.data import rawlog, store
+from liqsignals.data import freqtrade, rawlog, store
 from liqsignals.doctor import examine
 from liqsignals.doctor.config import plain
 from liqsignals.strategy.signals import Signals
@@ -295,6 +295,17 @@ def test_a_candle_of_another_file_that_closes_otherwise_is_named_and_not_fresh(t
     assert f"1 candles close otherwise than those of {STEM}-5m-futures.feather" in problem
     again = Signals(datadir).attach(wrong, PAIR, "1h")["liq_fresh"]
     assert again[again != found].index.tolist() == [40]
+
+
+def test_a_torn_file_beside_an_older_one_of_the_strategys_timeframe_is_said(
+    tmp_path: Path, market: Market, caplog: pytest.LogCaptureFixture
+) -> None:
+    datadir = write_datadir(tmp_path, market, flows=False)
+    write(datadir, "1h-futures", hourly(market).iloc[:-20], STEM)
+    torn = datadir / "futures" / f"{STEM}-1h-futures.parquet"
+    torn.write_bytes(b"PAR1 torn")
+    freqtrade.candles(datadir, PAIR, "1h")
+    assert any(f"{torn} is not read (no rows that can be read)" in r.getMessage() for r in caplog.records)
 
 
 def test_extras_that_no_feature_can_use_are_problems(tmp_path: Path, market: Market) -> None:

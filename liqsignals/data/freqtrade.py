@@ -280,9 +280,8 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     Rows whose interval is not known are not taken: the first one, and the first one after a settlement that may be
     missing. Of rows less than half an hour apart the first counts; other rates there raise InputError, as do settlements
     most of which stand at none of their interval's hours. An infinite rate raises InputError, or is left out as in
-    `bars`; so does a frame most of whose rates are
-    above venues.FUNDING_RATE_MAX, which is in another unit. Whether single rates are what a market does:
-    data/plausible.py.
+    `bars`; so does a frame most of whose rates are above venues.FUNDING_RATE_MAX, which is in another unit. Whether
+    single rates are what a market does: data/plausible.py.
     """
     missing = frame["funding_rate"].isna().to_numpy()
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
@@ -438,9 +437,14 @@ def read_bars(path: Path, timeframe: str) -> Records:
 
 
 def candles(datadir: Path, pair: str, timeframe: str, dataformat: str | None = None) -> Records | None:
-    """BAR records of a pair's candles of one timeframe; None without a file."""
+    """BAR records of a pair's candles of one timeframe; None without a file. Other formats that hold more are logged."""
     path = data_file(datadir, pair, timeframe, "futures", dataformat)
-    return None if path is None else read_bars(path, timeframe)
+    if path is None:
+        return None
+    folded = candle_file(datadir, pair, "5m", dataformat)
+    if folded is None or folded[1] != path:  # what stands beside the folded one is logged with the tape
+        choice.log_other_formats(datadir, pair, timeframe, "futures", path)
+    return read_bars(path, timeframe)
 
 
 def folded_candles(
