@@ -36,6 +36,7 @@ from liqsignals.clock import DAY, HOUR, MINUTE, duration_ns, to_dates
 from liqsignals.data import choice, freqtrade
 from liqsignals.data.tape import read_tape
 from liqsignals.doctor import examine
+from liqsignals.doctor.config import plain
 from liqsignals.errors import InputError
 from liqsignals.files import FORMATS, held
 from liqsignals.strategy.config import Settings
@@ -190,7 +191,7 @@ def test_the_doctor_wants_one_format(tmp_path: Path) -> None:
     assert f"{STEM}-5m-futures.parquet is not read" in problem
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"trading_mode": "futures", "dataformat_ohlcv": "parquet"}))
-    problems = examine.examine(datadir, now=now, config=config)["problems"]
+    problems = examine.examine(datadir, now=now, config=plain([config]))["problems"]
     assert f"{STEM}-5m-futures.feather is not read" in problems[0]
 
 
