@@ -22,6 +22,7 @@ from liqsignals import records, venues
 from liqsignals.clock import (
     DAY,
     HOUR,
+    MINUTE,
     Int64Array,
     dates_ns,
     decision_time,
@@ -278,7 +279,7 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     """FUNDING records of a frame of settled rates; intervals by the settlements before (venues.funding_intervals).
 
     Rows whose interval is not known are not taken: the first one, and the first one after a settlement that may be
-    missing. Of rows less than half an hour apart the first counts; other rates there raise InputError, as do settlements
+    missing. Of rows less than a minute apart the first counts; other rates there raise InputError, as do settlements
     most of which stand at none of their interval's hours. An infinite rate raises InputError, or is left out as in
     `bars`; so does a frame most of whose rates are above venues.FUNDING_RATE_MAX, which is in another unit. Whether
     single rates are what a market does: data/plausible.py.
@@ -287,7 +288,8 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
     frame, event = sorted_rows(frame[~missing] if missing.any() else frame, ("funding_rate",), what)
     rate = _numbers(frame, "funding_rate", what)
     frame, event, rate = _settled_once(frame, event, rate, what)
-    hours = venues.funding_intervals(np.round(np.diff(event, prepend=event[:1]) / HOUR), np.round(event / HOUR))
+    distance, settled = np.round(np.diff(event, prepend=event[:1]) / HOUR), np.round(event / HOUR)
+    hours = venues.funding_intervals(distance, settled)
     large = np.abs(rate) > venues.FUNDING_RATE_MAX
     if 2 * large.sum() > len(rate):
         row = int(np.flatnonzero(large)[0])
@@ -296,8 +298,8 @@ def funding(frame: pd.DataFrame, what: str, left_out: list[Refused] | None = Non
             " rates are fractions per interval",
             "delete the file and download it again",
         )
-    known = np.isfinite(hours)
-    off = known & (np.round(event / HOUR) % np.where(known, hours, 1) != 0)
+    known = np.isfinite(hours) & (distance > 0)
+    off = known & (settled % np.where(known, hours, 1) != 0)
     if 2 * off.sum() > known.sum():
         row = int(np.flatnonzero(off)[0])
         raise InputError(
@@ -318,7 +320,7 @@ def _settled_once(
     frame: pd.DataFrame, event: Int64Array, rate: Float64Array, what: str
 ) -> tuple[pd.DataFrame, Int64Array, Float64Array]:
     """One row for each settlement: they are stamped some ms late, and not the same way each time."""
-    again = np.diff(event, prepend=np.iinfo(np.int64).min // 2) < HOUR // 2
+    again = np.diff(event, prepend=np.iinfo(np.int64).min // 2) < MINUTE
     if not again.any():
         return frame, event, rate
     first = np.maximum.accumulate(np.where(again, 0, np.arange(len(event))))
