@@ -171,6 +171,26 @@ def test_the_kill_switch_stops_entries_cancels_resting_ones_and_ends(tmp_path: P
     assert not backtest.withdrawn()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["kill-switch", "on"],
+        ["kill-switch", "status"],
+        ["watch", "--config", "config.json"],
+        ["start", "--config", "config.json", "--strategy", "S"],
+    ],
+)
+def test_a_folder_that_is_not_there_is_no_bots(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.json").write_text("{}")
+    found = CliRunner().invoke(app, [*words, "--userdir", "nofolder"])
+    assert isinstance(found.exception, InputError)
+    assert "there is no folder nofolder. Way out: name the bot's user_data" in str(found.exception)
+    assert not Path("nofolder").exists()
+
+
 def test_a_kill_switch_that_cannot_be_looked_at_is_on(tmp_path: Path) -> None:
     (tmp_path / "liqsignals").touch()  # no folder
     assert "Way out" in livecheck.killed(tmp_path)

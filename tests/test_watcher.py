@@ -345,6 +345,18 @@ def test_a_full_disk_keeps_no_stop_from_being_placed(tmp_path: Path, monkeypatch
         assert any("daily-loss.json: is no state" in text for text in one.look().problems)
 
 
+def test_without_a_database_nothing_is_closed(tmp_path: Path) -> None:
+    """A slip in --userdir or db_url, and every position would look like nobody's."""
+    now, said = [START], list[str]()
+    with live(tmp_path, now) as (config, made):
+        config["db_url"] = f"sqlite:///{tmp_path / 'nowhere.sqlite'}"
+        one = Watcher(config, tmp_path, tmp_path / "extras", said.append, mend=True, clock=lambda: now[0])
+        one.api.create_order(PAIR, "market", "buy", 0.05)
+        list(passing(now, one, 30))
+        assert made.position("BTCUSDT").lots > 0
+        assert any("there is no database" in text and "--userdir or db_url" in text for text in one.look().problems)
+
+
 @contextmanager
 def filled(
     folder: Path, now: list[int], *faults: Fault, stop: float = 0.0, side: str = "buy"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from liqsignals.cli.app import app
-from liqsignals.cli.options import Extras, UserDir, existing
+from liqsignals.cli.options import Extras, UserDir, bots_folder, existing
 from liqsignals.clock import iso
 from liqsignals.collect import freqtrade_command
 from liqsignals.errors import InputError
@@ -54,7 +54,7 @@ def start_command(
     wanted = starting.Start(
         tuple(map(existing, config)),
         strategy,
-        userdir,
+        bots_folder(userdir),
         datadir,
         days,
         patience * 60.0,
@@ -83,7 +83,7 @@ def kill_switch_command(
 
     It is a file, user_data/liqsignals/kill-switch: `touch` turns it on, too. It outlasts restarts.
     """
-    path = userdir / livecheck.KILL_SWITCH
+    path = bots_folder(userdir) / livecheck.KILL_SWITCH
     if turn is Turn.on:
         livecheck.kill(userdir, time.time_ns(), why)
     elif turn is Turn.off:
@@ -131,6 +131,7 @@ def watch_command(
     What it finds is USERDIR/liqsignals/status.json, which forbids live entries where the config has
     "liqsignals": {"watcher": true}. A bot that stopped by an exception is sent /start, at most three times an hour.
     """
+    bots_folder(userdir)
     if check:
         raise typer.Exit(_check(userdir))
     found = freqtrade_command.configuration(list(map(existing, config)))

@@ -73,6 +73,13 @@ def config_of(config: Path, userdir: Path) -> Path:
     return existing(beside if config == Path("config.json") and not config.exists() and beside.exists() else config)
 
 
+def bots_folder(userdir: Path) -> Path:
+    """A bot's user_data that is there; raises InputError where it is not: a slip would act on another, empty one."""
+    if not userdir.is_dir():
+        raise InputError(f"there is no folder {userdir}", "name the bot's user_data with --userdir")
+    return userdir
+
+
 def existing(config: Path) -> Path:
     """A configuration that is there; raises InputError where it is not, before anything runs."""
     if not config.exists():

@@ -12,6 +12,7 @@ from liqsignals.cli.options import CalibrationFile, DataDir, Exchange, Extras, F
 from liqsignals.clock import parse_time
 from liqsignals.data import freqtrade
 from liqsignals.data.tape import map_tape
+from liqsignals.errors import InputError
 from liqsignals.files import check_out, written
 from liqsignals.liqmap import calibration, squeeze
 from liqsignals.report.console import console, errors, simulated_label
@@ -24,7 +25,7 @@ def study(
     start: Annotated[str | None, typer.Option("--from", help="Use no event before this time, with zone.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Use no candle after this time, with zone.")] = None,
     calibrated: CalibrationFile = None,
-    seed: Annotated[int, typer.Option("--seed", help="Which placebos and which weeks are drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which placebos and which weeks are drawn.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Write tables and pictures: .html.")] = None,
     extras: Extras = None,
@@ -46,6 +47,8 @@ def study(
         for name in dict.fromkeys(pair):
             tape = map_tape(datadir, name, extras, exchange, finest)
             parameters = chosen.parameters(name)
+            if until is not None and (tape.bars is None or until < tape.bars["event_time"][:1].sum()):
+                raise InputError(f"--to {end} is before the first candle of {name}", "name a later time")
             markets.append(events.candles(tape if until is None else tape.cut(until), parameters))
     with ExitStack() as stack:
         path = stack.enter_context(written(report, (".html",))) if report is not None else None

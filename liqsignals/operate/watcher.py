@@ -171,7 +171,13 @@ class Watcher:
             file = database_file(database_url(self.config, self.userdir))
             if file is None:
                 raise InputError("the bot's database is in memory")
-            books = watch.in_database(file) if file.exists() else watch.Books({}, ())
+            if not file.exists():
+                # Without it every position would look like nobody's, and be closed.
+                raise InputError(
+                    f"there is no database {file}, so nothing is looked after",
+                    "--userdir or db_url of the bot; a new bot makes it at its first start",
+                )
+            books = watch.in_database(file)
             booked = {*books.positions, *(order.pair for order in books.orders)}
             there = watch.at_exchange(self.api, self._asked(booked | self._standing))
             self._standing = frozenset(order.pair for order in there.orders)

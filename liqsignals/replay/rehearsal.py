@@ -5,6 +5,8 @@ while the bot is down. It refuses to start unless every address in the bot's con
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from liqsignals.replay.bot import Bot, Session, Settings, Trade
 from liqsignals.replay.clock import MarketClock
 from liqsignals.replay.paper import check_span, log_trades
 from liqsignals.replay.session import Replay, as_of, replayed
+from liqsignals.strategy.guard import REFUSED
 
 #: Blocks that the bot's own configuration switches off.
 _OFF = ("telegram", "webhook", "discord", "api_server")
@@ -46,6 +49,8 @@ class Rehearsal:
     equity: float
     #: Open positions at the exchange at the end, in coins.
     positions: dict[str, float] = field(default_factory=dict)
+    #: Entries that the strategy refused, by the word of the reason.
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 def run(
@@ -113,7 +118,8 @@ def _result(
             f"see its log ({settings.log}; --keep FOLDER keeps it)",
         )
     held = {symbol: account.coins(symbol, p.lots) for symbol, p in account.positions.items() if p.lots}
-    return Rehearsal(trades, session, account.ledger, wallet, account.equity(now), held)
+    refused = Counter(re.findall(rf"{REFUSED} \(([a-z ]+)\)", settings.log.read_text(errors="replace")))
+    return Rehearsal(trades, session, account.ledger, wallet, account.equity(now), held, refused)
 
 
 def lines(found: Rehearsal) -> list[str]:
@@ -122,7 +128,13 @@ def lines(found: Rehearsal) -> list[str]:
     sums = {kind: sum(i.amount for i in ledger.income if i.kind == kind) for kind in _KINDS}
     parts = ", ".join(f"{word} {sums[kind]:+.2f}" for kind, word in _KINDS.items())
     held = ", ".join(f"{symbol} {coins:+g}" for symbol, coins in found.positions.items()) or "none"
+    refused = ", ".join(f"{word} {times}" for word, times in found.refused.items())
     return [
+        *(
+            [f"entries refused: {refused} (docs/security.md; the bot's log, kept by --keep, has what to do)"]
+            if refused
+            else []
+        ),
         f"account {found.begun:.2f} -> {found.equity:.2f} USDT ({change:+.2%}): {parts}",
         f"{len(ledger.fills)} fills, {len(ledger.liquidations)} liquidations, open positions at the exchange: {held}",
     ]
@@ -133,10 +145,13 @@ def outages(path: Path | None) -> list[tuple[int, int]]:
     if path is None:
         return []
     try:
-        return [
+        found = [
             (parse_time(entry["from"]) // 10**6, parse_time(entry["until"]) // 10**6)
             for entry in json.loads(path.read_text())
         ]
+        if any(until <= begin for begin, until in found):
+            raise ValueError("'until' must be after 'from'")
+        return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: no list of outages ({type(error).__name__}: {error})",
