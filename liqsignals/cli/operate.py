@@ -131,10 +131,11 @@ def watch_command(
     What it finds is USERDIR/liqsignals/status.json, which forbids live entries where the config has
     "liqsignals": {"watcher": true}. A bot that stopped by an exception is sent /start, at most three times an hour.
     """
+    files = list(map(existing, config))
     bots_folder(userdir)
     if check:
         raise typer.Exit(_check(userdir))
-    found = freqtrade_command.configuration(list(map(existing, config)))
+    found = freqtrade_command.configuration(files)
     if found.problems:
         raise InputError(f"freqtrade refuses the configuration: {'; '.join(found.problems)}")
     history = datadir or starting.datadir_of(found.merged, userdir)
