@@ -297,6 +297,18 @@ def test_a_candle_of_another_file_that_closes_otherwise_is_named_and_not_fresh(t
     assert again[again != found].index.tolist() == [40]
 
 
+def test_candles_joined_from_1m_are_compared_as_well(tmp_path: Path, market: Market) -> None:
+    datadir = write_datadir(tmp_path, market, flows=False)
+    (datadir / "futures" / f"{STEM}-5m-futures.feather").unlink()
+    minutes = market.candles.loc[market.candles.index.repeat(5)].reset_index(drop=True)
+    minutes["date"] += pd.to_timedelta(np.arange(len(minutes)) % 5, unit="min").as_unit("ms")
+    write(datadir, "1m-futures", minutes.assign(volume=minutes["volume"] / 5), STEM)
+    write(datadir, "1h-futures", hourly(market), STEM)
+    assert not any(
+        "close otherwise" in p or "multiple" in p for p in examine.examine(datadir, now=end_of(market))["problems"]
+    )
+
+
 def test_a_torn_file_beside_an_older_one_of_the_strategys_timeframe_is_said(
     tmp_path: Path, market: Market, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -153,10 +153,6 @@ def examine(
         series = checked(_flow_series, path)
         if series is not None:
             _add(report, series, now, since)
-        elif checked(flows.read_flows, path) is not None:
-            problems.append(
-                f"{path} holds no whole day: flow_fresh is 0 as long. Way out: download it again, or remove it"
-            )
     report["disk"] = _disk(datadir, problems)
     report["config"], chosen = None, None
     if config is not None:
@@ -346,19 +342,19 @@ def _refused(
 
 def _other_candles(report: dict[str, Any], datadir: Path, pair: str, dataformat: str | None, since: int) -> None:
     """Candles of longer timeframes that close otherwise than the bars that the map folds."""
-    folded = freqtrade.candle_file(datadir, pair, "5m", dataformat)
+    folded = choice.candle_source(datadir, pair, "5m", dataformat)
     if folded is None:
         return
-    bars = freqtrade.bars(freqtrade.read_table(folded[1], freqtrade.CANDLES), folded[0], str(folded[1]))
-    for timeframe in (name for name in choice.TIMEFRAMES if duration_ns(name) > duration_ns(folded[0])):
+    bars = freqtrade.read_bars(folded.path, folded.stored)
+    for timeframe in (name for name in choice.TIMEFRAMES if duration_ns(name) > duration_ns(folded.timeframe)):
         for path in choice.formats_of(datadir, pair, timeframe, "futures"):
-            other = freqtrade.bars(freqtrade.read_table(path, freqtrade.CANDLES), timeframe, str(path))
+            other = freqtrade.read_bars(path, timeframe)
             _, here, there = np.intersect1d(other["event_time"], bars["event_time"], return_indices=True)
             apart = np.abs(other["close"][here] / bars["close"][there] - 1.0) > 1e-9
             wrong = here[apart & (other["event_time"][here] >= since)]
             if len(wrong):
                 report["problems"].append(
-                    f"{path}: {len(wrong)} candles close otherwise than those of {folded[1].name}, the first at"
+                    f"{path}: {len(wrong)} candles close otherwise than those of {folded.path.name}, the first at"
                     f" {iso(int(other['event_time'][wrong[0]]))}; liq_fresh is 0 there. Way out: compare with the exchange's"
                     " page, and download the wrong file again"
                 )
@@ -371,10 +367,10 @@ def _table_by_venue(extras: Path, pair: str) -> None:
         venue_interest.read_table(path, pair)
 
 
-def _flow_series(path: Path) -> Series | None:
+def _flow_series(path: Path) -> Series:
     flow = flows.read_flows(path)
     if len(flow) == 0:
-        return None
+        raise InputError(f"{path} holds no whole day: flow_fresh is 0 as long", "download it again, or remove it")
     ends = flow["event_time"]
     return Series(f"flows/{path.stem}", path, ends - DAY, DAY, int(ends[-1]), records.FLOW_MAX_AGE)
 
