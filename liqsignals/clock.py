@@ -113,7 +113,7 @@ def parse_time(text: str) -> int:
         raise InputError(f"'{text}' is not a time; write it as 2026-01-31T12:00:00Z")
     if stamp.tzinfo is None:
         raise InputError(f"'{text}' has no time zone; write it as {stamp.isoformat()}Z if it is UTC")
-    return int(stamp.tz_convert("UTC").as_unit("ns").value)
+    return int(stamp.tz_convert("UTC").value)
 
 
 def parse_timerange(text: str | None) -> tuple[int | None, int | None]:

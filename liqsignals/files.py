@@ -249,14 +249,8 @@ def put(temporary: Path, path: Path, *, durable: bool = True) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        near = target.parent / f".{target.name}-{secrets.token_hex(4)}.tmp"
-        try:
-            shutil.copy2(temporary, near)
-            with near.open("rb") as file:
-                os.fsync(file.fileno())
-            near.replace(target)
-        finally:
-            near.unlink(missing_ok=True)
+        with replaced(target, durable=durable) as near:
+            shutil.copyfile(temporary, near)
         temporary.unlink()
 
 

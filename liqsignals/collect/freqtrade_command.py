@@ -219,6 +219,15 @@ class Configuration:
         return found
 
 
+def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The later value counts, objects are merged."""
+    both = {
+        key: merge(old[key], value) if isinstance(value, Mapping) and isinstance(old.get(key), Mapping) else value
+        for key, value in new.items()
+    }
+    return {**old, **both}
+
+
 def configuration(configs: Sequence[Path]) -> Configuration:
     """What freqtrade makes of configurations. Raises InputError where freqtrade cannot be asked."""
     executable()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liqsignals.collect.freqtrade_command import Configuration
+from liqsignals.collect.freqtrade_command import Configuration, merge
 from liqsignals.errors import InputError
 from liqsignals.files import FORMATS
 from liqsignals.liqmap import calibration
@@ -40,7 +40,7 @@ def plain(files: Sequence[Path]) -> Configuration:
             problems.append(f"{path} is no JSON that can be read ({error}). Way out: mend it")
             found = {}
         read[str(path)] = found
-        merged = _over(merged, found)
+        merged = merge(merged, found)
     return Configuration(merged, tuple(problems), read, asked=False)
 
 
@@ -51,14 +51,6 @@ def _parsed(text: str) -> Any:
     except ImportError:
         return json.loads(text)
     return rapidjson.loads(text, parse_mode=rapidjson.PM_COMMENTS | rapidjson.PM_TRAILING_COMMAS)
-
-
-def _over(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    out = dict(one)
-    for key, value in other.items():
-        old = out.get(key)
-        out[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return out
 
 
 def dataformat(config: Configuration | None) -> str | None:

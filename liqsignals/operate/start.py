@@ -44,6 +44,11 @@ class Start:
     more: tuple[str, ...] = ()
 
 
+def is_pattern(pair: str) -> bool:
+    """Whether an entry of a pair list is a pattern and no pair's name."""
+    return bool(_PATTERN & set(pair))
+
+
 def database_url(config: Mapping[str, Any], userdir: Path, here: Path = Path()) -> str:
     """The database of a bot (SQLAlchemy's notation): the configuration's, else one in `userdir` by mode.
 
@@ -128,7 +133,7 @@ def download_command(config: Mapping[str, Any], start: Start, datadir: Path) -> 
     """The command line of the download for a configuration's pairs, or why there is none."""
     exchange = config.get("exchange") or {}
     pairs = [str(pair) for pair in exchange.get("pair_whitelist") or ()]
-    named = [pair for pair in pairs if not _PATTERN & set(pair)]
+    named = [pair for pair in pairs if not is_pattern(pair)]
     if not named:
         return (
             "the configuration names no pairs (exchange.pair_whitelist), only patterns or a pair list that asks the "

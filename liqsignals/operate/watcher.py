@@ -24,7 +24,7 @@ from liqsignals.clock import HOUR, SECOND
 from liqsignals.errors import InputError
 from liqsignals.files import replaced
 from liqsignals.operate import refit, restart, retention
-from liqsignals.operate.start import database_file, database_url
+from liqsignals.operate.start import database_file, database_url, is_pattern
 from liqsignals.sources.times import SERVER_TIMES
 from liqsignals.strategy import livecheck, watch
 from liqsignals.strategy.livecheck import Status, killed
@@ -241,7 +241,7 @@ class Watcher:
 
     def _pairs(self) -> list[str]:
         """The pairs that the configuration names, patterns left out."""
-        return [pair for pair in self._named() if "/" in pair and not set(pair) & set("*+?[](){}|^$\\")]
+        return [pair for pair in self._named() if "/" in pair and not is_pattern(pair)]
 
     def _named(self) -> list[str]:
         return list(map(str, (self.config.get("exchange") or {}).get("pair_whitelist") or []))

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from liqsignals.clock import HOUR, iso, parse_time
+from liqsignals.collect.freqtrade_command import merge
 from liqsignals.errors import InputError
 from liqsignals.exchange.account import Account, Ledger
 from liqsignals.exchange.faults import Fault
@@ -175,7 +176,7 @@ def check_loopback(configs: Sequence[Path]) -> None:
                 f"{path}: add_config_files names configurations that are not checked",
                 "put their content into this one",
             )
-        merged = _merged(merged, content)
+        merged = merge(merged, content)
     for name in _OFF:
         merged.pop(name, None)
     for where, address in _addresses(merged):
@@ -184,15 +185,6 @@ def check_loopback(configs: Sequence[Path]) -> None:
                 f"config: {where} is {address}, which is not this machine: a rehearsal must not reach an exchange",
                 f"remove {where} from the configuration",
             )
-
-
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The later value counts, objects are merged."""
-    both = {
-        key: _merged(old[key], value) if isinstance(value, Mapping) and isinstance(old.get(key), Mapping) else value
-        for key, value in new.items()
-    }
-    return {**old, **both}
 
 
 def _addresses(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
